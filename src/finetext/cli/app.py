@@ -1,0 +1,86 @@
+"""The application: its commands, and how its errors end."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from cyclopts import App, ArgumentCollection, CycloptsError
+
+from finetext import __version__
+from finetext.errors import FinetextError
+
+_given: set[str] = set()
+
+
+def given_options() -> frozenset[str]:
+    """Return the names of the options that the user typed, as opposed to those left at their default."""
+    return frozenset(_given)
+
+
+def _note_given(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    _given.clear()
+    _given.update(argument.field_info.name for argument in arguments if argument.tokens)
+
+
+def build_app() -> App:
+    """Return the application with its commands, each imported only when it is called."""
+    app = App(
+        name="finetext",
+        help="Fine-tune pretrained language models into text classifiers, fast and honestly evaluated.",
+        version=__version__,
+        config=_note_given,
+        help_format="plaintext",
+        result_action="return_value",
+    )
+    for name in ("train", "inspect", "evaluate", "predict", "models"):
+        app.command(f"finetext.cli.{name}:{name}", name=name)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0, 1 for a failure, 2 for usage and data.
+
+    Args:
+        arguments: What stands after `finetext`; `sys.argv` by default.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    sys.exit(_run([word for word in words if word != "--debug"], debug))
+
+
+def _run(words: Sequence[str], debug: bool) -> int:
+    try:
+        build_app()(words, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return _fail(f"{error} See `finetext --help`.".replace("\n", " "), 2)
+    except FinetextError as error:
+        if debug:
+            raise
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted.", 130)
+    except BrokenPipeError:
+        _silence_stdout()
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        return _fail(f"unexpected {type(error).__name__}: {_first_line(error)} Repeat with --debug to see where.", 1)
+    return 0
+
+
+def _first_line(error: BaseException) -> str:
+    lines: list[Any] = str(error).strip().splitlines()
+    return f"{lines[0]}." if lines else ""
+
+
+def _fail(message: str, exit_code: int) -> int:
+    print(f"finetext: error: {message}", file=sys.stderr)  # noqa: T201
+    return exit_code
+
+
+def _silence_stdout() -> None:
+    # The reader of our output is gone; without this Python complains once more when it exits.
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

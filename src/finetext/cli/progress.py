@@ -1,0 +1,140 @@
+"""What `finetext train` shows: the summary, a line an evaluation, a live bar in a terminal, the figures."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from finetext.cli.console import data, prose
+
+if TYPE_CHECKING:
+    from finetext.training import EpochLine, Job, Run, Step
+
+_LINE = "{:>7} {:>7} {:>10} {:>10} {:>9} {:>9} {:>8} {:>9}"
+_HEADER = _LINE.format("epoch", "step", "train loss", "val loss", "accuracy", "macro-F1", "MCC", "texts/s")
+
+
+class ConsoleProgress:
+    """Shows a run on stderr: a live bar in a terminal, plain lines otherwise."""
+
+    def __init__(self) -> None:
+        self._console = prose()
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def notice(self, text: str) -> None:
+        """Print a notice."""
+        self._console.print(f"note: {text}", markup=False)
+
+    def prepared(self, job: "Job", first_step: int, total_steps: int) -> None:
+        """Print what will be trained on what, and start the bar."""
+        for name, text in describe_job(job):
+            self._console.print(f"{name:<10} {text}", markup=False)
+        if first_step:
+            self._console.print(f"{'resumed':<10} after step {first_step} of {total_steps}")
+        self._console.print("\n" + _HEADER, markup=False)
+        self._bar.start()
+        self._task = self._bar.add_task("training", total=total_steps, completed=first_step)
+
+    def step(self, step: "Step") -> None:
+        """Advance the bar."""
+        if self._task is not None:
+            self._bar.update(self._task, completed=step.number, description=f"loss {step.loss:.4f}")
+
+    def evaluated(self, line: "EpochLine") -> None:
+        """Print the line of an evaluation; a star marks the best so far."""
+        cells = (
+            f"{line.epoch:.6g}" if line.epoch % 1 == 0 else f"{line.epoch:.2f}",
+            line.step,
+            f"{line.loss:.4f}",
+            f"{line.validation_loss:.4f}",
+            f"{line.accuracy:.4f}",
+            f"{line.macro_f1:.4f}",
+            f"{line.mcc:.4f}",
+            f"{line.examples_per_second:.0f}",
+        )
+        self._console.print(_LINE.format(*cells) + (" *" if line.best else ""), markup=False)
+
+    def finishing(self, what: str) -> None:
+        """Print a stage after training."""
+        self._bar.stop()
+        self._console.print(f"{'':<10} {what} …", markup=False)
+
+
+def describe_job(job: "Job") -> list[tuple[str, str]]:
+    """Return the lines of the summary that stands before training, as name and text."""
+    from finetext.models import describe
+
+    dataset, splits, summary = job.dataset, job.splits, describe(job.model)
+    counts = ", ".join(f"{name} {_count(dataset.labels, name):,}" for name in dataset.class_names[:6])
+    more = f", … {len(dataset.class_names) - 6} more" if len(dataset.class_names) > 6 else ""
+    source = dataset.source
+    train = job.config.train
+    balanced = f" ({len(job.train):,} after balancing)" if len(job.train) != len(splits.train) else ""
+    lines = [
+        ("data", f"{source.name}: {len(dataset):,} texts, {dataset.task}: {counts}{more}"),
+        ("columns", f"text: {source.text_column} · label: {source.label_column} · format: {source.format}"),
+        (
+            "splits",
+            f"train {len(splits.train):,}{balanced} · validation {len(splits.validation):,} "
+            f"· test {len(splits.test):,} · balance: {job.config.data.balance}",
+        ),
+        (
+            "model",
+            f"{job.model_source.name}: {summary.architecture}, {summary.depth} layers, "
+            f"{summary.parameters / 1e6:.1f} M parameters",
+        ),
+        (
+            "trainable",
+            f"{job.config.model.trainable}: {summary.trainable_parameters / 1e6:.2f} M parameters "
+            f"({summary.trainable_parameters / summary.parameters:.1%}) · head: {summary.head} "
+            f"· pad token: {summary.pad_token}",
+        ),
+        (
+            "training",
+            f"{train.epochs} epochs, batch {train.batch_size * train.gradient_accumulation}, {job.optimizer}, "
+            f"learning rate {train.learning_rate:g}, {train.schedule} · precision {job.precision.name} "
+            f"· device {job.model.device} · seed {train.seed}",
+        ),
+    ]
+    if source.synthetic:
+        lines.insert(1, ("", "this data set is synthetic: its figures say nothing about real messages"))
+    return lines
+
+
+def _count(labels: list[tuple[str, ...]], name: str) -> int:
+    return sum(name in own for own in labels)
+
+
+def print_run(run: "Run") -> None:
+    """Print the figures of a finished run to stdout, and where its files are to stderr."""
+    from finetext.cli.tables import figures_table, per_class_figures_table
+
+    console = data()
+    figures = run.metrics
+    if figures["synthetic_data"]:
+        console.print("Synthetic data: these figures say nothing about real messages.")
+    console.print(figures_table(figures))
+    console.print(per_class_figures_table(figures["test"]))
+    prose().print(
+        f"\nrun        {run.folder.path}\n"
+        f'try it     finetext predict {run.folder.path} "a text"',
+        markup=False,
+    )

@@ -1,0 +1,40 @@
+"""The options of the model: the table `[model]`."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from finetext.options import also
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Model."""
+
+    model: Annotated[str, also("--model-name-or-path")] = "minilm"
+    """An alias (`finetext models` lists them), a model folder, or a Hugging Face Hub id."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hub model; it is pinned to the commit that it resolves to."""
+    weights: Literal["pretrained", "random"] = "pretrained"
+    """`random` trains the architecture from scratch, for comparison."""
+    trainable: str = "last-block"
+    """What is trained: head, last-block, last-N-blocks (such as last-2-blocks), all, lora, or gradual."""
+    lora_rank: int = 8
+    """Rank of the LoRA matrices."""
+    lora_alpha: float = 16.0
+    """LoRA's scale: the update is multiplied by `lora_alpha / lora_rank`."""
+    lora_dropout: float = 0.0
+    """Dropout in front of the LoRA matrices."""
+    keep_adapter: bool = False
+    """Save the LoRA adapter in the run folder, beside the model it is merged into."""
+    pooling: Literal["native", "last", "first", "mean"] = "native"
+    """Which position the head reads; `native` is the architecture's own."""
+    dropout: float | None = None
+    """Dropout of the whole model; by default what its configuration says."""
+    max_length: Annotated[int | None, also("--max-seq-length")] = None
+    """Longest text in tokens, special tokens included; by default the model's own limit."""
+    long_texts: Literal["truncate", "head-tail", "windows"] = "truncate"
+    """Texts over the limit: keep the start, keep start and end, or score overlapping windows."""
+    window_pooling: Literal["mean", "max"] = "mean"
+    """How the logits of a text's windows become one."""
+    allow_pickle: bool = False
+    """Accept a model folder without safetensors; pickled weights are read as tensors only."""

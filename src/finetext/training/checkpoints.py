@@ -1,0 +1,197 @@
+"""Checkpoints: what an interrupted run needs to go on, written so that a kill at any moment leaves a whole one.
+
+A checkpoint is a folder `step-00000123`. Its files are written into a temporary folder and synced, then the
+manifest with a digest of each, then the folder takes its name. Only a folder whose manifest is there and
+whose digests agree counts. At most two lie on disk, so that a damaged one leaves the one before it.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from finetext import files
+from finetext.errors import RunError
+
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+BEST = "best.safetensors"
+STATE = "state.pt"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run at one step.
+
+    Attributes:
+        step: Optimizer steps taken.
+        weights: The trained parameters.
+        best: Those of the best evaluation so far, None before the first.
+        state: The optimizer, the schedule and the random generators, as `Learner.state` gives them.
+        progress: What the run remembers besides: evaluations, the best one, patience. JSON values.
+        identity: What a run that resumes must share with the one that wrote it: digests by name.
+    """
+
+    step: int
+    weights: dict[str, Tensor]
+    best: dict[str, Tensor] | None
+    state: dict[str, Any]
+    progress: dict[str, Any]
+    identity: dict[str, str]
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint into `folder` and remove all but the one before it.
+
+    Raises:
+        RunError: The disk is full; what was there stays and can be loaded.
+        UsageError: The folder cannot be written to.
+    """
+    target = folder / f"step-{checkpoint.step:08d}"
+    temporary = folder / f".{target.name}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if target.exists():  # the run was resumed here, or this step was just saved
+            return target
+        _clear_leftovers(folder)
+        _keep_newest(folder, 1)
+        temporary.mkdir()
+        _write_parts(temporary, checkpoint)
+        files.sync_folder(temporary)
+        temporary.rename(target)
+        files.sync_folder(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise files.explain_os_error(error, target) from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return target
+
+
+def _write_parts(folder: Path, checkpoint: Checkpoint) -> None:
+    save_weights(checkpoint.weights, folder / WEIGHTS)
+    if checkpoint.best is not None:
+        save_weights(checkpoint.best, folder / BEST)
+    try:
+        torch.save(checkpoint.state, folder / STATE)
+    except RuntimeError as error:
+        raise _as_os_error(error, folder) from error
+    digests = {}
+    for path in sorted(folder.iterdir()):
+        _sync_file(path)
+        digests[path.name] = files.digest_file(path)
+    files.write_json(
+        folder / MANIFEST,
+        {
+            "schema_version": SCHEMA_VERSION,
+            "step": checkpoint.step,
+            "files": digests,
+            "progress": checkpoint.progress,
+            "identity": checkpoint.identity,
+        },
+    )
+
+
+def save_weights(weights: dict[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors; a full disk raises OSError, as for any other file."""
+    from safetensors import SafetensorError
+
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
+    except SafetensorError as error:
+        raise _as_os_error(error, path) from error
+
+
+def _as_os_error(error: Exception, path: Path) -> Exception:
+    # Both writers wrap the system's error in one of their own and keep only its text.
+    import errno
+
+    text = str(error)
+    folder = path if path.is_dir() else path.parent
+    no_space = "No space left" in text or "os error 28" in text or shutil.disk_usage(folder).free < 1 << 16
+    if no_space or "file write failed" in text or "iostream" in text:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    return error
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _clear_leftovers(folder: Path) -> None:
+    for leftover in folder.glob(".step-*.tmp"):
+        shutil.rmtree(leftover)
+
+
+def _keep_newest(folder: Path, count: int) -> None:
+    for old in checkpoint_folders(folder)[count:]:
+        shutil.rmtree(old)
+
+
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """Return the folders of all checkpoints, whole or not, newest first."""
+    return sorted(folder.glob("step-*"), reverse=True) if folder.is_dir() else []
+
+
+def load_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """Load the newest checkpoint that is whole.
+
+    Damaged ones are removed, so that the steps after the whole one can be saved again.
+
+    Returns:
+        The checkpoint, None if there is none, and a notice for each damaged one that was passed over.
+    """
+    notices = []
+    for path in checkpoint_folders(folder):
+        fault = find_fault(path)
+        if fault is None:
+            return _read(path), notices
+        notices.append(f"{path.name}: {fault}; going back to the checkpoint before it.")
+        shutil.rmtree(path)
+    return None, notices
+
+
+def find_fault(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint folder, None if it is whole."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        for name, digest in manifest["files"].items():
+            if files.digest_file(path / name) != digest:
+                return f"{name} is damaged"
+    except FileNotFoundError as error:
+        return f"{Path(str(error.filename)).name} is missing"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} is damaged"
+    return None if {WEIGHTS, STATE} <= manifest["files"].keys() else "files are missing"
+
+
+def _read(path: Path) -> Checkpoint:
+    manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    if manifest["schema_version"] != SCHEMA_VERSION:
+        raise RunError(f"{path}: was written by another version of finetext. Finish the run with that version.")
+    return Checkpoint(
+        step=manifest["step"],
+        weights=load_file(path / WEIGHTS),
+        best=load_file(path / BEST) if BEST in manifest["files"] else None,
+        # Tensors and plain values only: nothing in the file can run.
+        state=torch.load(path / STATE, weights_only=True, map_location="cpu"),
+        progress=manifest["progress"],
+        identity=manifest["identity"],
+    )
+
+
+def differences(identity: dict[str, str], other: dict[str, str]) -> Iterator[str]:
+    """Yield the names of what differs between two identities."""
+    for name in identity.keys() | other.keys():
+        if identity.get(name) != other.get(name):
+            yield name

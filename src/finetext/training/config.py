@@ -1,0 +1,66 @@
+"""The options of a training: the table `[train]`, and `[data]` and `[model]` within one configuration."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from finetext.data.config import DataConfig
+from finetext.models.config import ModelConfig
+from finetext.options import also, section
+
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "micro_f1", "roc_auc", "pr_auc", "log_loss")
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """Training."""
+
+    epochs: Annotated[int, also("--num-train-epochs")] = 5
+    """Number of passes over the training split."""
+    batch_size: Annotated[int, also("--per-device-train-batch-size", "--train-batch-size")] = 8
+    """Number of texts in a step before accumulation."""
+    gradient_accumulation: Annotated[int, also("--gradient-accumulation-steps")] = 1
+    """Number of batches whose gradients make one optimizer step."""
+    learning_rate: float | None = None
+    """Peak rate, reached after the warm-up; by default it follows from `trainable`. Lower it for larger backbones."""
+    schedule: Annotated[Literal["linear", "cosine", "constant"], also("--lr-scheduler-type")] = "linear"
+    """Course of the learning rate after the warm-up: down to zero, or constant."""
+    warmup: Annotated[float, also("--warmup-ratio", "--warmup-steps")] = 0.0
+    """Optimizer steps over which the rate rises from zero; below 1 it is a share of all steps."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of the matrices; biases and norms have none."""
+    optimizer: Annotated[Literal["adamw", "adamw-8bit", "sgd", "adafactor"], also("--optim")] = "adamw"
+    """`adamw-8bit` needs bitsandbytes and a CUDA GPU; where they are missing `adamw` takes its place."""
+    label_smoothing: Annotated[float, also("--label-smoothing-factor")] = 0.0
+    """Share of the probability mass that the loss spreads over all classes."""
+    max_gradient_norm: Annotated[float, also("--max-grad-norm")] = 1.0
+    """Gradients with a larger norm are scaled down to it; 0 switches clipping off."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "auto"
+    """Arithmetic of forward and backward; the trained weights themselves stay in float32."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where the model runs."""
+    seed: int = 42
+    """Seed of the splits, the head, the order of the examples and dropout."""
+    metric: Annotated[
+        Literal["accuracy", "balanced_accuracy", "macro_f1", "mcc", "micro_f1", "roc_auc", "pr_auc", "log_loss"],
+        also("--metric-for-best-model"),
+    ] = "macro_f1"
+    """Validation metric by which the best epoch is kept."""
+    patience: Annotated[int | None, also("--early-stopping-patience")] = None
+    """Stop after this many evaluations without a better one; by default train all epochs."""
+    eval_every: Annotated[int | None, also("--eval-steps")] = None
+    """Evaluate on validation every so many optimizer steps too, not only after each epoch."""
+    save_every: Annotated[int | None, also("--save-steps")] = None
+    """Write a checkpoint every so many optimizer steps too, not only after each epoch."""
+    track: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
+    """Also log the run to these trackers."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Every option of a run."""
+
+    data: Annotated[DataConfig, section("Data")] = field(default_factory=DataConfig)
+    model: Annotated[ModelConfig, section("Model")] = field(default_factory=ModelConfig)
+    train: Annotated[OptimizationConfig, section("Training")] = field(default_factory=OptimizationConfig)

@@ -1,0 +1,179 @@
+"""Carrying out the training of a job: the consumer of the steps, that evaluates, selects, records and saves."""
+
+import time
+
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from finetext.errors import Interrupted, RunError
+from finetext.evaluation import Metrics, compute_metrics
+from finetext.models import predict_logits, probabilities
+from finetext.runs import RunFolder
+from finetext.training.checkpoints import Checkpoint, save_checkpoint
+from finetext.training.history import EpochLine, History
+from finetext.training.job import Job
+from finetext.training.loop import Learner, Step, training_steps
+from finetext.training.progress import Progress
+from finetext.training.selection import Selection
+from finetext.training.signals import StopRequest
+from finetext.training.tracking import log_step, start_trackers
+
+
+class Execution:
+    """One training, from its first step or from a checkpoint to its last."""
+
+    def __init__(
+        self,
+        job: Job,
+        folder: RunFolder,
+        checkpoint: Checkpoint | None,
+        stop: StopRequest,
+        progress: Progress,
+    ) -> None:
+        self._job, self._folder, self._stop, self._progress = job, folder, stop, progress
+        train = job.config.train
+        self._accelerator = make_accelerator(job, folder)
+        self._learner = Learner(
+            job.model,
+            job.encoded,
+            job.train_targets(),
+            job.config,
+            self._accelerator,
+            job.optimizer,
+            job.class_weights,
+        )
+        self._selection = Selection(train.metric, train.patience)
+        if checkpoint is not None:
+            self._learner.load_weights(checkpoint.weights)
+            self._learner.restore(checkpoint.state)
+            self._selection = Selection.from_dict(checkpoint.progress, checkpoint.best)
+        self._micro_batch = self._learner.micro_batch
+
+    def run(self) -> Selection:
+        """Train to the end and return the best evaluation with its weights, loaded into the model.
+
+        Raises:
+            Interrupted: A signal asked to stop; a checkpoint was written.
+            RunError: The loss is not finite, or memory or disk do not suffice; the last good state is kept.
+        """
+        history = History(self._folder.history, self._learner.step)
+        self._progress.prepared(self._job, self._learner.step, self._learner.total_steps)
+        start_trackers(self._accelerator, self._job.config, self._folder.tracking)
+        try:
+            self._stop_if_asked(history)
+            if not self._selection.exhausted:
+                self._take_steps(history)
+        finally:
+            history.close()
+            self._accelerator.end_training()
+        assert self._selection.weights is not None
+        self._learner.load_weights(self._selection.weights)
+        return self._selection
+
+    def _take_steps(self, history: History) -> None:
+        train = self._job.config.train
+        recent: list[Step] = []
+        try:
+            for step in training_steps(self._learner):
+                self._notice_smaller_batches(step)
+                recent.append(step)
+                line = None
+                if step.ends_epoch or _due(step, train.eval_every):
+                    line = self._evaluate(recent)
+                    recent = []
+                history.write(step, line)
+                log_step(self._accelerator, step, line)
+                self._progress.step(step)
+                if line is not None:
+                    self._progress.evaluated(line)
+                if step.ends_epoch or _due(step, train.save_every):
+                    self._save(history)
+                self._stop_if_asked(history)
+                if self._selection.exhausted:
+                    self._progress.notice(
+                        f"stopped at step {step.number}: {self._selection.waited} evaluations "
+                        f"without a better {train.metric}."
+                    )
+                    self._save(history)
+                    return
+        except RunError:
+            self._save(history)
+            raise
+
+    def _evaluate(self, recent: list[Step]) -> EpochLine:
+        learner, step = self._learner, recent[-1]
+        metrics = self._validation_metrics()
+        epoch = step.number / learner.steps_per_epoch
+        best = self._selection.offer(metrics, step.number, epoch)
+        if best:
+            self._selection.weights = learner.weights()
+        seen = len(recent) * learner.step_size
+        return EpochLine(
+            step=step.number,
+            epoch=epoch,
+            loss=sum(s.loss for s in recent) / len(recent),
+            validation_loss=metrics.log_loss,
+            accuracy=metrics.accuracy,
+            macro_f1=metrics.macro_f1,
+            mcc=metrics.mcc,
+            examples_per_second=seen / max(1e-9, sum(s.seconds for s in recent)),
+            best=best,
+        )
+
+    def _validation_metrics(self) -> Metrics:
+        job = self._job
+        probs = probabilities(predict_logits(job.model, job.encoded_validation), job.dataset.task)
+        return compute_metrics(
+            job.targets(job.splits.validation), probs, job.dataset.class_names, job.dataset.task
+        )
+
+    def _notice_smaller_batches(self, step: Step) -> None:
+        if step.micro_batch < self._micro_batch:
+            self._micro_batch = step.micro_batch
+            self._progress.notice(
+                f"out of memory: texts now go through the model {step.micro_batch} at a time; "
+                f"the effective batch stays {self._learner.step_size}."
+            )
+
+    def _save(self, history: History) -> None:
+        history.sync()
+        learner = self._learner
+        save_checkpoint(
+            self._folder.checkpoints,
+            Checkpoint(
+                step=learner.step,
+                weights=learner.weights(),
+                best=self._selection.weights,
+                state=learner.state(),
+                progress=self._selection.to_dict(),
+                identity=self._job.identity,
+            ),
+        )
+
+    def _stop_if_asked(self, history: History) -> None:
+        number = self._stop.signal_number
+        if number is None:
+            return
+        self._save(history)
+        raise Interrupted(
+            f"stopped at step {self._learner.step}. Go on with: finetext train --resume {self._folder.path}",
+            number,
+        )
+
+
+def _due(step: Step, every: int | None) -> bool:
+    return every is not None and step.number % every == 0
+
+
+def make_accelerator(job: Job, folder: RunFolder) -> Accelerator:
+    """Return Accelerate's handle on precision, device and trackers for a job."""
+    # Accelerate keeps one state a process; a second run in it may want another precision or device.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    precision = {"bf16": "bf16", "fp16": "fp16"}.get(job.precision.name, "no")
+    track = list(job.config.train.track)
+    return Accelerator(
+        mixed_precision=precision,
+        cpu=job.model.device.type == "cpu",
+        log_with=track or None,
+        project_dir=str(folder.tracking) if track else None,
+    )

@@ -1,0 +1,147 @@
+"""All that a run needs before its first step: data read, checked and split, the model loaded, texts encoded.
+
+Nothing is written here, so that a mistake in the data or the options leaves no trace on the disk.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from finetext.data import Dataset, Splits, balance, class_weights, read, split
+from finetext.engine import Encoded, Precision, choose_device, choose_precision
+from finetext.evaluation import encode_targets
+from finetext.models import Model, ModelSource, find_model, load_model, set_trainable
+from finetext.training.config import TrainConfig
+from finetext.training.defaults import resolve_defaults
+from finetext.training.optimizers import resolve_optimizer
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is ready to start.
+
+    Attributes:
+        config: Every option as resolved.
+        dataset: All examples.
+        splits: Train, validation and test; `train` is not balanced.
+        train: The training split after balancing.
+        class_weights: Weight of each class in the loss, in the order of their ids, or None.
+        model: The model with its fresh head.
+        model_source: Where its weights came from.
+        encoded: The tokens of the training split after balancing.
+        encoded_validation: Those of the validation split.
+        precision: The arithmetic of training.
+        optimizer: The optimizer that is really used.
+        notices: What the user should know.
+        identity: Digests of what a run that resumes must share with this one.
+    """
+
+    config: TrainConfig
+    dataset: Dataset
+    splits: Splits
+    train: Dataset
+    class_weights: list[float] | None
+    model: Model
+    model_source: ModelSource
+    encoded: list[Encoded]
+    encoded_validation: list[Encoded]
+    precision: Precision
+    optimizer: str
+    notices: tuple[str, ...]
+    identity: dict[str, str]
+
+    def targets(self, split: Dataset) -> NDArray[Any]:
+        """Return a split's labels as class ids `(N,)`, or as `(N, C)` zeros and ones if multi-label."""
+        return encode_targets(split.labels, self.dataset.class_names, self.dataset.task)
+
+    def train_targets(self) -> torch.Tensor:
+        """Return the training targets: `(N,)` int64, or `(N, C)` float32 if multi-label."""
+        targets = self.targets(self.train)
+        return torch.from_numpy(targets.astype(np.int64 if targets.ndim == 1 else np.float32))
+
+
+def prepare(config: TrainConfig) -> Job:
+    """Read the data, load the model and encode the texts.
+
+    Raises:
+        DataError: The data cannot be read, or training makes no sense with it.
+        ModelError: The model cannot be had or is refused.
+        UsageError: An option does not fit the data, the model or the machine.
+    """
+    config = resolve_defaults(_with_absolute_paths(config))
+    seed = config.train.seed
+    device = choose_device(config.train.device)
+    precision = choose_precision(config.train.precision, device)
+    optimizer, optimizer_notice = resolve_optimizer(config.train.optimizer, device)
+    dataset = read(config.data.source, config.data)
+    splits = split(dataset, config.data, seed)
+    train = balance(splits.train, config.data, seed)
+    weights = class_weights(train, config.data)
+    source = find_model(
+        config.model.model, revision=config.model.revision, allow_pickle=config.model.allow_pickle
+    )
+    model = load_model(source, dataset.class_names, dataset.task, config.model, seed)
+    set_trainable(model, config.model, 0)
+    model.network.to(device)
+    encoded = model.encode(train.texts)
+    notices = (*splits.notes, precision.notice, optimizer_notice)
+    return Job(
+        config=config,
+        dataset=dataset,
+        splits=splits,
+        train=train,
+        class_weights=weights,
+        model=model,
+        model_source=source,
+        encoded=encoded,
+        encoded_validation=model.encode(splits.validation.texts),
+        precision=precision,
+        optimizer=optimizer,
+        notices=tuple(notice for notice in notices if notice),
+        identity=_identity(config, dataset, splits, source, encoded),
+    )
+
+
+def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    # The configuration is kept with the run and must find the same files from any folder.
+    data = {
+        name: str(Path(value).absolute())
+        for name in ("source", "validation_data", "test_data")
+        if (value := getattr(config.data, name)) and Path(value).exists()
+    }
+    model = {"model": str(Path(config.model.model).absolute())} if Path(config.model.model).is_dir() else {}
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, **data),
+        model=dataclasses.replace(config.model, **model),
+    )
+
+
+def _identity(
+    config: TrainConfig, dataset: Dataset, splits: Splits, source: ModelSource, encoded: list[Encoded]
+) -> dict[str, str]:
+    options = dataclasses.asdict(config)
+    for name in ("track", "device"):  # these do not change what is learnt
+        options["train"].pop(name)
+    seed = options["train"].pop("seed")
+    examples = [(s.texts, s.labels) for s in (splits.train, splits.validation, splits.test)]
+    parts = {
+        "data": examples,
+        "labels": dataset.class_names,
+        "seed": seed,
+        "tokenizer": encoded,
+        "model": source.digest,
+        "options": options,
+    }
+    return {name: _digest(part) for name, part in parts.items()}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, ensure_ascii=True).encode()).hexdigest()

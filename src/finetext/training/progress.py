@@ -1,0 +1,46 @@
+"""What a run tells while it goes: a Protocol, and the silent one that the library uses by default."""
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from finetext.training.history import EpochLine
+    from finetext.training.job import Job
+    from finetext.training.loop import Step
+
+
+class Progress(Protocol):
+    """Listens to a run. Each method is called from the training thread and must return soon."""
+
+    def notice(self, text: str) -> None:
+        """Something the user should know: a fall-back, rows left out, a damaged checkpoint."""
+
+    def prepared(self, job: "Job", first_step: int, total_steps: int) -> None:
+        """Data and model are ready; training starts, or goes on, after `first_step`."""
+
+    def step(self, step: "Step") -> None:
+        """One optimizer step was taken."""
+
+    def evaluated(self, line: "EpochLine") -> None:
+        """The validation split was evaluated."""
+
+    def finishing(self, what: str) -> None:
+        """A stage after training begins."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def notice(self, text: str) -> None:
+        """Do nothing."""
+
+    def prepared(self, job: "Job", first_step: int, total_steps: int) -> None:
+        """Do nothing."""
+
+    def step(self, step: "Step") -> None:
+        """Do nothing."""
+
+    def evaluated(self, line: "EpochLine") -> None:
+        """Do nothing."""
+
+    def finishing(self, what: str) -> None:
+        """Do nothing."""

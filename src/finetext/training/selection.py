@@ -1,0 +1,68 @@
+"""Which evaluation is the best so far, and when to stop."""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from torch import Tensor
+
+from finetext.evaluation import Metrics, higher_is_better
+
+
+@dataclass
+class Selection:
+    """The best evaluation by one metric.
+
+    Attributes:
+        metric: Name of the metric.
+        patience: Evaluations without a better one after which to stop; None never stops.
+        value: Its best value so far.
+        step: The step of the best evaluation.
+        epoch: Epochs done by then; a fraction within one.
+        waited: Evaluations since.
+        weights: The trained parameters then.
+    """
+
+    metric: str
+    patience: int | None
+    value: float | None = None
+    step: int = 0
+    epoch: float = 0.0
+    waited: int = 0
+    weights: dict[str, Tensor] | None = field(default=None, repr=False)
+
+    def offer(self, metrics: Metrics, step: int, epoch: float) -> bool:
+        """Take note of an evaluation and return whether it is the best so far.
+
+        An evaluation whose metric is undefined (ROC-AUC with one class, say) is best only if it is the first.
+        """
+        value = metrics.value(self.metric)
+        if not self._better(value):
+            self.waited += 1
+            return False
+        self.value, self.step, self.epoch, self.waited = value, step, epoch, 0
+        return True
+
+    def _better(self, value: float | None) -> bool:
+        if self.step == 0:
+            return True
+        if value is None or math.isnan(value):
+            return False
+        if self.value is None:
+            return True
+        return value > self.value if higher_is_better(self.metric) else value < self.value
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience has run out."""
+        return self.patience is not None and self.waited >= self.patience
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the weights, as JSON values."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "weights"}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], weights: dict[str, Tensor] | None) -> Self:
+        """Return what `to_dict` was taken from."""
+        return cls(**values, weights=weights)

@@ -1,0 +1,57 @@
+"""SIGINT and SIGTERM end a run: at once while nothing can be lost, else after a checkpoint.
+
+The second signal ends the process whatever it does.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from finetext.errors import Interrupted
+
+
+class StopRequest:
+    """Catches the signals while it is entered; in any thread but the main one that is not possible.
+
+    Attributes:
+        signal_number: The signal that was caught while stopping was put off, None if none was.
+        message: What the user is told when a signal ends the run at once.
+    """
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+        self.message = "interrupted before training began; nothing was written."
+        self._deferred = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within the block a signal is only noted; whoever works there looks and stops where it is safe."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_number is not None:
+            os._exit(128 + number)
+        self.signal_number = number
+        if not self._deferred:
+            raise Interrupted(self.message, number)

@@ -1,0 +1,75 @@
+"""Every option explains itself, and answers to the names that Trainer's users type."""
+
+import ast
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from finetext.data import config as data_config
+from finetext.models import config as model_config
+from finetext.training import config as train_config
+
+
+@pytest.mark.parametrize("module", [data_config, model_config, train_config], ids=lambda m: m.__name__)
+def test_every_option_has_a_docstring(module):
+    for node in ast.parse(inspect.getsource(module)).body:
+        if not isinstance(node, ast.ClassDef) or node.name == "TrainConfig":
+            continue
+        body = node.body[1:]
+        for field, after in zip(body[::2], body[1::2], strict=True):
+            assert isinstance(field, ast.AnnAssign)
+            assert isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant), field.target.id
+
+
+@pytest.mark.parametrize(
+    ("flags", "options"),
+    [
+        (["--num-train-epochs", "2"], {"epochs": 2}),
+        (["--per-device-train-batch-size", "4"], {"batch_size": 4}),
+        (["--gradient-accumulation-steps", "3"], {"gradient_accumulation": 3}),
+        (["--model-name-or-path", "gpt2"], {"model": "gpt2"}),
+        (["--lr-scheduler-type", "cosine"], {"schedule": "cosine"}),
+        (["--warmup-ratio", "0.1"], {"warmup": 0.1}),
+        (["--warmup-steps", "10"], {"warmup": 10.0}),
+        (["--max-grad-norm", "0.5"], {"max_gradient_norm": 0.5}),
+        (["--eval-steps", "50"], {"eval_every": 50}),
+        (["--save-steps", "50"], {"save_every": 50}),
+        (["--optim", "sgd"], {"optimizer": "sgd"}),
+        (["--label-smoothing-factor", "0.1"], {"label_smoothing": 0.1}),
+        (["--metric-for-best-model", "mcc"], {"metric": "mcc"}),
+        (["--early-stopping-patience", "2"], {"patience": 2}),
+        (["--max-seq-length", "64"], {"max_length": 64}),
+        (["--label-map.INFJ", "I", "--label-map.ENFJ", "E"], {"label_map": {"INFJ": "I", "ENFJ": "E"}}),
+        (["--track", "mlflow", "--track", "tensorboard"], {"track": ("mlflow", "tensorboard")}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_flags_answer_to_the_names_of_trainer(flags, options):
+    from finetext.cli.app import build_app, given_options
+    from finetext.options import fields_with_values
+
+    _, bound, _ = build_app().parse_args(["train", "data.csv", *flags], exit_on_error=False)
+    values = dict(fields_with_values(bound.arguments["options"]))
+    assert {name: values[name] for name in options} == options
+    assert set(options) <= given_options()
+
+
+HEAVY = ("torch", "transformers", "polars", "matplotlib", "sklearn", "numpy", "accelerate", "peft", "datasets")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["inspect", "--help"], ["predict", "--help"]])
+def test_help_imports_nothing_heavy(arguments):
+    code = (
+        "import sys\n"
+        "from finetext.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        f"finally: print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, encoding="utf-8", check=False
+    )
+    assert answer.returncode == 0
+    assert "Usage: finetext" in answer.stdout
+    assert answer.stderr.strip() == "[]"
