@@ -51,7 +51,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~umask())
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
@@ -61,8 +61,8 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    # The process's mask can only be read by setting it; mkstemp's 0600 would otherwise stay.
+def umask() -> int:
+    """Return the process's mask of permissions, which temporary files do not follow by themselves."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -92,6 +92,17 @@ def explain_os_error(error: OSError, path: Path) -> OSError | RunError | UsageEr
         return UsageError(f"{path}: no permission to write there. Choose another folder.")
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         return UsageError(f"{path}: cannot be written, a file or folder is in the way. Choose another name.")
+    return error
+
+
+def explain_write_error(error: Exception, path: Path) -> Exception:
+    """Like `explain_os_error`, for writers that wrap the system's error and keep only its text."""
+    text = str(error)
+    if isinstance(error, OSError):
+        return explain_os_error(error, path)
+    wrapped = ("No space left" in text, "os error 28" in text, "file write failed" in text, "iostream" in text)
+    if any(wrapped):
+        return explain_os_error(OSError(errno.ENOSPC, text), path)
     return error
 
 

@@ -9,6 +9,14 @@ from cyclopts import App, ArgumentCollection, CycloptsError
 from finetext import __version__
 from finetext.errors import FinetextError
 
+COMMANDS = {
+    "train": "Fine-tune a pretrained model on labelled text, and evaluate it beside simple baselines.",
+    "inspect": "Check labelled text before training: counts, duplicates, conflicts, lengths.",
+    "evaluate": "Evaluate a trained classifier on labelled texts.",
+    "predict": "Label texts: those named, those of a file, or those on stdin.",
+    "models": "List the models with a short name, or check one.",
+}
+
 _given: set[str] = set()
 
 
@@ -32,8 +40,8 @@ def build_app() -> App:
         help_format="plaintext",
         result_action="return_value",
     )
-    for name in ("train", "inspect", "evaluate", "predict", "models"):
-        app.command(f"finetext.cli.{name}:{name}", name=name)
+    for name, summary in COMMANDS.items():
+        app.command(f"finetext.cli.{name}:{name}", name=name, help=summary)
     return app
 
 

@@ -83,13 +83,14 @@ def describe_job(job: "Job") -> list[tuple[str, str]]:
     from finetext.models import describe
 
     dataset, splits, summary = job.dataset, job.splits, describe(job.model)
-    counts = ", ".join(f"{name} {_count(dataset.labels, name):,}" for name in dataset.class_names[:6])
+    used = [*splits.train.labels, *splits.validation.labels, *splits.test.labels]
+    counts = ", ".join(f"{name} {_count(used, name):,}" for name in dataset.class_names[:6])
     more = f", … {len(dataset.class_names) - 6} more" if len(dataset.class_names) > 6 else ""
     source = dataset.source
     train = job.config.train
     balanced = f" ({len(job.train):,} after balancing)" if len(job.train) != len(splits.train) else ""
     lines = [
-        ("data", f"{source.name}: {len(dataset):,} texts, {dataset.task}: {counts}{more}"),
+        ("data", f"{source.name}: {len(used):,} texts, {dataset.task}: {counts}{more}"),
         ("columns", f"text: {source.text_column} · label: {source.label_column} · format: {source.format}"),
         (
             "splits",
@@ -125,14 +126,15 @@ def _count(labels: list[tuple[str, ...]], name: str) -> int:
 
 def print_run(run: "Run") -> None:
     """Print the figures of a finished run to stdout, and where its files are to stderr."""
-    from finetext.cli.tables import figures_table, per_class_figures_table
+    from finetext.cli.tables import class_table, figures_table
 
     console = data()
     figures = run.metrics
     if figures["synthetic_data"]:
         console.print("Synthetic data: these figures say nothing about real messages.")
-    console.print(figures_table(figures))
-    console.print(per_class_figures_table(figures["test"]))
+    rows = {"finetext": figures["test"], **figures["baselines"]}
+    console.print(figures_table(rows, f"Test split, {figures['examples']['test']:,} texts"))
+    console.print(class_table(figures["test"]))
     prose().print(
         f"\nrun        {run.folder.path}\n"
         f'try it     finetext predict {run.folder.path} "a text"',

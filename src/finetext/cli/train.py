@@ -43,5 +43,5 @@ def train(
             run = training.resume(resume, progress=progress, **given)
         else:
             start = training.TrainConfig() if config is None else training.read_config(config)
-            run = training.train(None, start, output=output, progress=progress, **given)
+            run = training.train(config=start, output=output, progress=progress, **given)
     print_run(run)

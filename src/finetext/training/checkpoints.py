@@ -68,12 +68,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         files.sync_folder(temporary)
         temporary.rename(target)
         files.sync_folder(folder)
-    except OSError as error:
+    except Exception as error:
+        raise files.explain_write_error(error, target) from error
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise files.explain_os_error(error, target) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return target
 
 
@@ -81,10 +79,7 @@ def _write_parts(folder: Path, checkpoint: Checkpoint) -> None:
     save_weights(checkpoint.weights, folder / WEIGHTS)
     if checkpoint.best is not None:
         save_weights(checkpoint.best, folder / BEST)
-    try:
-        torch.save(checkpoint.state, folder / STATE)
-    except RuntimeError as error:
-        raise _as_os_error(error, folder) from error
+    torch.save(checkpoint.state, folder / STATE)
     digests = {}
     for path in sorted(folder.iterdir()):
         _sync_file(path)
@@ -102,25 +97,8 @@ def _write_parts(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """Write tensors as safetensors; a full disk raises OSError, as for any other file."""
-    from safetensors import SafetensorError
-
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
-    except SafetensorError as error:
-        raise _as_os_error(error, path) from error
-
-
-def _as_os_error(error: Exception, path: Path) -> Exception:
-    # Both writers wrap the system's error in one of their own and keep only its text.
-    import errno
-
-    text = str(error)
-    folder = path if path.is_dir() else path.parent
-    no_space = "No space left" in text or "os error 28" in text or shutil.disk_usage(folder).free < 1 << 16
-    if no_space or "file write failed" in text or "iostream" in text:
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-    return error
+    """Write tensors as safetensors."""
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
 
 
 def _sync_file(path: Path) -> None:

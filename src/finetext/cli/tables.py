@@ -1,0 +1,53 @@
+"""The tables that several commands print."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Figures = Mapping[str, Any]
+"""Metrics as `metrics.json` holds them."""
+
+
+def figures_table(rows: Mapping[str, Figures], title: str) -> "Table":
+    """Return a table with a row a classifier: the headline figures, accuracy with its 95 % interval."""
+    multi = any(figures["confusion"] is None for figures in rows.values())
+    table = _table(title, "", "accuracy (95 %)", "bal. acc.", "macro-F1", *(["micro-F1"] if multi else []))
+    for name in ("MCC", "ROC-AUC", "PR-AUC", "log loss", "ECE"):
+        table.add_column(name, justify="right")
+    for name, own in rows.items():
+        interval = f"{own['accuracy']:.4f} ({own['accuracy_low']:.3f}–{own['accuracy_high']:.3f})"
+        names = ["balanced_accuracy", "macro_f1", *(["micro_f1"] if multi else [])]
+        names += ["mcc", "roc_auc", "pr_auc", "log_loss", "calibration_error"]
+        table.add_row(name, interval, *(_number(own[key]) for key in names))
+    return table
+
+
+def class_table(figures: Figures) -> "Table":
+    """Return a table with a row a class: precision, recall, F1, support, and what its examples were taken for."""
+    confusion = figures["confusion"]
+    classes = figures["classes"]
+    shown = confusion is not None and len(classes) <= 10
+    predicted = [f"→ {own['name']}" for own in classes] if shown else []
+    table = _table("Per class", "", "precision", "recall", "F1", "texts", *predicted)
+    for index, own in enumerate(classes):
+        counts = [f"{count:,}" for count in confusion[index]] if shown else []
+        cells = [_number(own[key]) for key in ("precision", "recall", "f1")]
+        table.add_row(own["name"], *cells, f"{own['support']:,}", *counts)
+    return table
+
+
+def _table(title: str, first: str, *columns: str) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

@@ -1,0 +1,56 @@
+"""Reading, checking, splitting and balancing labelled text."""
+
+from typing import TYPE_CHECKING
+
+from finetext import lazy
+
+if TYPE_CHECKING:
+    from finetext.data.balancing import balance, class_weights
+    from finetext.data.checks import Finding, Findings, check_lengths
+    from finetext.data.config import DataConfig, SplitName, Task
+    from finetext.data.loading import examine, read, read_text_table
+    from finetext.data.splits import Splits, limit, split
+    from finetext.data.table import Dataset, Source, fold
+
+__all__ = [
+    "DataConfig",
+    "Dataset",
+    "Finding",
+    "Findings",
+    "Source",
+    "SplitName",
+    "Splits",
+    "Task",
+    "balance",
+    "check_lengths",
+    "class_weights",
+    "examine",
+    "fold",
+    "limit",
+    "read",
+    "read_text_table",
+    "split",
+]
+
+__getattr__ = lazy.exports(
+    __name__,
+    {
+        "DataConfig": "config",
+        "Dataset": "table",
+        "Finding": "checks",
+        "Findings": "checks",
+        "Source": "table",
+        "SplitName": "config",
+        "Splits": "splits",
+        "Task": "config",
+        "balance": "balancing",
+        "check_lengths": "checks",
+        "class_weights": "balancing",
+        "examine": "loading",
+        "fold": "table",
+        "limit": "splits",
+        "read": "loading",
+        "read_text_table": "loading",
+        "split": "splits",
+    },
+)

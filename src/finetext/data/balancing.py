@@ -1,0 +1,105 @@
+"""Against imbalance: fewer examples of the large classes, more of the small ones, or weights in the loss."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from finetext.data.config import DataConfig
+from finetext.data.table import Dataset
+from finetext.errors import DataError, UsageError, closest
+
+
+def balance(train: Dataset, config: DataConfig, seed: int) -> Dataset:
+    """Return the training split under- or oversampled as the options say, else as it is.
+
+    Args:
+        train: The training split.
+        config: `balance` and `balance_scope`; a set undersampled as a whole is not touched again.
+        seed: The same seed gives the same examples.
+
+    Raises:
+        UsageError: The task is multi-label, where examples cannot be counted by class.
+    """
+    if config.balance == "undersample" and config.balance_scope == "train":
+        return undersample(train, seed)
+    if config.balance == "oversample":
+        return oversample(train, seed)
+    return train
+
+
+def undersample(dataset: Dataset, seed: int) -> Dataset:
+    """Drop examples at random until each class is as small as the smallest, in each split by itself."""
+    _refuse_multi_label(dataset, "undersample")
+    random = np.random.default_rng([seed, 2])
+    chosen: list[int] = []
+    for classes in _members(dataset).values():
+        smallest = min(len(members) for members in classes.values())
+        for members in classes.values():
+            chosen += random.permutation(members)[:smallest].tolist()
+    return dataset.subset(sorted(chosen))
+
+
+def oversample(dataset: Dataset, seed: int) -> Dataset:
+    """Repeat examples until each class is as large as the largest: whole rounds, then a random rest."""
+    _refuse_multi_label(dataset, "oversample")
+    random = np.random.default_rng([seed, 3])
+    chosen: list[int] = []
+    for classes in _members(dataset).values():
+        largest = max(len(members) for members in classes.values())
+        for members in classes.values():
+            rounds, rest = divmod(largest, len(members))
+            chosen += members * rounds + random.permutation(members)[:rest].tolist()
+    return dataset.subset(sorted(chosen))
+
+
+def _members(dataset: Dataset) -> dict[str, dict[str, list[int]]]:
+    """Return the examples of each class, in each of the source's own splits."""
+    splits: Sequence[str] = dataset.given_splits or ["train"] * len(dataset)
+    members: dict[str, dict[str, list[int]]] = {}
+    for index, (split, (label,)) in enumerate(zip(splits, dataset.labels, strict=True)):
+        members.setdefault(split, {}).setdefault(label, []).append(index)
+    return {split: dict(sorted(classes.items())) for split, classes in sorted(members.items())}
+
+
+def _refuse_multi_label(dataset: Dataset, how: str) -> None:
+    if dataset.task == "multi-label":
+        raise UsageError(
+            f"--balance {how} is not for multi-label data, where a text has several labels; "
+            "try --balance weights."
+        )
+
+
+def class_weights(train: Dataset, config: DataConfig) -> list[float] | None:
+    """Return the weight of each class in the loss, in class id order, or None without `balance = weights`.
+
+    Weights are those given; a class that is not given has weight 1. With none given they are inverse
+    frequencies, `examples / (classes * examples of the class)`, as scikit-learn's "balanced" are.
+
+    Raises:
+        UsageError: A weight names no class, is not a positive number, or is given without `weights`.
+        DataError: The training split has no example of a class.
+    """
+    _check_weights(train, config)
+    if config.balance != "weights":
+        return None
+    if config.class_weights:
+        return [float(config.class_weights.get(name, 1.0)) for name in train.class_names]
+    counts = train.count_labels()
+    missing = [name for name, count in counts.items() if not count]
+    if missing and train.task != "multi-label":
+        raise DataError(f"{train.source.name}: no training example of {', '.join(map(repr, missing))}.")
+    return [len(train) / (len(counts) * count) if count else 1.0 for count in counts.values()]
+
+
+def _check_weights(train: Dataset, config: DataConfig) -> None:
+    for name, weight in config.class_weights.items():
+        if name not in train.class_names:
+            raise UsageError(
+                f"--class-weights.{name}: no such class; the classes are "
+                f"{', '.join(map(repr, train.class_names))}.{closest(name, train.class_names)}"
+            )
+        if not (weight > 0 and math.isfinite(weight)):
+            raise UsageError(f"--class-weights.{name} {weight:g}: a weight must be a positive number.")
+    if config.class_weights and config.balance != "weights":
+        raise UsageError(f"--class-weights needs --balance weights; it is {config.balance!r}.")

@@ -1,0 +1,131 @@
+"""Datasets of the Hugging Face Hub, through the library `datasets`."""
+
+import hashlib
+import importlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from finetext.data.config import SplitName
+from finetext.data.reading import RawTable
+from finetext.data.sources import Loaded, Part
+from finetext.errors import DataError, DownloadError, UsageError
+
+
+def load_hub(source: str, split_names: Mapping[str, SplitName]) -> Loaded:
+    """Load `hf:owner/name` with its splits, or one split of it, `hf:owner/name:split`.
+
+    A dataset of several configurations needs one named: `hf:owner/name:config:split`, where an empty split
+    means all of them.
+
+    Raises:
+        DownloadError: No network, or no such dataset.
+        DataError: It cannot be read as a table, or needs a choice that was not made.
+        UsageError: The library `datasets` is not installed.
+    """
+    name, _, choice = source.removeprefix("hf:").partition(":")
+    config, _, wanted = choice.rpartition(":")
+    if not re.fullmatch(r"[\w.\-]+(/[\w.\-]+)?", name):
+        raise DataError(
+            f"{source}: not the name of a Hub dataset; write hf:owner/name or hf:owner/name:split."
+        )
+    try:
+        import datasets
+    except ImportError as error:
+        raise UsageError(
+            f'{source}: Hub datasets need another package: pip install "finetext[hub]"'
+        ) from error
+    loaded, revision = _download(source, name, config or None, datasets)
+    if wanted and wanted not in loaded:
+        raise DataError(f"{source}: no split {wanted!r}; it has {', '.join(loaded)}.")
+    parts: dict[SplitName | None, RawTable] = {}
+    for split in [wanted] if wanted else list(loaded):
+        role = None if wanted else split_names.get(str(split).lower())
+        if role is not None or wanted or len(loaded) == 1:
+            parts.setdefault(role, _to_table(loaded[split], f"{name}:{split}", datasets))
+    if not wanted and "train" not in parts and len(loaded) > 1:
+        first = next(iter(loaded))
+        raise DataError(
+            f"{source}: no train split; it has {', '.join(loaded)}. Choose one, such as {source}:{first}."
+        )
+    if len(parts) == 1:
+        parts = {None: next(iter(parts.values()))}
+    tables = tuple(Part(role, table) for role, table in parts.items())
+    return Loaded(source, tables, (), _digest(tables), revision=revision)
+
+
+def _download(
+    source: str, name: str, config: str | None, datasets: Any
+) -> tuple[Mapping[str, Any], str | None]:
+    try:
+        datasets.disable_progress_bars()
+        revision = _revision(name)
+        return datasets.load_dataset(name, config, revision=revision), revision
+    except (ConnectionError, TimeoutError, *_transport_errors()) as error:
+        raise DownloadError(f"{source}: the Hub cannot be reached ({_in_one_line(error)}).") from error
+    except FileNotFoundError as error:  # DatasetNotFoundError is one
+        raise DownloadError(
+            f"{source}: not found on the Hub, or no network ({_in_one_line(error)})."
+        ) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        hint = f" Name one: {source}:CONFIG:SPLIT." if "onfig name is missing" in str(error) else ""
+        raise DataError(f"{source}: cannot be loaded: {_in_one_line(error)}{hint}") from error
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _revision(name: str) -> str | None:
+    """Return the commit of a Hub dataset, or None where the Hub cannot be asked."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        return HfApi().dataset_info(name).sha
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError, *_transport_errors()):
+        return None  # `datasets` may still have it in its cache; if not, its own error says why
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of the HTTP library that huggingface_hub uses, whichever that is."""
+    from huggingface_hub import get_session
+
+    library = importlib.import_module(type(get_session()).__module__.split(".")[0])
+    return tuple(getattr(library, name) for name in ("HTTPError", "InvalidURL") if hasattr(library, name))
+
+
+def _to_table(dataset: Any, name: str, datasets: Any) -> RawTable:
+    """Turn a split into a table; numbers that stand for class names become those names."""
+    frame: pl.DataFrame = (
+        dataset.to_polars() if dataset.num_rows else pl.DataFrame(schema=dataset.column_names)
+    )
+    for column, feature in dataset.features.items():
+        names = _class_names(feature, datasets)
+        if names is None:
+            continue
+        ids, texts = list(range(len(names))), list(names)
+        if isinstance(frame[column].dtype, pl.List | pl.Array):
+            item = pl.element().replace_strict(ids, texts, default=None, return_dtype=pl.String)
+            frame = frame.with_columns(pl.col(column).list.eval(item))
+        else:
+            named = pl.col(column).replace_strict(ids, texts, default=None, return_dtype=pl.String)
+            frame = frame.with_columns(named)
+    return RawTable(frame, np.arange(1, frame.height + 1), name, "hub")
+
+
+def _class_names(feature: Any, datasets: Any) -> list[str] | None:
+    """Return the names of a class label feature, or of a list of them."""
+    inner = getattr(feature, "feature", feature)
+    return list(inner.names) if isinstance(inner, datasets.ClassLabel) else None
+
+
+def _digest(parts: tuple[Part, ...]) -> str:
+    """Return a digest of the rows, since the files of a Hub dataset lie in the cache of `datasets`."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.table.frame.write_ndjson().encode())
+    return digest.hexdigest()

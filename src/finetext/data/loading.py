@@ -1,0 +1,182 @@
+"""From a source to checked, labelled texts."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import polars as pl
+
+from finetext.data.checks import Findings, Places, check, finding
+from finetext.data.columns import find_columns, find_split_column, find_text_column
+from finetext.data.config import DataConfig, SplitName, Task
+from finetext.data.labels import map_labels, name_labels, parse_labels, parse_texts
+from finetext.data.reading import read_table
+from finetext.data.sources import Loaded, Part, load, parse_splits
+from finetext.data.table import Dataset, Source, order_classes
+from finetext.errors import DataError
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The rows of all parts one below the other; None where a cell is missing."""
+
+    texts: list[str | None]
+    labels: list[str | None]
+    rows: list[int]
+    splits: list[SplitName] | None
+    files: list[str]
+    """Name of the file of each row, empty where there is one file only."""
+    lists: bool
+    text_column: str
+    label_column: str
+
+
+def read(source: str | Path, config: DataConfig) -> Dataset:
+    """Read a source, check it, and drop the rows without text or label.
+
+    Args:
+        source: A file, a folder with train/validation/test files, `hf:owner/name`, or a built-in name.
+        config: How to read it.
+
+    Raises:
+        DataError: It cannot be read, or training with it makes no sense; all reasons are told together.
+        DownloadError: A built-in or Hub dataset could not be fetched.
+        UsageError: Options that do not fit together.
+
+    Example:
+        >>> from finetext.data import DataConfig, read
+        >>> dataset = read("sample", DataConfig())
+        >>> dataset.class_names
+        ('ham', 'spam')
+    """
+    dataset = examine(source, config)
+    dataset.findings.refuse_errors(dataset.source.name)
+    return dataset
+
+
+def examine(source: str | Path, config: DataConfig) -> Dataset:
+    """Read and check like `read`, but leave fatal findings in `findings` instead of raising them."""
+    loaded = load(str(source), config)
+    columns = _gather(loaded, config)
+    texts, cells = columns.texts, columns.labels
+    multi = _is_multi_label(columns, config)
+    no_text = [index for index, text in enumerate(texts) if text is None]
+    no_label = [
+        index
+        for index, (text, cell) in enumerate(zip(texts, cells, strict=True))
+        if text is not None and (cell is None or (not cell and not multi))
+    ]
+    bare = [
+        i for i, (text, cell) in enumerate(zip(texts, cells, strict=True)) if text is not None and cell == ""
+    ]
+    place = _placer(columns, range(len(texts)))
+    missing = [
+        finding("missing-texts", no_text, place, "No text; these rows are left out.", "warning"),
+        finding("missing-labels", no_label, place, "No label; these rows are left out.", "warning"),
+    ]
+    if multi:
+        missing.append(finding("no-labels", bare, place, "A text with none of the labels.", "info"))
+    dropped = {*no_text, *no_label}
+    kept = [index for index in range(len(texts)) if index not in dropped]
+    names = name_labels([cells[index] or "" for index in kept], multi)
+    names = map_labels(names, config.label_map)
+    classes = order_classes(name for labels in set(names) for name in labels)
+    dataset = Dataset(
+        texts=[texts[index] or "" for index in kept],
+        labels=names,
+        rows=[columns.rows[index] for index in kept],
+        class_names=classes,
+        task=_task(multi, len(classes)),
+        source=Source(
+            name=loaded.name,
+            files=loaded.files,
+            format=loaded.format,
+            text_column=columns.text_column,
+            label_column=columns.label_column,
+            digest=loaded.digest,
+            synthetic=loaded.synthetic,
+            revision=loaded.revision,
+        ),
+        findings=Findings(),
+        given_splits=None if columns.splits is None else [columns.splits[index] for index in kept],
+    )
+    return replace(dataset, findings=check(dataset, missing, _placer(columns, kept)))
+
+
+def _task(multi: bool, classes: int) -> Task:
+    if multi:
+        return "multi-label"
+    return "multi-class" if classes > 2 else "binary"
+
+
+def _is_multi_label(columns: _Columns, config: DataConfig) -> bool:
+    if config.task == "single-label" and columns.lists:
+        several = next((i for i, cell in enumerate(columns.labels) if cell and "|" in cell), None)
+        if several is not None:
+            raise DataError(
+                f"row {columns.rows[several]}: several labels in a list, but --task single-label."
+            )
+    if config.task != "auto":
+        return config.task == "multi-label"
+    return columns.lists or any("|" in cell for cell in set(columns.labels) if cell)
+
+
+def _placer(columns: _Columns, kept: range | list[int]) -> Places:
+    def place(index: int) -> int | str:
+        position = kept[index]
+        file, row = columns.files[position], columns.rows[position]
+        return f"{file}:{row}" if file else row
+
+    return place
+
+
+def _gather(loaded: Loaded, config: DataConfig) -> _Columns:
+    """Take texts, labels and splits out of all parts."""
+    texts: list[str | None] = []
+    series: list[pl.Series] = []
+    rows: list[int] = []
+    files: list[str] = []
+    splits: list[SplitName] = []
+    chosen: list[tuple[str, str]] = []
+    for part in loaded.parts:
+        table = part.table
+        text, label = find_columns(table.frame, config, table.name, table.headerless)
+        chosen.append((text, label))
+        texts += parse_texts(table.frame[text], table)
+        series.append(table.frame[label])
+        rows += table.rows.tolist()
+        files += [Path(table.name).name if len(loaded.parts) > 1 else ""] * table.frame.height
+        splits += _splits_of(part, config)
+    lists = any(isinstance(labels.dtype, pl.List | pl.Array) for labels in series)
+    labels = parse_labels(series, [part.table for part in loaded.parts])
+    own = loaded.parts[0].split is not None or config.split_column is not None
+    return _Columns(texts, labels, rows, splits if own else None, files, lists, *chosen[0])
+
+
+def _splits_of(part: Part, config: DataConfig) -> list[SplitName]:
+    table = part.table
+    column = find_split_column(table.frame, config, table.name)
+    if column is not None:
+        return parse_splits(table.frame[column], table)
+    return [part.split or "train"] * table.frame.height
+
+
+def read_text_table(
+    source: Path | BinaryIO | bytes, config: DataConfig, name: str | None = None
+) -> tuple[pl.DataFrame, str]:
+    """Read texts to label, with all columns as they stand in the file.
+
+    Columns of CSV and TSV files stay text, nothing is parsed or dropped but blank lines. A file of one text
+    a line, blank lines included, has the one column `text`.
+
+    Args:
+        source: A path, a binary stream, or bytes.
+        config: Format, encoding, quoting and text column.
+        name: What to call the source in messages.
+
+    Returns:
+        The table, and the name of the column with the texts.
+    """
+    table = read_table(source, config, name)
+    column = find_text_column(table.frame, config, table.name, table.headerless)
+    return table.frame, column

@@ -1,0 +1,234 @@
+"""Splitting a dataset into train, validation and test without letting equal texts straddle them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from finetext.data.balancing import undersample
+from finetext.data.config import DataConfig, SplitName
+from finetext.data.stratify import allocate, assign_groups, group_texts
+from finetext.data.table import Dataset
+from finetext.errors import DataError, UsageError
+from finetext.files import writing
+
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+PRECEDENCE: tuple[tuple[SplitName, SplitName], ...] = (
+    ("test", "validation"),
+    ("test", "train"),
+    ("validation", "train"),
+)
+"""Of two splits that hold the same text, the first keeps it."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three parts of a dataset."""
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+    notes: tuple[str, ...] = ()
+    """What was done to the user's own splits, a line each."""
+
+    def write(self, folder: Path) -> None:
+        """Write `train.csv`, `validation.csv` and `test.csv` with the columns text, label and row."""
+        for name in SPLITS:
+            _write_split(folder / f"{name}.csv", getattr(self, name))
+
+
+def _write_split(path: Path, dataset: Dataset) -> None:
+    frame = pl.DataFrame(
+        {"text": dataset.texts, "label": ["|".join(names) for names in dataset.labels], "row": dataset.rows},
+        schema={"text": pl.String, "label": pl.String, "row": pl.Int64},
+    )
+    with writing(path) as file:
+        frame.write_csv(file, quote_style="non_numeric")
+
+
+def check_shares(config: DataConfig) -> None:
+    """Refuse shares of validation and test that leave one of the splits empty.
+
+    Raises:
+        UsageError: A share is not between 0 and 1, or both together leave nothing for training.
+    """
+    for flag, share in (("--validation", config.validation), ("--test", config.test)):
+        if not 0 < share < 1:
+            raise UsageError(f"{flag} {share:g}: must be a share between 0 and 1, such as 0.1.")
+    if config.validation + config.test >= 1:
+        raise UsageError(
+            f"--validation {config.validation:g} and --test {config.test:g} leave nothing for training; "
+            "together they must be below 1."
+        )
+
+
+def splits_to_make(given: Sequence[SplitName] | None) -> list[SplitName]:
+    """Return the splits that have to be split off, given those that the source brought."""
+    return [name for name in SPLITS if name != "train" and (given is None or name not in given)]
+
+
+def split(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
+    """Split a dataset, stratified by class; the source's own splits stay as they are.
+
+    Equal texts (folded) never straddle two splits: a group of them goes whole into one. Where the source
+    brought splits, texts that stand in a later one (test after validation after train) are removed from
+    the earlier, which the notes say. `limit` and undersampling of the whole set come first.
+
+    Args:
+        dataset: What `read` returned.
+        config: Shares, limit and balance.
+        seed: The same seed gives the same splits.
+
+    Raises:
+        DataError: A class is too small, or only in the test split.
+        UsageError: The shares or the limit make no sense.
+    """
+    check_shares(config)
+    if config.limit is not None:
+        dataset = limit(dataset, config.limit, seed)
+    if config.balance == "undersample" and config.balance_scope == "all":
+        dataset = undersample(dataset, seed)
+    given = _given_indices(dataset)
+    notes = _remove_overlap(dataset, given)
+    for name in SPLITS:
+        if dataset.given_splits is not None and name in dataset.given_splits and not given[name]:
+            raise DataError(
+                f"{dataset.source.name}: no {name} example is left: all of its texts occur in a later split."
+            )
+    make = splits_to_make(dataset.given_splits)
+    if make:
+        shares = {name: getattr(config, name) for name in make}
+        given |= _split_off(dataset, given["train"], shares, seed)
+    _refuse_unlearnable(dataset, given)
+    parts = {name: dataset.subset(given[name]) for name in SPLITS}
+    return Splits(parts["train"], parts["validation"], parts["test"], tuple(notes))
+
+
+def _given_indices(dataset: Dataset) -> dict[SplitName, list[int]]:
+    indices: dict[SplitName, list[int]] = {name: [] for name in SPLITS}
+    if dataset.given_splits is None:
+        indices["train"] = list(range(len(dataset)))
+        return indices
+    for index, name in enumerate(dataset.given_splits):
+        indices[name].append(index)
+    return indices
+
+
+def _remove_overlap(dataset: Dataset, given: dict[SplitName, list[int]]) -> list[str]:
+    """Remove from each split the texts that a later one holds; return a line for each pair."""
+    notes = []
+    keys = dataset.keys
+    for later, earlier in PRECEDENCE:
+        held = {keys[index] for index in given[later]}
+        kept = [index for index in given[earlier] if keys[index] not in held]
+        removed = len(given[earlier]) - len(kept)
+        if removed:
+            what = "text" if removed == 1 else "texts"
+            notes.append(f"{removed:,} {earlier} {what} removed that also stand in {later}")
+            given[earlier] = kept
+    return notes
+
+
+def _split_off(
+    dataset: Dataset, indices: Sequence[int], shares: dict[SplitName, float], seed: int
+) -> dict[SplitName, list[int]]:
+    """Split `indices` into the splits named in `shares` and the rest, `train`."""
+    random = np.random.default_rng([seed, 1])
+    groups = group_texts(dataset, indices)
+    strata = groups.by_stratum()
+    names: list[SplitName] = ["train", *shares]
+    sizes = [sum(len(groups.members[number]) for number in numbers) for numbers in strata.values()]
+    quotas = _quotas(sizes, [len(numbers) for numbers in strata.values()], list(shares.values()))
+    parts: dict[SplitName, list[int]] = {name: [] for name in names}
+    for numbers, quota in zip(strata.values(), quotas, strict=True):
+        assigned = assign_groups([len(groups.members[number]) for number in numbers], quota, random)
+        for number, part in zip(numbers, assigned, strict=True):
+            parts[names[part]].extend(groups.members[number])
+    return {name: sorted(members) for name, members in parts.items()}
+
+
+def _quotas(sizes: Sequence[int], distinct: Sequence[int], shares: Sequence[float]) -> list[list[int]]:
+    """Return for each class how many examples go to train and to each split made.
+
+    A class with enough distinct texts has at least one example in each split.
+    """
+    total = sum(sizes)
+    needed = len(shares) + 1
+    least = [int(number >= needed) for number in distinct]
+    rest = list(sizes)
+    made = []
+    for position, share in enumerate(shares):
+        reserved = len(shares) - position  # one for train and for each split still to be made
+        most = [max(left - reserved, lower) for left, lower in zip(rest, least, strict=True)]
+        quota = allocate(max(round(total * share), 1), sizes, least, most)
+        made.append(quota)
+        rest = [left - taken for left, taken in zip(rest, quota, strict=True)]
+    return [list(quota) for quota in zip(rest, *made, strict=True)]
+
+
+def _refuse_unlearnable(dataset: Dataset, given: dict[SplitName, list[int]]) -> None:
+    for name in SPLITS:
+        if not given[name]:
+            raise DataError(f"{dataset.source.name}: too few examples, none is left for the {name} split.")
+    if dataset.task == "multi-label":
+        return
+    known = {dataset.labels[index] for index in given["train"]}
+    missing = {dataset.labels[i][0] for name in SPLITS for i in given[name] if dataset.labels[i] not in known}
+    if missing:
+        raise DataError(
+            f"{dataset.source.name}: no training example is left of {', '.join(map(repr, sorted(missing)))}. "
+            "Add examples, or drop the class."
+        )
+
+
+def limit(dataset: Dataset, limit: float, seed: int) -> Dataset:
+    """Return a subset stratified by class, and by the source's own splits where it has them.
+
+    Args:
+        dataset: What `read` returned.
+        limit: How many examples; below 1 it is a share.
+        seed: The same seed gives the same subset.
+
+    Raises:
+        UsageError: The limit is not a positive whole number or share, or too small for the classes.
+    """
+    if not limit > 0 or (limit >= 1 and limit != int(limit)):
+        raise UsageError(
+            f"--limit {limit:g}: must be a whole number of examples, or a share between 0 and 1."
+        )
+    wanted = int(limit) if limit >= 1 else max(round(limit * len(dataset)), 1)
+    if wanted >= len(dataset):
+        return dataset
+    strata: dict[tuple[str, str], list[int]] = {}
+    splits: Sequence[str] = dataset.given_splits or ["train"] * len(dataset)
+    for index, stratum in enumerate(zip(splits, dataset.strata, strict=True)):
+        strata.setdefault(stratum, []).append(index)
+    ordered = sorted(strata)
+    sizes = [len(strata[stratum]) for stratum in ordered]
+    needed = 1 + len(splits_to_make(dataset.given_splits))
+    least = [min(needed if name == "train" else 1, len(strata[name, label])) for name, label in ordered]
+    if sum(least) > wanted:
+        raise UsageError(
+            f"--limit {limit:g}: too few examples for {len(dataset.class_names)} classes; "
+            f"it must be at least {sum(least)}."
+        )
+    random = np.random.default_rng([seed, 0])
+    chosen: list[int] = []
+    for stratum, quota in zip(ordered, allocate(wanted, sizes, least, sizes), strict=True):
+        members = _different_first(dataset, random.permutation(strata[stratum]).tolist(), needed)
+        chosen += members[:quota]
+    return dataset.subset(sorted(chosen))
+
+
+def _different_first(dataset: Dataset, members: list[int], needed: int) -> list[int]:
+    """Move up to `needed` examples with different texts to the front, so that the class can be split."""
+    first: dict[str, int] = {}
+    for index in members:
+        first.setdefault(dataset.keys[index], index)
+        if len(first) == needed:
+            break
+    front = list(first.values())
+    taken = set(front)
+    return front + [index for index in members if index not in taken]

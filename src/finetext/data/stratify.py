@@ -1,0 +1,102 @@
+"""Dividing examples by class: quotas that keep the shares, and groups of equal texts that stay together."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from finetext.data.table import Dataset
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups of equal texts and the class by which each group is stratified."""
+
+    members: list[list[int]]
+    strata: list[str]
+
+    def by_stratum(self) -> dict[str, list[int]]:
+        """Return the numbers of the groups of each class, classes in alphabetical order."""
+        groups: dict[str, list[int]] = {name: [] for name in sorted(set(self.strata))}
+        for number, stratum in enumerate(self.strata):
+            groups[stratum].append(number)
+        return groups
+
+
+def group_texts(dataset: Dataset, indices: Sequence[int] | None = None) -> Groups:
+    """Group examples whose folded texts are equal; a group's class is its most frequent one."""
+    members: dict[str, list[int]] = {}
+    keys = dataset.keys
+    for index in range(len(dataset)) if indices is None else indices:
+        members.setdefault(keys[index], []).append(index)
+    strata = dataset.strata
+    chosen = [
+        strata[group[0]] if len(group) == 1 else Counter(strata[i] for i in group).most_common(1)[0][0]
+        for group in members.values()
+    ]
+    return Groups(list(members.values()), chosen)
+
+
+def allocate(total: int, sizes: Sequence[int], lower: Sequence[int], upper: Sequence[int]) -> list[int]:
+    """Share `total` out in proportion to `sizes`, by largest remainder, within bounds.
+
+    Args:
+        total: How many to give out.
+        sizes: The size of each class.
+        lower: The least that each class gets, whatever the total.
+        upper: The most that each class can get.
+
+    Returns:
+        One number for each class. They sum to `total` unless the bounds forbid it.
+    """
+    whole = max(sum(sizes), 1)
+    ideal = np.asarray([total * size / whole for size in sizes])
+    low, high = np.asarray(lower, dtype=np.int64), np.asarray(upper, dtype=np.int64)
+    given = np.clip(np.floor(ideal + 1e-9).astype(np.int64), low, np.maximum(low, high))
+    while (missing := total - int(given.sum())) != 0:
+        step = 1 if missing > 0 else -1
+        can = given < high if step > 0 else given > low
+        if not can.any():
+            break
+        wish = np.where(can, step * (ideal - given), -np.inf)
+        chosen = np.argsort(-wish, kind="stable")[: min(abs(missing), int(can.sum()))]
+        given[chosen] += step
+    return [int(number) for number in given]
+
+
+def assign_groups(sizes: Sequence[int], quotas: Sequence[int], random: np.random.Generator) -> list[int]:
+    """Assign the groups of one class to parts, so that the parts' sizes come near their quotas.
+
+    Groups of several texts are placed first, at random among the parts that still have room for them;
+    single texts then fill the parts up. Each part gets a group as long as there are enough.
+
+    Returns:
+        The part of each group.
+    """
+    parts = np.zeros(len(sizes), dtype=np.int64)
+    room = np.asarray(quotas, dtype=np.int64).copy()
+    order = random.permutation(len(sizes))
+    order = order[np.argsort(-np.asarray(sizes, dtype=np.int64)[order], kind="stable")]
+    large = [int(group) for group in order if sizes[group] > 1]
+    for group in large:
+        fits = np.where(room >= sizes[group], room, 0)
+        part = random.choice(room.size, p=fits / fits.sum()) if fits.any() else int(room.argmax())
+        parts[group] = part
+        room[part] -= sizes[group]
+    single = order[len(large) :]
+    room = np.maximum(room, 0)
+    for _ in range(int(room.sum()) - single.size):
+        room[room.argmax()] -= 1
+    parts[single] = np.repeat(np.arange(room.size), room)
+    _fill_empty_parts(parts, sizes, quotas)
+    return [int(part) for part in parts]
+
+
+def _fill_empty_parts(parts: np.ndarray, sizes: Sequence[int], quotas: Sequence[int]) -> None:
+    """Give a part that should have a group and got none the smallest group of the part with the most."""
+    for part in range(len(quotas)):
+        counts = np.bincount(parts, minlength=len(quotas))
+        if quotas[part] and not counts[part] and counts.max() > 1:
+            richest = np.flatnonzero(parts == counts.argmax())
+            parts[min(richest.tolist(), key=lambda group: sizes[group])] = part

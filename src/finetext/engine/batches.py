@@ -1,0 +1,73 @@
+"""Batches of token ids: padding, and filling them to a token budget."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Encoded = tuple[list[int], ...]
+"""The token ids of one text: one list a window, and one window unless the text is long."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded windows of some texts.
+
+    Attributes:
+        input_ids: `(W, T)` int64; a row a window.
+        attention_mask: `(W, T)` int64; 1 for a token of the text, 0 for padding.
+        owner: `(W,)` int64, the text that each window belongs to.
+        size: Number of texts.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    owner: Tensor
+    size: int
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on `device`."""
+        return Batch(
+            self.input_ids.to(device), self.attention_mask.to(device), self.owner.to(device), self.size
+        )
+
+
+def collate(encoded: Sequence[Encoded], pad_id: int, padding_side: str = "right") -> Batch:
+    """Pad the windows of some texts to the longest among them.
+
+    Args:
+        encoded: The texts' token ids.
+        pad_id: Fills the rest; the mask says where, so it may also occur in a text.
+        padding_side: `right`, or `left` to show that the side does not matter.
+    """
+    windows = [ids for text in encoded for ids in text]
+    owners = [index for index, text in enumerate(encoded) for _ in text]
+    width = max(map(len, windows))
+    input_ids = torch.full((len(windows), width), pad_id, dtype=torch.long)
+    mask = torch.zeros((len(windows), width), dtype=torch.long)
+    for row, ids in enumerate(windows):
+        place = slice(0, len(ids)) if padding_side == "right" else slice(width - len(ids), width)
+        input_ids[row, place] = torch.tensor(ids, dtype=torch.long)
+        mask[row, place] = 1
+    return Batch(input_ids, mask, torch.tensor(owners), len(encoded))
+
+
+def token_budget_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Group items of like length into batches of at most `max_tokens` tokens, padding included.
+
+    Args:
+        lengths: Tokens of each item.
+        max_tokens: Budget of a batch; an item longer than that has a batch of its own.
+
+    Returns:
+        The indices of each batch, longest items first, so that a lack of memory shows at once.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    batches: list[list[int]] = []
+    for index in order:
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= max_tokens:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches

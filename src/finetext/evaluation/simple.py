@@ -1,0 +1,104 @@
+"""What a simple method reaches on the same split: the bar that a fine-tuned model has to clear."""
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import SGDClassifier
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+
+from finetext.evaluation.metrics import Metrics, Targets, compute_metrics
+
+MAJORITY = "majority class"
+TFIDF = "TF-IDF + logistic regression"
+
+
+@dataclass(frozen=True)
+class BaselineResult:
+    """A baseline on the test split.
+
+    Attributes:
+        name: What it is.
+        metrics: Its figures.
+        train_seconds: Time to train it.
+        predict_seconds: Time to label the test split.
+    """
+
+    name: str
+    metrics: Metrics
+    train_seconds: float
+    predict_seconds: float
+
+
+def baselines(
+    train_texts: Sequence[str],
+    train_targets: Targets,
+    test_texts: Sequence[str],
+    test_targets: Targets,
+    class_names: Sequence[str],
+    task: str,
+    seed: int,
+) -> list[BaselineResult]:
+    """Train the baselines on the training split and evaluate them on the test split.
+
+    Args:
+        train_texts: `N` texts.
+        train_targets: `(N,)` class ids, or `(N, C)` zeros and ones if multi-label.
+        test_texts: `M` texts.
+        test_targets: Likewise.
+        class_names: The classes in the order of their ids.
+        task: binary, multi-class or multi-label.
+        seed: Of the stochastic gradient descent.
+    """
+    results = []
+    for name, fit in ((MAJORITY, _fit_majority), (TFIDF, _fit_tfidf)):
+        began = time.perf_counter()
+        predict = fit(train_texts, train_targets, len(class_names), seed)
+        trained = time.perf_counter()
+        probs = predict(test_texts)
+        done = time.perf_counter()
+        metrics = compute_metrics(test_targets, probs, class_names, task)
+        results.append(BaselineResult(name, metrics, trained - began, done - trained))
+    return results
+
+
+def _fit_majority(texts: Sequence[str], targets: Targets, classes: int, seed: int) -> Any:
+    # The share of each class in the training split: its argmax is the majority class.
+    shares = targets.mean(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=classes) / len(targets)
+    return lambda wanted: np.tile(shares, (len(wanted), 1))
+
+
+def _fit_tfidf(texts: Sequence[str], targets: Targets, classes: int, seed: int) -> Any:
+    known = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=classes)
+    varied = [c for c in range(classes) if 0 < known[c] < len(texts)]
+    constant = known / len(texts)
+    if not varied:
+        return lambda wanted: np.tile(constant, (len(wanted), 1))
+    classifier = SGDClassifier(loss="log_loss", random_state=seed)
+    # A word may be a single sign: the vectorizer's own pattern drops every one-letter word.
+    vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b|[^\w\s]")
+    pipeline = make_pipeline(vectorizer, OneVsRestClassifier(classifier) if targets.ndim == 2 else classifier)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            pipeline.fit(texts, targets[:, varied] if targets.ndim == 2 else targets)
+        except ValueError as error:
+            if "empty vocabulary" not in str(error):
+                raise
+            return lambda wanted: np.tile(constant, (len(wanted), 1))
+    columns = varied if targets.ndim == 2 else list(pipeline.classes_)
+
+    def predict(wanted: Sequence[str]) -> NDArray[np.float64]:
+        probs = np.tile(constant if targets.ndim == 2 else np.zeros(classes), (len(wanted), 1))
+        found = pipeline.predict_proba(wanted)
+        probs[:, columns] = found if found.shape[1] == len(columns) else found[:, -len(columns) :]
+        return probs
+
+    return predict

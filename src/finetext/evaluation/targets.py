@@ -1,0 +1,39 @@
+"""Labels as the numbers that metrics compare."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetext.errors import DataError, closest
+
+
+def encode_targets(
+    labels: Sequence[tuple[str, ...]], class_names: Sequence[str], task: str
+) -> NDArray[np.int64]:
+    """Return labels as class ids `(N,)`, or as zeros and ones `(N, C)` if the task is multi-label.
+
+    Raises:
+        DataError: A label is not among the classes.
+    """
+    ids = {name: index for index, name in enumerate(class_names)}
+    unknown = sorted({label for own in labels for label in own} - ids.keys())
+    if unknown:
+        raise DataError(
+            f"the labels {', '.join(map(repr, unknown[:5]))} are not among the model's classes "
+            f"({', '.join(map(repr, list(class_names)[:10]))}).{closest(unknown[0], class_names)}"
+        )
+    if task != "multi-label":
+        return np.array([ids[own[0]] for own in labels], dtype=np.int64)
+    targets = np.zeros((len(labels), len(class_names)), dtype=np.int64)
+    for row, own in enumerate(labels):
+        targets[row, [ids[label] for label in own]] = 1
+    return targets
+
+
+def decide(probs: NDArray[np.floating[Any]], task: str) -> NDArray[np.int64]:
+    """Return what is predicted: the likeliest class `(N,)`, or every label of at least 0.5 `(N, C)`."""
+    if task == "multi-label":
+        return (probs >= 0.5).astype(np.int64)
+    return probs.argmax(axis=1).astype(np.int64)

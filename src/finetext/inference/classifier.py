@@ -1,0 +1,151 @@
+"""A loaded bundle that labels texts."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from finetext.engine import Precision, choose_device, choose_precision
+from finetext.errors import UsageError
+from finetext.models import Model, load_bundle, predict_logits, probabilities
+from finetext.runs import model_folder
+
+Answer = dict[str, Any]
+"""`{"label": …, "score": …}`, as transformers' text-classification pipeline gives it."""
+
+
+class TextTypeError(UsageError, TypeError):
+    """Something that is not a text was given to be labelled."""
+
+
+class Classifier:
+    """Labels texts.
+
+    Example:
+        >>> classifier = finetext.load("runs/sample-minilm-1")      # doctest: +SKIP
+        >>> classifier("win a prize, text now")                     # doctest: +SKIP
+        [{'label': 'spam', 'score': 0.98}]
+    """
+
+    def __init__(self, model: Model, precision: Precision | None = None) -> None:
+        """Take a loaded model, and the arithmetic to run it in (float32 by default)."""
+        self.model = model
+        self._precision = precision or Precision("fp32")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of their ids."""
+        return self.model.class_names
+
+    @property
+    def task(self) -> str:
+        """Binary, multi-class or multi-label."""
+        return self.model.task
+
+    @overload
+    def __call__(self, texts: str, top_k: int = 1) -> list[Answer]: ...
+
+    @overload
+    def __call__(self, texts: str, top_k: None) -> list[Answer]: ...
+
+    @overload
+    def __call__(self, texts: Sequence[str], top_k: int = 1) -> list[Answer] | list[list[Answer]]: ...
+
+    @overload
+    def __call__(self, texts: Sequence[str], top_k: None) -> list[list[Answer]]: ...
+
+    def __call__(self, texts: str | Sequence[str], top_k: int | None = 1) -> list[Any]:
+        """Label one text or several, in the shape of transformers' text-classification pipeline.
+
+        Args:
+            texts: A text, or a list of them.
+            top_k: How many labels a text; None for all, the likeliest first.
+
+        Returns:
+            For one text, a list of `{"label", "score"}`. For a list, one `{"label", "score"}` a text with
+            `top_k=1`, else a list of them a text.
+
+        Raises:
+            UsageError: Something is not a text, or `top_k` is below 1.
+        """
+        if top_k is not None and top_k < 1:
+            raise UsageError(f"top_k must be at least 1, or None for all labels, not {top_k}.")
+        single = isinstance(texts, str)
+        probs = self.predict_proba([texts] if isinstance(texts, str) else texts)
+        answers = [self._answers(row, top_k) for row in probs]
+        if single:
+            return answers[0]
+        return [own[0] for own in answers] if top_k == 1 else answers
+
+    def _answers(self, probs: NDArray[np.float32], top_k: int | None) -> list[Answer]:
+        order = np.argsort(-probs, kind="stable")[:top_k]
+        return [{"label": self.class_names[i], "score": float(probs[i])} for i in order]
+
+    def predict_proba(
+        self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """Return the probability of each class for each text.
+
+        Args:
+            texts: `N` texts.
+            progress: Called after each batch with the number of texts in it.
+
+        Returns:
+            `(N, C)` float32; rows sum to 1, or hold one probability a label if multi-label.
+
+        Raises:
+            UsageError: Something is not a text.
+        """
+        _check_texts(texts)
+        amp = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._precision.name)
+        device = self.model.device
+        with torch.autocast(device.type, dtype=amp, enabled=amp is not None):
+            logits = predict_logits(self.model, list(texts), progress=progress)
+        return probabilities(logits, self.task)
+
+    def predict(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the predicted labels of each text: exactly one, or those of at least 0.5 if multi-label."""
+        return [self.decide(row) for row in self.predict_proba(texts)]
+
+    def decide(self, probs: NDArray[np.float32]) -> tuple[str, ...]:
+        """Return the labels that a text's probabilities `(C,)` stand for."""
+        if self.task == "multi-label":
+            return tuple(name for name, prob in zip(self.class_names, probs, strict=True) if prob >= 0.5)
+        return (self.class_names[int(probs.argmax())],)
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, (str, bytes)) or not isinstance(texts, (Sequence, np.ndarray)):
+        raise TextTypeError(f"texts must be a list of strings, not {type(texts).__name__}.")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TextTypeError(f"text {index} must be a string, not {type(text).__name__}.")
+
+
+def load(
+    path: str | Path, *, device: str = "auto", precision: str = "fp32", allow_pickle: bool = False
+) -> Classifier:
+    """Load a trained classifier.
+
+    Args:
+        path: A run folder, a bundle, or any Hugging Face folder with a sequence classifier.
+        device: auto, cpu, cuda or mps.
+        precision: auto, fp32, tf32, bf16 or fp16.
+        allow_pickle: Accept a folder without safetensors.
+
+    Raises:
+        UsageError: There is no such folder or device.
+        ModelError: It holds no classifier, or one that is damaged or not safe to load.
+    """
+    folder = Path(path)
+    if not folder.exists():
+        raise UsageError(f"{path}: no such folder. Name a run folder or a saved model.")
+    chosen = choose_device(device)
+    arithmetic = choose_precision(precision, chosen)
+    model = load_bundle(model_folder(folder), allow_pickle=allow_pickle)
+    model.network.to(chosen)
+    model.network.eval()
+    return Classifier(model, arithmetic)

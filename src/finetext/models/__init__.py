@@ -1,0 +1,77 @@
+"""Backbones, heads and tokenizers: finding, checking, loading, training parts of, and saving them."""
+
+from typing import TYPE_CHECKING
+
+from finetext import lazy
+
+if TYPE_CHECKING:
+    from finetext.models.adapters import merge_adapter, save_adapter
+    from finetext.models.anatomy import Anatomy
+    from finetext.models.bundle import load_bundle, save_bundle
+    from finetext.models.catalogue import ALIASES, CATALOGUE, Entry
+    from finetext.models.causal import continue_text
+    from finetext.models.encoding import TextEncoder, load_tokenizer, position_limit
+    from finetext.models.guard import check_folder
+    from finetext.models.loading import load_model
+    from finetext.models.model import BundleSettings, Model
+    from finetext.models.predict import predict_logits, probabilities
+    from finetext.models.source import ModelSource, find_model
+    from finetext.models.summary import ModelSummary, describe
+    from finetext.models.trainable import set_trainable, trained_parameters
+
+__all__ = [
+    "ALIASES",
+    "CATALOGUE",
+    "Anatomy",
+    "BundleSettings",
+    "Entry",
+    "Model",
+    "ModelSource",
+    "ModelSummary",
+    "TextEncoder",
+    "check_folder",
+    "continue_text",
+    "describe",
+    "find_model",
+    "load_bundle",
+    "load_model",
+    "load_tokenizer",
+    "merge_adapter",
+    "position_limit",
+    "predict_logits",
+    "probabilities",
+    "save_adapter",
+    "save_bundle",
+    "set_trainable",
+    "trained_parameters",
+]
+
+__getattr__ = lazy.exports(
+    __name__,
+    {
+        "ALIASES": "catalogue",
+        "CATALOGUE": "catalogue",
+        "Anatomy": "anatomy",
+        "BundleSettings": "model",
+        "Entry": "catalogue",
+        "Model": "model",
+        "ModelSource": "source",
+        "ModelSummary": "summary",
+        "TextEncoder": "encoding",
+        "check_folder": "guard",
+        "continue_text": "causal",
+        "describe": "summary",
+        "find_model": "source",
+        "load_bundle": "bundle",
+        "load_model": "loading",
+        "load_tokenizer": "encoding",
+        "merge_adapter": "adapters",
+        "position_limit": "encoding",
+        "predict_logits": "predict",
+        "probabilities": "predict",
+        "save_adapter": "adapters",
+        "save_bundle": "bundle",
+        "set_trainable": "trainable",
+        "trained_parameters": "trainable",
+    },
+)

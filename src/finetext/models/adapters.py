@@ -1,0 +1,90 @@
+"""LoRA (Hu et al., 2022) through PEFT, on the linear layers inside the blocks."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from finetext.errors import ModelError
+from finetext.models.config import ModelConfig
+from finetext.models.model import Model
+
+ADAPTER = "default"
+
+
+def linear_layers(model: Model) -> list[str]:
+    """Return the names of all linear layers inside the blocks, GPT-2's `Conv1D` included."""
+    from transformers.pytorch_utils import Conv1D
+
+    places = tuple(f"{name}." for name in model.anatomy.layer_names) or (f"{model.network.base_model_prefix}.",)
+    return [
+        name
+        for name, module in model.network.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D)) and name.startswith(places) and name not in model.anatomy.head
+    ]
+
+
+def adapt(model: Model, config: ModelConfig) -> None:
+    """Put adapters beside the linear layers, in place: the network stays the class it is.
+
+    Raises:
+        ModelError: The model has no linear layers that PEFT knows.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    targets = linear_layers(model)
+    if not targets:
+        raise ModelError("LoRA finds no linear layers in this model. Use another --trainable.")
+    settings = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=targets,
+        base_model_name_or_path=None,
+    )
+    with _fan_in_fan_out_is_found(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        inject_adapter_in_model(settings, model.network, ADAPTER)
+    model.network.peft_settings = settings
+
+
+@contextlib.contextmanager
+def _fan_in_fan_out_is_found() -> Iterator[None]:
+    # PEFT finds out about Conv1D's transposed weights by itself and warns that it did.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
+        yield
+
+
+def is_adapted(network: Any) -> bool:
+    """Tell whether a network holds adapters."""
+    return hasattr(network, "peft_settings")
+
+
+def merge_adapter(model: Model) -> None:
+    """Add the adapters to the weights they stand beside and take them out."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in list(model.network.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge()
+            parent, _, own = name.rpartition(".")
+            setattr(model.network.get_submodule(parent), own, module.get_base_layer())
+    del model.network.peft_settings
+    if hasattr(model.network, "peft_config"):
+        del model.network.peft_config
+
+
+def save_adapter(model: Model, folder: Path) -> None:
+    """Write the adapters as a PEFT folder."""
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = get_peft_model_state_dict(model.network, adapter_name=ADAPTER)
+    save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
+    model.network.peft_settings.save_pretrained(folder)

@@ -1,0 +1,142 @@
+"""The parts of a classifier, found by running it once instead of by the names of its modules."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Reads = Literal["first", "last", "mean", "pooler"]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where a classifier's parameters stand.
+
+    Attributes:
+        layers: The blocks in order; empty for a model that shares one (ALBERT) or has no list of them.
+        layer_names: Their names in the network.
+        before: Names of the parameters in front of the first block.
+        after: Those that run after the last block: final norm, pooler, head.
+        head: Those of `after` that make class logits of one position: pooler and head.
+        reads: Which position the head reads; `pooler` is the first, read inside the backbone.
+    """
+
+    layers: tuple[nn.Module, ...]
+    layer_names: tuple[str, ...]
+    before: frozenset[str]
+    after: frozenset[str]
+    head: frozenset[str]
+    reads: Reads
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return len(self.layers)
+
+
+def find_anatomy(network: Any, token_id: int) -> Anatomy:
+    """Run a text of four tokens through the network and note what runs when.
+
+    Args:
+        network: A sequence classifier on any device.
+        token_id: An id that is not the pad id.
+    """
+    layers = _find_layers(network)
+    device = next(network.parameters()).device
+    ids = torch.full((1, 4), token_id, dtype=torch.long, device=device)
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            order = _order_of_modules(network, [module for _, module in layers], ids)
+            reads = _find_reads(network, ids)
+    finally:
+        network.train(was_training)
+    outside = {name for name, _ in network.named_parameters() if not _within(name, network.base_model_prefix)}
+    pooler = {name for name, _ in network.named_parameters() if ".pooler." in f".{name}"}
+    after = frozenset(name for name, place in order.items() if place == "after") | outside | pooler
+    inside = {name for name, place in order.items() if place == "inside"}
+    return Anatomy(
+        layers=tuple(module for _, module in layers),
+        layer_names=tuple(name for name, _ in layers),
+        before=frozenset(name for name, _ in network.named_parameters() if name not in after and name not in inside),
+        after=after,
+        head=frozenset(outside | pooler),
+        reads=reads,
+    )
+
+
+def _within(name: str, prefix: str) -> bool:
+    return name.startswith(prefix + ".")
+
+
+def _find_layers(network: Any) -> list[tuple[str, nn.Module]]:
+    depth = getattr(network.config.get_text_config(), "num_hidden_layers", None)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth:
+            return [(f"{name}.{index}", layer) for index, layer in enumerate(module)]
+    return []
+
+
+def _order_of_modules(network: Any, layers: list[nn.Module], ids: Tensor) -> dict[str, str]:
+    """Return `before`, `inside` or `after` for each parameter by when its module first runs."""
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    within = {id(parameter) for layer in layers for parameter in layer.parameters()}
+    found = {names[key]: "inside" for key in within}
+    place = "before"
+
+    def enter(module: nn.Module, *_: Any) -> None:
+        nonlocal place
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) in names:
+                found.setdefault(names[id(parameter)], place)
+
+    def leave_last(*_: Any) -> None:
+        nonlocal place
+        place = "after"
+
+    handles = [module.register_forward_pre_hook(enter) for module in network.modules()]
+    if layers:
+        handles.append(layers[-1].register_forward_hook(leave_last))
+    try:
+        network(input_ids=ids, attention_mask=torch.ones_like(ids))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _find_reads(network: Any, ids: Tensor) -> Reads:
+    """Change the backbone's output at one position after the other and see which changes the logits."""
+    mask = torch.ones_like(ids)
+    logits = network(input_ids=ids, attention_mask=mask).logits
+    felt = tuple(
+        not torch.equal(logits, changed) for changed in _logits_with_each_position_changed(network, ids, mask)
+    )
+    known: dict[tuple[bool, ...], Reads] = {
+        (True, False, False, False): "first",
+        (False, False, False, True): "last",
+        (True, True, True, True): "mean",
+    }
+    return known.get(felt, "pooler")
+
+
+def _logits_with_each_position_changed(network: Any, ids: Tensor, mask: Tensor) -> Iterator[Tensor]:
+    for position in range(ids.shape[1]):
+
+        def change(module: nn.Module, args: Any, output: Any, position: int = position) -> Any:
+            hidden = output[0].clone()
+            noise = torch.arange(hidden.shape[-1], device=hidden.device, dtype=hidden.dtype)
+            hidden[:, position] += torch.sin(noise)
+            if isinstance(output, tuple):
+                return (hidden, *output[1:])
+            output["last_hidden_state"] = hidden
+            return output
+
+        handle = network.base_model.register_forward_hook(change)
+        try:
+            yield network(input_ids=ids, attention_mask=mask).logits
+        finally:
+            handle.remove()

@@ -1,0 +1,180 @@
+"""Looks at a model folder before anything in it is loaded, and refuses what could run code or escape.
+
+Only JSON and the headers of safetensors files are read here. Nothing in a folder is imported or unpickled.
+"""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from finetext.errors import ModelError
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".h5", ".msgpack")
+HEADER_LIMIT_BYTES = 100_000_000
+"""Largest safetensors header that the format's own library accepts."""
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+
+
+def check_folder(folder: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
+    """Refuse a folder that is damaged or not safe to load, and return its `config.json`.
+
+    Raises:
+        ModelError: With the file at fault and what to do.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such model folder.")
+    _refuse_links_out(folder)
+    config = check_config(folder)
+    for path in sorted(folder.glob("*.json")):
+        _refuse_foreign_code(_read_json(path), path)
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"{folder}: holds a LoRA adapter, not a whole model. Merge it into its base model first "
+            "(PEFT's merge_and_unload), then name that folder."
+        )
+    _check_weights(folder, allow_pickle)
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise ModelError(f"{folder}: has no tokenizer (tokenizer.json). Save the model's tokenizer there too.")
+    return config
+
+
+def check_config(folder: Path) -> dict[str, Any]:
+    """Read `config.json` and refuse an architecture that transformers itself does not ship."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError(f"{folder}: is no model folder, it has no config.json. Name a folder that save_pretrained wrote.")
+    config = _read_json(path)
+    if not isinstance(config, dict):
+        raise ModelError(f"{path}: is damaged, it must hold a JSON object. Copy or download the model again.")
+    _refuse_foreign_code(config, path)
+    _refuse_unknown_architecture(config, path)
+    return config
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: is damaged, it is no valid JSON. Copy or download the model again.") from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def _refuse_foreign_code(value: Any, path: Path) -> None:
+    for key, item in _items(value):
+        if key == "auto_map" or (key == "trust_remote_code" and item):
+            raise ModelError(
+                f"{path}: asks to run code that comes with the model (`{key}`), which finetext never does. "
+                "Use a model whose architecture transformers ships."
+            )
+        if key in ("_attn_implementation", "attn_implementation", "_attn_implementation_internal"):
+            if isinstance(item, str) and "/" in item:
+                raise ModelError(
+                    f"{path}: names attention code to be downloaded (`{key}: {item}`), which finetext never runs. "
+                    "Remove that line."
+                )
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            yield from item.items()
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+
+
+def _refuse_unknown_architecture(config: dict[str, Any], path: Path) -> None:
+    import transformers
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES
+
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING_NAMES:
+        raise ModelError(f"{path}: transformers {transformers.__version__} has no architecture {kind!r}. Choose another model.")
+    if kind not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+        raise ModelError(f"{path}: transformers has no text-classification head for {kind!r}. Choose another model.")
+    if config.get("is_encoder_decoder"):
+        raise ModelError(f"{path}: {kind!r} is an encoder-decoder model, which finetext does not train. Choose another model.")
+    for name in config.get("architectures") or ():
+        if not isinstance(name, str) or not hasattr(transformers, name):
+            raise ModelError(f"{path}: transformers does not ship the architecture {name!r}. Choose another model.")
+
+
+def _refuse_links_out(folder: Path) -> None:
+    # A snapshot in the Hub's cache is made of links into the `blobs` folder beside `snapshots`.
+    inside = [folder.resolve()]
+    if folder.parent.name == "snapshots":
+        inside.append((folder.parent.parent / "blobs").resolve())
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not any(path.resolve().is_relative_to(place) for place in inside):
+            raise ModelError(f"{path}: is a link that leads out of the model folder. Put the file itself there.")
+
+
+def _check_weights(folder: Path, allow_pickle: bool) -> None:
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = _shards(index)
+    elif (folder / "model.safetensors").is_file():
+        shards = ["model.safetensors"]
+    elif allow_pickle and (folder / "pytorch_model.bin").is_file():
+        return
+    else:
+        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+        if pickles:
+            raise ModelError(
+                f"{folder}: holds only pickled weights ({pickles[0]}), which can run code when loaded. "
+                "Convert them to safetensors, or pass --allow-pickle if you trust their source."
+            )
+        raise ModelError(f"{folder}: has no weights (model.safetensors). Copy or download the model again.")
+    for shard in shards:
+        check_safetensors(folder / shard)
+
+
+def _shards(index: Path) -> list[str]:
+    content = _read_json(index)
+    mapping = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(mapping, dict) or not mapping:
+        raise ModelError(f"{index}: is damaged, it names no weight files. Copy or download the model again.")
+    names = sorted({str(name) for name in mapping.values()})
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ModelError(f"{index}: names a weight file outside the folder or of another kind ({name}). Do not use this model.")
+    return names
+
+
+def check_safetensors(path: Path) -> None:
+    """Refuse a safetensors file whose header is damaged, huge, or points outside the file.
+
+    The format: 8 bytes little-endian length N, N bytes of JSON, then the tensors' bytes
+    (https://huggingface.co/docs/safetensors).
+    """
+    again = "Copy or download the model again."
+    if not path.is_file():
+        raise ModelError(f"{path}: is missing. {again}")
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= min(HEADER_LIMIT_BYTES, size - 8):
+            raise ModelError(f"{path}: is no whole safetensors file (header of {length} bytes in {size}). {again}")
+        raw = file.read(length)
+    try:
+        header = json.loads(raw)
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        end = max((entry["data_offsets"][1] for entry in tensors), default=0)
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError, IndexError) as error:
+        raise ModelError(f"{path}: its safetensors header is damaged. {again}") from error
+    if end != size - 8 - length:
+        raise ModelError(f"{path}: safetensors data of {size - 8 - length} bytes where its header says {end}. {again}")

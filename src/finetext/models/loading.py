@@ -1,0 +1,213 @@
+"""Loading a backbone and giving it a fresh head."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from finetext.errors import ModelError
+from finetext.models.anatomy import find_anatomy
+from finetext.models.config import ModelConfig
+from finetext.models.encoding import choose_limit, choose_pad_token, load_tokenizer, position_limit
+from finetext.models.model import BundleSettings, Model
+from finetext.models.pooling import install_pooling
+from finetext.models.source import ModelSource
+
+
+def load_model(
+    source: ModelSource, class_names: tuple[str, ...], task: str, config: ModelConfig, seed: int
+) -> Model:
+    """Load a backbone for training, with a fresh head in float32 on the CPU.
+
+    Args:
+        source: What `find_model` found.
+        class_names: The classes in the order of their ids.
+        task: binary, multi-class or multi-label.
+        config: The options of the model.
+        seed: Of the head's weights, and of all weights with `weights = random`.
+
+    Raises:
+        ModelError: The model is damaged or of a kind that cannot be used.
+        UsageError: An option does not fit the model.
+    """
+    tokenizer = load_tokenizer(source.folder)
+    choose_pad_token(tokenizer)
+    settings = load_settings(source.folder)
+    same_classes = class_names_of(settings) == class_names
+    set_classes(settings, class_names, task)
+    set_pad_token(settings, tokenizer.pad_token_id)
+    if config.dropout is not None:
+        set_dropout(settings, config.dropout)
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = _build(source.folder, settings, config)
+        if config.weights == "pretrained" and not same_classes:
+            _renew_head(network, settings)
+    model = assemble(
+        network,
+        tokenizer,
+        class_names,
+        BundleSettings(
+            task=task,
+            pooling=config.pooling,
+            max_length=choose_limit(config.max_length, position_limit(settings, network)),
+            long_texts=config.long_texts,
+            window_pooling=config.window_pooling,
+        ),
+    )
+    if not model.anatomy.layers:
+        model.notices.append(
+            f"{type(network).__name__} has no list of layers of its own for each depth; "
+            "every part of it is trained together."
+        )
+    return model
+
+
+def assemble(network: Any, tokenizer: Any, class_names: tuple[str, ...], settings: BundleSettings) -> Model:
+    """Put a loaded network and its tokenizer together."""
+    if tokenizer.vocab_size and len(tokenizer) > network.get_input_embeddings().num_embeddings:
+        raise ModelError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model only "
+            f"{network.get_input_embeddings().num_embeddings}. They do not belong together."
+        )
+    token_id = next(i for i in range(len(tokenizer)) if i != tokenizer.pad_token_id)
+    anatomy = find_anatomy(network, token_id)
+    install_pooling(network, anatomy, settings.pooling)
+    return Model(network, tokenizer, class_names, settings, anatomy)
+
+
+def load_settings(folder: Path) -> Any:
+    """Load `config.json` of a folder that the guard has looked at.
+
+    Raises:
+        ModelError: Its values are not those of its architecture.
+    """
+    from transformers import AutoConfig
+
+    try:
+        with quiet():
+            return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # each architecture checks its values in its own way
+        raise ModelError(f"{folder / 'config.json'}: is refused by its architecture ({first_line(error)}).") from error
+
+
+def class_names_of(settings: Any) -> tuple[str, ...]:
+    """Return the class names that a configuration holds, in the order of their ids."""
+    return tuple(str(settings.id2label[index]) for index in sorted(settings.id2label))
+
+
+def set_classes(settings: Any, class_names: tuple[str, ...], task: str) -> None:
+    """Write the classes and the kind of loss into a configuration."""
+    settings.id2label = dict(enumerate(class_names))
+    settings.label2id = {name: index for index, name in enumerate(class_names)}
+    settings.problem_type = (
+        "multi_label_classification" if task == "multi-label" else "single_label_classification"
+    )
+
+
+def set_pad_token(settings: Any, pad_id: int) -> None:
+    """Write the pad token into a configuration and the one for text inside it."""
+    settings.pad_token_id = pad_id
+    settings.get_text_config().pad_token_id = pad_id
+    if hasattr(settings, "use_cache"):
+        settings.use_cache = False  # a classifier generates nothing
+
+
+def set_dropout(settings: Any, probability: float) -> None:
+    """Set every dropout probability of a configuration; the families name them differently."""
+    for part in {id(c): c for c in (settings, settings.get_text_config())}.values():
+        for name, value in list(vars(part).items()):
+            named = "dropout" in name or name.endswith("_pdrop") or name.endswith("_drop")
+            if named and (value is None or isinstance(value, (int, float))) and not isinstance(value, bool):
+                setattr(part, name, probability)
+
+
+def _build(folder: Path, settings: Any, config: ModelConfig) -> Any:
+    from transformers import AutoModelForSequenceClassification
+
+    if config.weights == "random":
+        return AutoModelForSequenceClassification.from_config(settings, dtype=torch.float32)
+    network, report = read_weights(folder, settings, config.allow_pickle)
+    prefix = f"{network.base_model_prefix}."
+    lost = sorted(name for name in report["missing_keys"] if name.startswith(prefix) and ".pooler." not in f".{name}")
+    if lost:
+        raise ModelError(
+            f"{folder}: {len(lost)} weights of the backbone are missing ({lost[0]}, …). "
+            "Copy or download the model again."
+        )
+    return network
+
+
+def read_weights(folder: Path, settings: Any, allow_pickle: bool) -> tuple[Any, dict[str, Any]]:
+    """Load the sequence classifier of a folder in float32, and the report of what was missing.
+
+    Raises:
+        ModelError: The weights cannot be loaded or do not fit the configuration.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        network, report = AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            config=settings,
+            dtype=torch.float32,
+            use_safetensors=None if allow_pickle else True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    except Exception as error:  # readers of weights fail in many ways, all of them the folder's fault
+        raise ModelError(f"{folder}: its weights cannot be loaded ({first_line(error)}).") from error
+    prefix = f"{network.base_model_prefix}."
+    for name, found, expected in report["mismatched_keys"]:
+        if name.startswith(prefix):
+            raise ModelError(
+                f"{folder}: the weights {name} have the shape {tuple(found)} where config.json says "
+                f"{tuple(expected)}. The files do not belong together."
+            )
+    return network, report
+
+
+def _renew_head(network: Any, settings: Any) -> None:
+    # A head that was trained for other classes may have the right shape; its weights mean something else.
+    spread = getattr(settings.get_text_config(), "initializer_range", 0.02)
+    prefix = f"{network.base_model_prefix}."
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.startswith(prefix):
+                continue
+            if parameter.ndim >= 2:
+                parameter.normal_(0.0, spread)
+            elif name.endswith("bias"):
+                parameter.zero_()
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error's first line, or its kind if it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' load reports and progress bars off the terminal: what matters is checked here."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def settings_from(values: dict[str, Any]) -> BundleSettings:
+    """Return the settings that a bundle's `finetext.json` holds."""
+    return BundleSettings(**{f.name: values[f.name] for f in dataclasses.fields(BundleSettings)})

