@@ -92,6 +92,8 @@ def explain_os_error(error: OSError, path: Path) -> OSError | RunError | UsageEr
         return UsageError(f"{path}: no permission to write there. Choose another folder.")
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         return UsageError(f"{path}: cannot be written, a file or folder is in the way. Choose another name.")
+    if error.errno in (errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL):
+        return UsageError(f"{path}: cannot be created ({error.strerror}). Choose another folder.")
     return error
 
 

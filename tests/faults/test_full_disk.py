@@ -23,7 +23,7 @@ def small_disk(tmp_path):
     if mount.returncode:
         pytest.skip("may not mount a tmpfs here")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 class FillsTheDisk:
@@ -38,7 +38,7 @@ class FillsTheDisk:
     def evaluated(self, line): ...
 
     def step(self, step):
-        if step.number != 9:
+        if step.number != 6:
             return
         free = os.statvfs(self.folder)
         with (self.folder / "filler").open("wb") as file:
@@ -52,7 +52,7 @@ def test_a_full_disk_ends_with_one_line_and_keeps_the_last_good_checkpoint(small
         finetext.train(messages, output=run, progress=FillsTheDisk(small_disk), **options)
     assert len(str(caught.value).splitlines()) == 1
     loaded, notices = load_checkpoint(run / "checkpoints")
-    assert loaded.step == 8 and notices == []
+    assert loaded.step == 4 and notices == []
     assert not list((run / "checkpoints").glob(".step-*"))
     (small_disk / "filler").unlink()
     assert finetext.resume(run).folder.finished

@@ -45,7 +45,8 @@ class Recorder(Trainer):
         weight = None if self.weights is None else torch.tensor(self.weights)
         loss = F.cross_entropy(logits, labels, weight=weight, label_smoothing=self.args.label_smoothing_factor)
         self.losses.append(loss.item())
-        return loss
+        # For models that can divide by the items of the whole step, Trainer leaves dividing to the loss.
+        return loss / self.args.gradient_accumulation_steps if self.model_accepts_loss_kwargs else loss
 
 
 class Batches(list):

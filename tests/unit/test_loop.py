@@ -16,11 +16,11 @@ BASE = {"trainable": "all", "learning_rate": 1e-3, "epochs": 2, "batch_size": 4,
 
 @pytest.fixture
 def learner_with(checkpoint):
-    def make(**options):
+    def make(optimizer="adamw", **options):
         config = override(TrainConfig(), BASE | {"model": str(checkpoint("bert"))} | options)
         torch.manual_seed(0)
         model = load_model(find_model(config.model.model), ("a", "b"), "binary", config.model, seed=5)
-        return Learner(model, model.encode(TEXTS), TARGETS, config, Accelerator(cpu=True), "adamw")
+        return Learner(model, model.encode(TEXTS), TARGETS, config, Accelerator(cpu=True), optimizer)
 
     return make
 
@@ -123,14 +123,7 @@ def test_gradual_opens_one_more_block_each_epoch(learner_with):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "adafactor"])
 def test_every_optimizer_lowers_the_loss(learner_with, optimizer):
-    from finetext.training.optimizers import make_optimizer, resolve_optimizer
-
-    learner = learner_with(epochs=15, dropout=0.0, learning_rate=1e-2)
-    name, notice = resolve_optimizer(optimizer, torch.device("cpu"))
-    assert notice is None
-    made = make_optimizer(learner.parameters.values(), name, 1e-2, 0.0)
-    learner.optimizer = learner.accelerator.prepare(made)
-    learner.schedule.optimizer = learner.optimizer.optimizer
+    learner = learner_with(optimizer, epochs=15, dropout=0.0, learning_rate=1e-2)
     losses = [step.loss for step in training_steps(learner)]
     assert sum(losses[-6:]) < sum(losses[:6])
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from finetext.errors import ModelError
@@ -31,6 +30,8 @@ def linear_layers(model: Model) -> list[str]:
 def adapt(model: Model, config: ModelConfig) -> None:
     """Put adapters beside the linear layers, in place: the network stays the class it is.
 
+    Their weights are drawn from torch's global generator.
+
     Raises:
         ModelError: The model has no linear layers that PEFT knows.
     """
@@ -46,8 +47,7 @@ def adapt(model: Model, config: ModelConfig) -> None:
         target_modules=targets,
         base_model_name_or_path=None,
     )
-    with _fan_in_fan_out_is_found(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with _fan_in_fan_out_is_found():
         inject_adapter_in_model(settings, model.network, ADAPTER)
     model.network.peft_settings = settings
 

@@ -88,6 +88,7 @@ def prepare(config: TrainConfig) -> Job:
         config.model.model, revision=config.model.revision, allow_pickle=config.model.allow_pickle
     )
     model = load_model(source, dataset.class_names, dataset.task, config.model, seed)
+    torch.manual_seed(seed)  # of the LoRA matrices
     set_trainable(model, config.model, 0)
     model.network.to(device)
     encoded = model.encode(train.texts)

@@ -89,6 +89,7 @@ class Learner:
             )
         )
         self.schedule = make_schedule(self.optimizer.optimizer, config.train, self.total_steps)
+        torch.manual_seed(config.train.seed)  # of dropout
         self.step = 0
         self.micro_batch = config.train.batch_size
 

@@ -43,7 +43,7 @@ def _set_local_mlflow_store(folder: Path) -> None:
     import mlflow
 
     if not os.environ.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri((folder / "mlruns").absolute().as_uri())
+        mlflow.set_tracking_uri(f"sqlite:///{(folder / 'mlflow.db').absolute()}")
 
 
 def _flat(options: dict[str, Any]) -> dict[str, int | float | str | bool]:
