@@ -18,21 +18,31 @@ DECODERS = {"gpt2", "llama", "phi3", "opt", "gpt_neox", "qwen2", "qwen3", "mistr
 ARCHITECTURES = {
     "gpt2": {"n_layer": 2, "n_embd": 16, "n_head": 2, "n_positions": 64},
     "llama": SMALL | {"num_key_value_heads": 1, "max_position_embeddings": 64},
-    "phi3": SMALL | {"num_key_value_heads": 2, "max_position_embeddings": 64, "original_max_position_embeddings": 64},
+    "phi3": SMALL
+    | {"num_key_value_heads": 2, "max_position_embeddings": 64, "original_max_position_embeddings": 64},
     "mistral": SMALL | {"num_key_value_heads": 1, "max_position_embeddings": 64, "sliding_window": 8},
     "qwen2": SMALL | {"num_key_value_heads": 1, "max_position_embeddings": 64},
     "qwen3": SMALL | {"num_key_value_heads": 1, "max_position_embeddings": 64, "head_dim": 8},
     "gemma3_text": SMALL | {"num_key_value_heads": 1, "max_position_embeddings": 64, "head_dim": 8},
-    "opt": {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "ffn_dim": 24, "word_embed_proj_dim": 16, "max_position_embeddings": 64},
+    "opt": {
+        "num_hidden_layers": 2,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "ffn_dim": 24,
+        "word_embed_proj_dim": 16,
+        "max_position_embeddings": 64,
+    },
     "gpt_neox": SMALL | {"max_position_embeddings": 64},
     "bert": SMALL | {"max_position_embeddings": 64},
     "roberta": SMALL | {"max_position_embeddings": 66, "type_vocab_size": 1},
     "electra": SMALL | {"embedding_size": 8, "max_position_embeddings": 64},
     "distilbert": {"n_layers": 2, "dim": 16, "n_heads": 2, "hidden_dim": 24, "max_position_embeddings": 64},
-    "modernbert": SMALL | {"max_position_embeddings": 64, "local_attention": 8, "global_attn_every_n_layers": 2},
+    "modernbert": SMALL
+    | {"max_position_embeddings": 64, "local_attention": 8, "global_attn_every_n_layers": 2},
     "albert": SMALL | {"embedding_size": 8, "max_position_embeddings": 64},
     "mpnet": SMALL | {"max_position_embeddings": 66},
-    "deberta-v2": SMALL | {"max_position_embeddings": 64, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+    "deberta-v2": SMALL
+    | {"max_position_embeddings": 64, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
 }
 
 
@@ -42,9 +52,13 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator(CORPUS, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
+    )
 
 
 def word_piece_tokenizer() -> PreTrainedTokenizerFast:
@@ -54,8 +68,12 @@ def word_piece_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    tokenizer.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=300, special_tokens=specials, show_progress=False))
-    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.train_from_iterator(
+        CORPUS, trainers.WordPieceTrainer(vocab_size=300, special_tokens=specials, show_progress=False)
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
     # As published files have it, such as MiniLM's: truncation and padding stand in the file.
     tokenizer.enable_truncation(12)
     tokenizer.enable_padding(length=12)

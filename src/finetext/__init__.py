@@ -1,8 +1,8 @@
 """Fine-tune pretrained language models into text classifiers, fast and honestly evaluated.
 
-    run = finetext.train("messages.csv", epochs=3)
-    classifier = finetext.load(run.folder.path)
-    classifier("win a prize, text now")
+run = finetext.train("messages.csv", epochs=3)
+classifier = finetext.load(run.folder.path)
+classifier("win a prize, text now")
 """
 
 from typing import TYPE_CHECKING

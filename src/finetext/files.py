@@ -102,7 +102,12 @@ def explain_write_error(error: Exception, path: Path) -> Exception:
     text = str(error)
     if isinstance(error, OSError):
         return explain_os_error(error, path)
-    wrapped = ("No space left" in text, "os error 28" in text, "file write failed" in text, "iostream" in text)
+    wrapped = (
+        "No space left" in text,
+        "os error 28" in text,
+        "file write failed" in text,
+        "iostream" in text,
+    )
     if any(wrapped):
         return explain_os_error(OSError(errno.ENOSPC, text), path)
     return error

@@ -37,4 +37,4 @@ def fields_with_values(config: Any) -> Iterator[tuple[str, Any]]:
             yield field.name, value
 
 
-__all__ = ["Annotated", "Flat", "LibraryOnly", "also", "fields_with_values", "section"]
+__all__ = ["Annotated", "Flat", "LibraryOnly", "Parameter", "also", "fields_with_values", "section"]

@@ -11,7 +11,11 @@ import pytest
 
 from finetext.cli import main
 
-ROWS = [(f"{word} {number} of the day", label) for word, label in (("news", "a"), ("offer", "b")) for number in range(20)]
+ROWS = [
+    (f"{word} {number} of the day", label)
+    for word, label in (("news", "a"), ("offer", "b"))
+    for number in range(20)
+]
 
 
 def write_csv(path: Path, rows=ROWS, header="text,label") -> Path:
@@ -168,7 +172,9 @@ def multi_label(folder):
         ),
         (write_csv, ["data.csv", "--limit", "3"], ["limit"]),
     ],
-    ids=lambda value: getattr(value, "__name__", None) or (" ".join(value) if isinstance(value, list) else "none"),
+    ids=lambda value: (
+        getattr(value, "__name__", None) or (" ".join(value) if isinstance(value, list) else "none")
+    ),
 )
 def test_bad_data_is_refused(capsys, tmp_path, monkeypatch, make, arguments, fragments):
     monkeypatch.chdir(tmp_path)
@@ -278,7 +284,9 @@ def without_tokenizer(model):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_bad_model_is_refused_in_training_and_prediction(capsys, tmp_path, monkeypatch, checkpoint, damage, fragment):
+def test_a_bad_model_is_refused_in_training_and_prediction(
+    capsys, tmp_path, monkeypatch, checkpoint, damage, fragment
+):
     monkeypatch.chdir(tmp_path)
     write_csv(tmp_path / "data.csv")
     shutil.copytree(checkpoint("bert"), tmp_path / "model")

@@ -61,12 +61,16 @@ def test_a_run_leaves_its_folder_and_prints_its_figures(tmp_path, checkpoint, me
 
 def test_the_configuration_of_a_run_repeats_it_to_the_same_bytes(tmp_path, checkpoint, messages):
     first, second = tmp_path / "first", tmp_path / "second"
-    finetext_main("train", messages, "--model", checkpoint("gpt2"), "--output", first, *FAST, "--dropout", "0.2")
+    finetext_main(
+        "train", messages, "--model", checkpoint("gpt2"), "--output", first, *FAST, "--dropout", "0.2"
+    )
     finetext_main("train", "--config", first / "config.toml", "--output", second)
     assert (first / "metrics.json").read_bytes() == (second / "metrics.json").read_bytes()
     assert (first / "config.toml").read_bytes() == (second / "config.toml").read_bytes()
     files = sorted(path.relative_to(first) for path in (first / "model").rglob("*") if path.is_file())
-    assert files == sorted(path.relative_to(second) for path in (second / "model").rglob("*") if path.is_file())
+    assert files == sorted(
+        path.relative_to(second) for path in (second / "model").rglob("*") if path.is_file()
+    )
     for name in files:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
@@ -79,7 +83,12 @@ def test_every_architecture_goes_from_training_to_plain_transformers(tmp_path, t
     run = trained(architecture)
     classifier = run.classifier()
     texts = [row["text"] for row in rows_of(run.folder.predictions)]
-    texts += ["one", "a much longer text " * 5, "with the literal <|endoftext|> and [SEP] and </s> in it", "<|endoftext|>"]
+    texts += [
+        "one",
+        "a much longer text " * 5,
+        "with the literal <|endoftext|> and [SEP] and </s> in it",
+        "<|endoftext|>",
+    ]
     plain = pipeline(
         "text-classification",
         model=AutoModelForSequenceClassification.from_pretrained(run.folder.model),
@@ -120,9 +129,16 @@ def test_every_pooling_trains_and_is_kept_by_the_bundle(tmp_path, checkpoint, me
 
 
 @pytest.mark.parametrize("long_texts", ["truncate", "head-tail", "windows"])
-def test_every_policy_for_long_texts_is_the_same_in_training_and_prediction(tmp_path, checkpoint, messages, long_texts):
+def test_every_policy_for_long_texts_is_the_same_in_training_and_prediction(
+    tmp_path, checkpoint, messages, long_texts
+):
     run = finetext.train(
-        messages, output=tmp_path / "run", model=str(checkpoint("gpt2")), long_texts=long_texts, max_length=6, epochs=1
+        messages,
+        output=tmp_path / "run",
+        model=str(checkpoint("gpt2")),
+        long_texts=long_texts,
+        max_length=6,
+        epochs=1,
     )
     rows = rows_of(run.folder.predictions)
     probs = run.classifier().predict_proba([row["text"] for row in rows])
@@ -139,7 +155,13 @@ def test_every_balance_trains(tmp_path, checkpoint, messages, balance):
 
 
 def test_several_labels_a_text(tmp_path, checkpoint):
-    rows = [(f"text {n} of {'gold' if n % 2 else 'tea'} {'rain' if n % 3 else 'sun'}", "|".join(w for w, k in (("gold", n % 2), ("rain", n % 3)) if k) or "none") for n in range(60)]
+    rows = [
+        (
+            f"text {n} of {'gold' if n % 2 else 'tea'} {'rain' if n % 3 else 'sun'}",
+            "|".join(w for w, k in (("gold", n % 2), ("rain", n % 3)) if k) or "none",
+        )
+        for n in range(60)
+    ]
     data = tmp_path / "data.csv"
     with data.open("w", newline="") as file:
         csv.writer(file).writerows([("text", "labels"), *rows])
@@ -210,7 +232,9 @@ def test_the_shipped_recipes_run(tmp_path, checkpoint, recipe):
     model, extra = RECIPES[recipe]
     path = EXAMPLES / f"{recipe}.toml"
     limit = extra or ["--limit", "300"]
-    code = finetext_main("train", data, "--config", path, "--model", checkpoint(model), "--output", tmp_path / "run", *limit)
+    code = finetext_main(
+        "train", data, "--config", path, "--model", checkpoint(model), "--output", tmp_path / "run", *limit
+    )
     assert code == 0
     written = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
     recipe_options = tomllib.loads(path.read_text())

@@ -18,7 +18,10 @@ def running(tmp_path, checkpoint, messages):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "finetext", "train", str(messages), "--model", str(checkpoint("bert"))]
     process = subprocess.Popen(
-        [*command, "--output", str(run), *LONG], stderr=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+        [*command, "--output", str(run), *LONG],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
     )
     deadline = time.monotonic() + 120
     while not (run / "history.csv").is_file() or len((run / "history.csv").read_text().splitlines()) < 5:

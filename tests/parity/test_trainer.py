@@ -14,7 +14,11 @@ from finetext.training.loop import Learner, epoch_order, training_steps
 
 STEPS = 30
 NAMES = ("ham", "spam")
-TEXTS = [f"message {n} about {topic} and then {n * 7 % 13} more words" for n in range(24) for topic in ("tea", "gold", "rain", "cash", "home")]
+TEXTS = [
+    f"message {n} about {topic} and then {n * 7 % 13} more words"
+    for n in range(24)
+    for topic in ("tea", "gold", "rain", "cash", "home")
+]
 TARGETS = torch.tensor([(n * 5 + n // 3) % 2 for n in range(len(TEXTS))])
 
 CASES = {
@@ -43,7 +47,9 @@ class Recorder(Trainer):
         labels = inputs.pop("labels")
         logits = model(**inputs).logits
         weight = None if self.weights is None else torch.tensor(self.weights)
-        loss = F.cross_entropy(logits, labels, weight=weight, label_smoothing=self.args.label_smoothing_factor)
+        loss = F.cross_entropy(
+            logits, labels, weight=weight, label_smoothing=self.args.label_smoothing_factor
+        )
         self.losses.append(loss.item())
         # For models that can divide by the items of the whole step, Trainer leaves dividing to the loss.
         return loss / self.args.gradient_accumulation_steps if self.model_accepts_loss_kwargs else loss

@@ -98,7 +98,7 @@ def test_state_is_read_without_running_anything(tmp_path):
     hostile = checkpoint(1)
     hostile.state["canary"] = Canary()
     save_checkpoint(tmp_path, hostile)
-    with pytest.raises(Exception, match="[Ww]eights.only"):
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
         load_checkpoint(tmp_path)
 
 

@@ -56,10 +56,22 @@ def test_flags_answer_to_the_names_of_trainer(flags, options):
     assert set(options) <= given_options()
 
 
-HEAVY = ("torch", "transformers", "polars", "matplotlib", "sklearn", "numpy", "accelerate", "peft", "datasets")
+HEAVY = (
+    "torch",
+    "transformers",
+    "polars",
+    "matplotlib",
+    "sklearn",
+    "numpy",
+    "accelerate",
+    "peft",
+    "datasets",
+)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["inspect", "--help"], ["predict", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["inspect", "--help"], ["predict", "--help"]]
+)
 def test_help_imports_nothing_heavy(arguments):
     code = (
         "import sys\n"

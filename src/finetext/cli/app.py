@@ -73,7 +73,9 @@ def _run(words: Sequence[str], debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        return _fail(f"unexpected {type(error).__name__}: {_first_line(error)} Repeat with --debug to see where.", 1)
+        return _fail(
+            f"unexpected {type(error).__name__}: {_first_line(error)} Repeat with --debug to see where.", 1
+        )
     return 0
 
 

@@ -32,7 +32,7 @@ def evaluate(
         data: How the source is read.
     """
     from finetext.cli.console import data as data_console
-    from finetext.cli.console import prose, progress_bar
+    from finetext.cli.console import progress_bar, prose
     from finetext.cli.tables import class_table, figures_table
     from finetext.data import examine
     from finetext.errors import DataError
@@ -52,7 +52,9 @@ def evaluate(
     elif split not in ("auto", "all"):
         raise DataError(f"{source}: has no splits of its own. Leave out --split {split}.")
     if not dataset.texts:
-        raise DataError(f"{source}: has no labelled texts to evaluate. Check its columns with `finetext inspect`.")
+        raise DataError(
+            f"{source}: has no labelled texts to evaluate. Check its columns with `finetext inspect`."
+        )
     classifier = load(model, device=device, precision=precision, allow_pickle=False)
     with progress_bar("evaluating", len(dataset)) as advance:
         result = evaluate_texts(classifier, dataset.texts, dataset.labels, progress=advance)
@@ -68,4 +70,6 @@ def evaluate(
         console.print("Synthetic data: these figures say nothing about real messages.")
     console.print(figures_table({str(model): figures}, f"{source}: {len(dataset):,} texts"))
     console.print(class_table(figures))
-    prose().print(f"columns    text: {dataset.source.text_column} · label: {dataset.source.label_column}", markup=False)
+    prose().print(
+        f"columns    text: {dataset.source.text_column} · label: {dataset.source.label_column}", markup=False
+    )

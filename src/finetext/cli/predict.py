@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-
 def predict(
     model: Path,
     /,
@@ -41,7 +40,7 @@ def predict(
         device: Where the model runs.
         precision: Arithmetic.
     """
-    from finetext.cli.console import prose, progress_bar
+    from finetext.cli.console import progress_bar, prose
     from finetext.errors import UsageError
     from finetext.inference import load, predict_table, refuse_existing, table_format, write_table
 
@@ -115,5 +114,10 @@ def _show_table(frame: "pl.DataFrame") -> None:
     for name in frame.columns:
         table.add_column(Text(name))
     for row in frame.iter_rows():
-        table.add_row(*(Text("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell)) for cell in row))
+        table.add_row(
+            *(
+                Text("" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell))
+                for cell in row
+            )
+        )
     data().print(table)

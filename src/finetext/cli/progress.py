@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from finetext.cli.console import data, prose
@@ -29,7 +29,7 @@ class ConsoleProgress:
             transient=True,
             disable=not self._console.is_terminal,
         )
-        self._task = None
+        self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -136,7 +136,6 @@ def print_run(run: "Run") -> None:
     console.print(figures_table(rows, f"Test split, {figures['examples']['test']:,} texts"))
     console.print(class_table(figures["test"]))
     prose().print(
-        f"\nrun        {run.folder.path}\n"
-        f'try it     finetext predict {run.folder.path} "a text"',
+        f'\nrun        {run.folder.path}\ntry it     finetext predict {run.folder.path} "a text"',
         markup=False,
     )

@@ -42,7 +42,9 @@ def _table(title: str, first: str, *columns: str) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", padding=(0, 1, 0, 0))
+    table = Table(
+        title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", padding=(0, 1, 0, 0)
+    )
     table.add_column(first, no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right")

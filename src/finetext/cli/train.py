@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from finetext.cli.app import given_options
-from finetext.options import Flat, fields_with_values, also
+from finetext.options import Flat, also, fields_with_values
 from finetext.training.config import TrainConfig
 
 
@@ -39,7 +37,9 @@ def train(
     with ConsoleProgress() as progress:
         if resume is not None:
             if config is not None or output is not None:
-                raise UsageError("--resume goes on with a run as it was started: leave out --config and --output.")
+                raise UsageError(
+                    "--resume goes on with a run as it was started: leave out --config and --output."
+                )
             run = training.resume(resume, progress=progress, **given)
         else:
             start = training.TrainConfig() if config is None else training.read_config(config)

@@ -5,9 +5,15 @@ from typing import TYPE_CHECKING
 from finetext import lazy
 
 if TYPE_CHECKING:
-    from finetext.evaluation.simple import MAJORITY, TFIDF, BaselineResult, baselines
-    from finetext.evaluation.metrics import ClassMetrics, Metrics, compute_metrics, higher_is_better, wilson_interval
+    from finetext.evaluation.metrics import (
+        ClassMetrics,
+        Metrics,
+        compute_metrics,
+        higher_is_better,
+        wilson_interval,
+    )
     from finetext.evaluation.predictions import Evaluation, evaluate, write_predictions
+    from finetext.evaluation.simple import MAJORITY, TFIDF, BaselineResult, baselines
     from finetext.evaluation.targets import decide, encode_targets
 
 __all__ = [

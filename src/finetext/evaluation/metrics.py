@@ -118,10 +118,14 @@ def compute_metrics(targets: Targets, probs: Probs, class_names: Sequence[str], 
     right = (predicted == targets).all(axis=1) if multi else predicted == targets
     low, high = wilson_interval(int(right.sum()), len(right))
     averages = {
-        kind: sk.precision_recall_fscore_support(targets, predicted, labels=ids, average=kind, zero_division=0)
+        kind: sk.precision_recall_fscore_support(
+            targets, predicted, labels=ids, average=kind, zero_division=0
+        )
         for kind in ("macro", "weighted", "micro")
     }
-    per_class = sk.precision_recall_fscore_support(targets, predicted, labels=ids, average=None, zero_division=0)
+    per_class = sk.precision_recall_fscore_support(
+        targets, predicted, labels=ids, average=None, zero_division=0
+    )
     recalls = per_class[1][per_class[3] > 0]
     return Metrics(
         examples=len(targets),
@@ -204,9 +208,7 @@ def _log_loss(targets: Targets, probs: Probs, multi: bool) -> float:
 def _mean_over_classes(score: Any, one_hot: Targets, probs: Probs, task: str) -> float | None:
     """Return a ranking score, averaged over the classes that occur and do not always occur."""
     columns = [1] if task == "binary" else range(one_hot.shape[1])
-    scores = [
-        score(one_hot[:, c], probs[:, c]) for c in columns if 0 < one_hot[:, c].sum() < len(one_hot)
-    ]
+    scores = [score(one_hot[:, c], probs[:, c]) for c in columns if 0 < one_hot[:, c].sum() < len(one_hot)]
     return float(np.mean(scores)) if scores else None
 
 

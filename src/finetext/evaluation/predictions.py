@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def write_predictions(
     Several labels of a text are joined by `|`.
     """
 
-    def names(row: NDArray[np.integer]) -> str:  # type: ignore[type-arg]
+    def names(row: NDArray[np.integer[Any]]) -> str:
         if task == "multi-label":
             return "|".join(name for name, chosen in zip(class_names, row, strict=True) if chosen)
         return class_names[int(row)]

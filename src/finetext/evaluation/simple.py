@@ -71,7 +71,9 @@ def baselines(
 
 def _fit_majority(texts: Sequence[str], targets: Targets, classes: int, seed: int) -> Any:
     # The share of each class in the training split: its argmax is the majority class.
-    shares = targets.mean(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=classes) / len(targets)
+    shares = (
+        targets.mean(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=classes) / len(targets)
+    )
     return lambda wanted: np.tile(shares, (len(wanted), 1))
 
 

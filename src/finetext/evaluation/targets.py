@@ -35,5 +35,5 @@ def encode_targets(
 def decide(probs: NDArray[np.floating[Any]], task: str) -> NDArray[np.int64]:
     """Return what is predicted: the likeliest class `(N,)`, or every label of at least 0.5 `(N, C)`."""
     if task == "multi-label":
-        return (probs >= 0.5).astype(np.int64)
-    return probs.argmax(axis=1).astype(np.int64)
+        return np.asarray(probs >= 0.5, dtype=np.int64)
+    return np.asarray(probs.argmax(axis=1), dtype=np.int64)

@@ -80,7 +80,9 @@ def table_format(path: Path) -> TableFormat:
     name = {"json": "jsonl", "ndjson": "jsonl"}.get(last, last)
     if name in get_args(TableFormat):
         return name  # type: ignore[return-value]
-    raise UsageError(f"{path}: unknown kind of file. End its name in .csv, .tsv, .jsonl or .parquet (also .gz).")
+    raise UsageError(
+        f"{path}: unknown kind of file. End its name in .csv, .tsv, .jsonl or .parquet (also .gz)."
+    )
 
 
 def table_bytes(frame: pl.DataFrame, format: TableFormat) -> bytes:

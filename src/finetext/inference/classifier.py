@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,18 +44,6 @@ class Classifier:
     def task(self) -> str:
         """Binary, multi-class or multi-label."""
         return self.model.task
-
-    @overload
-    def __call__(self, texts: str, top_k: int = 1) -> list[Answer]: ...
-
-    @overload
-    def __call__(self, texts: str, top_k: None) -> list[Answer]: ...
-
-    @overload
-    def __call__(self, texts: Sequence[str], top_k: int = 1) -> list[Answer] | list[list[Answer]]: ...
-
-    @overload
-    def __call__(self, texts: Sequence[str], top_k: None) -> list[list[Answer]]: ...
 
     def __call__(self, texts: str | Sequence[str], top_k: int | None = 1) -> list[Any]:
         """Label one text or several, in the shape of transformers' text-classification pipeline.

@@ -19,11 +19,15 @@ def linear_layers(model: Model) -> list[str]:
     """Return the names of all linear layers inside the blocks, GPT-2's `Conv1D` included."""
     from transformers.pytorch_utils import Conv1D
 
-    places = tuple(f"{name}." for name in model.anatomy.layer_names) or (f"{model.network.base_model_prefix}.",)
+    places = tuple(f"{name}." for name in model.anatomy.layer_names) or (
+        f"{model.network.base_model_prefix}.",
+    )
     return [
         name
         for name, module in model.network.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D)) and name.startswith(places) and name not in model.anatomy.head
+        if isinstance(module, (nn.Linear, Conv1D))
+        and name.startswith(places)
+        and name not in model.anatomy.head
     ]
 
 
@@ -86,5 +90,8 @@ def save_adapter(model: Model, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     weights = get_peft_model_state_dict(model.network, adapter_name=ADAPTER)
-    save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
+    save_file(
+        {name: tensor.contiguous().cpu() for name, tensor in weights.items()},
+        folder / "adapter_model.safetensors",
+    )
     model.network.peft_settings.save_pretrained(folder)

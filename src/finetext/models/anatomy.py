@@ -61,7 +61,9 @@ def find_anatomy(network: Any, token_id: int) -> Anatomy:
     return Anatomy(
         layers=tuple(module for _, module in layers),
         layer_names=tuple(name for name, _ in layers),
-        before=frozenset(name for name, _ in network.named_parameters() if name not in after and name not in inside),
+        before=frozenset(
+            name for name, _ in network.named_parameters() if name not in after and name not in inside
+        ),
         after=after,
         head=frozenset(outside | pooler),
         reads=reads,

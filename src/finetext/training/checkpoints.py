@@ -129,7 +129,7 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     Returns:
         The checkpoint, None if there is none, and a notice for each damaged one that was passed over.
     """
-    notices = []
+    notices: list[str] = []
     for path in checkpoint_folders(folder):
         fault = find_fault(path)
         if fault is None:
@@ -156,7 +156,9 @@ def find_fault(path: Path) -> str | None:
 def _read(path: Path) -> Checkpoint:
     manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     if manifest["schema_version"] != SCHEMA_VERSION:
-        raise RunError(f"{path}: was written by another version of finetext. Finish the run with that version.")
+        raise RunError(
+            f"{path}: was written by another version of finetext. Finish the run with that version."
+        )
     return Checkpoint(
         step=manifest["step"],
         weights=load_file(path / WEIGHTS),

@@ -43,7 +43,9 @@ class OptimizationConfig:
     seed: int = 42
     """Seed of the splits, the head, the order of the examples and dropout."""
     metric: Annotated[
-        Literal["accuracy", "balanced_accuracy", "macro_f1", "mcc", "micro_f1", "roc_auc", "pr_auc", "log_loss"],
+        Literal[
+            "accuracy", "balanced_accuracy", "macro_f1", "mcc", "micro_f1", "roc_auc", "pr_auc", "log_loss"
+        ],
         also("--metric-for-best-model"),
     ] = "macro_f1"
     """Validation metric by which the best epoch is kept."""

@@ -19,7 +19,7 @@ from finetext.training.config import TrainConfig
 def option_types() -> dict[str, tuple[str, Any]]:
     """Return the table and the type of every option, by the option's name."""
     return {
-        field.name: (section.name, get_type_hints(section.default_factory)[field.name])  # type: ignore[arg-type]
+        field.name: (section.name, get_type_hints(section.default_factory)[field.name])
         for section in dataclasses.fields(TrainConfig)
         for field in dataclasses.fields(section.default_factory)  # type: ignore[arg-type]
     }
@@ -176,9 +176,7 @@ def check_config(config: TrainConfig) -> None:
     Raises:
         UsageError: With every problem found.
     """
-    values = {
-        name: getattr(getattr(config, table), name) for name, (table, _) in option_types().items()
-    }
+    values = {name: getattr(getattr(config, table), name) for name, (table, _) in option_types().items()}
     problems = [
         f"`{name}` {demand}, not {values[name]}." for name, holds, demand in _RULES if not holds(values[name])
     ]

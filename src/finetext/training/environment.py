@@ -11,7 +11,17 @@ import torch
 from finetext.engine import usable_cores
 from finetext.training.job import Job
 
-PACKAGES = ("finetext", "torch", "transformers", "tokenizers", "accelerate", "peft", "scikit-learn", "numpy", "polars")
+PACKAGES = (
+    "finetext",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "peft",
+    "scikit-learn",
+    "numpy",
+    "polars",
+)
 
 
 def describe_environment(job: Job, started: str, seconds: dict[str, float]) -> dict[str, Any]:
@@ -27,7 +37,8 @@ def describe_environment(job: Job, started: str, seconds: dict[str, float]) -> d
         "started": started,
         "seconds": seconds,
         "command": sys.argv,
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in PACKAGES},
         "machine": {
             "platform": platform.platform(),
             "processor": platform.machine(),

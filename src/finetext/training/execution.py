@@ -1,6 +1,5 @@
-"""Carrying out the training of a job: the consumer of the steps, that evaluates, selects, records and saves."""
+"""Carrying out a job's training: the consumer of the steps, that evaluates, selects, records and saves."""
 
-import time
 
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState

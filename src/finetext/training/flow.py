@@ -59,7 +59,9 @@ def train(
         raise UsageError("no data: name a file, a folder, hf:owner/name, `sms-spam` or `sample`.")
     check_config(config)
     check_trackers(config.train.track)
-    folder = RunFolder(Path(output) if output else next_run_folder(RUNS, config.data.source, config.model.model))
+    folder = RunFolder(
+        Path(output) if output else next_run_folder(RUNS, config.data.source, config.model.model)
+    )
     refuse_taken(folder)
     with StopRequest() as stop:
         job = prepare(config)
@@ -84,7 +86,9 @@ def resume(path: str | Path, *, progress: Progress | None = None, **options: Any
     """
     folder = RunFolder(Path(path))
     if not folder.config.is_file():
-        raise UsageError(f"{path}: is not a run folder, it has no {folder.config.name}. Name the folder that `train` made.")
+        raise UsageError(
+            f"{path}: is not a run folder, it has no {folder.config.name}. Name the folder that `train` made."
+        )
     progress = progress or Silent()
     config = read_config(folder.config)
     _refuse_other_options(config, options)

@@ -112,12 +112,14 @@ def prepare(config: TrainConfig) -> Job:
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
     # The configuration is kept with the run and must find the same files from any folder.
-    data = {
+    data: dict[str, Any] = {
         name: str(Path(value).absolute())
         for name in ("source", "validation_data", "test_data")
         if (value := getattr(config.data, name)) and Path(value).exists()
     }
-    model = {"model": str(Path(config.model.model).absolute())} if Path(config.model.model).is_dir() else {}
+    model: dict[str, Any] = (
+        {"model": str(Path(config.model.model).absolute())} if Path(config.model.model).is_dir() else {}
+    )
     return dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, **data),

@@ -35,9 +35,7 @@ def loss_sum(logits: Tensor, targets: Tensor, class_weights: Tensor | None, labe
     """
     if targets.ndim == 2:
         smoothed = targets * (1 - label_smoothing) + label_smoothing / 2
-        return F.binary_cross_entropy_with_logits(
-            logits, smoothed, pos_weight=class_weights, reduction="sum"
-        )
+        return F.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=class_weights, reduction="sum")
     return F.cross_entropy(
         logits, targets, weight=class_weights, label_smoothing=label_smoothing, reduction="sum"
     )

@@ -105,7 +105,9 @@ def holding(folder: RunFolder) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise RunError(f"{folder.path}: another process is training in this folder. Wait for it, or stop it.") from None
+        raise RunError(
+            f"{folder.path}: another process is training in this folder. Wait for it, or stop it."
+        ) from None
     except OSError as error:
         raise files.explain_os_error(error, folder.path) from error
     try:
