@@ -21,7 +21,7 @@ def inspect(
     *,
     model: str | None = None,
     json: Path | None = None,
-    data: Annotated[DataConfig, Flat] = DataConfig(),  # noqa: B008 (frozen)
+    data: Annotated[DataConfig, Flat] = DataConfig(),
 ) -> None:
     """Check labelled text before any training: what is missing, doubled, contradictory or too long.
 

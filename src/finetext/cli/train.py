@@ -15,7 +15,7 @@ def train(
     config: Path | None = None,
     resume: Path | None = None,
     output: Annotated[Path | None, also("--output-dir")] = None,
-    options: Annotated[TrainConfig, Flat] = TrainConfig(),  # noqa: B008 (frozen)
+    options: Annotated[TrainConfig, Flat] = TrainConfig(),
 ) -> None:
     """Fine-tune a pretrained model on labelled text, and evaluate it beside simple baselines.
 

@@ -64,7 +64,7 @@ def _download(
         datasets.disable_progress_bars()
         revision = _revision(name)
         return datasets.load_dataset(name, config, revision=revision), revision
-    except (ConnectionError, TimeoutError, *_transport_errors()) as error:
+    except _transport_errors() as error:
         raise DownloadError(f"{source}: the Hub cannot be reached ({_in_one_line(error)}).") from error
     except FileNotFoundError as error:  # DatasetNotFoundError is one
         raise DownloadError(
@@ -86,16 +86,19 @@ def _revision(name: str) -> str | None:
 
     try:
         return HfApi().dataset_info(name).sha
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError, *_transport_errors()):
+    except _transport_errors():
+        return None
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError):
         return None  # `datasets` may still have it in its cache; if not, its own error says why
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of the HTTP library that huggingface_hub uses, whichever that is."""
+    """Return the errors of a network that fails, those of the HTTP library that huggingface_hub uses included."""
     from huggingface_hub import get_session
 
     library = importlib.import_module(type(get_session()).__module__.split(".")[0])
-    return tuple(getattr(library, name) for name in ("HTTPError", "InvalidURL") if hasattr(library, name))
+    own = (getattr(library, name) for name in ("HTTPError", "InvalidURL") if hasattr(library, name))
+    return (ConnectionError, TimeoutError, *own)
 
 
 def _to_table(dataset: Any, name: str, datasets: Any) -> RawTable:

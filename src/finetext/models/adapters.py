@@ -90,8 +90,7 @@ def save_adapter(model: Model, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     weights = get_peft_model_state_dict(model.network, adapter_name=ADAPTER)
-    save_file(
-        {name: tensor.contiguous().cpu() for name, tensor in weights.items()},
-        folder / "adapter_model.safetensors",
-    )
+    # PEFT reads the names that its own wrapper around the whole model would give them.
+    named = {f"base_model.model.{name}": tensor.contiguous().cpu() for name, tensor in weights.items()}
+    save_file(named, folder / "adapter_model.safetensors")
     model.network.peft_settings.save_pretrained(folder)

@@ -1,6 +1,5 @@
 """Carrying out a job's training: the consumer of the steps, that evaluates, selects, records and saves."""
 
-
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 

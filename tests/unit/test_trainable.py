@@ -1,0 +1,154 @@
+import warnings
+
+import pytest
+import torch
+from checkpoints import ARCHITECTURES
+from torch import nn
+
+from finetext.engine import collate
+from finetext.errors import UsageError
+from finetext.models import describe, find_model, load_model, merge_adapter, save_adapter, set_trainable
+from finetext.models.adapters import linear_layers
+from finetext.models.config import ModelConfig
+from finetext.models.trainable import trained_blocks
+
+TEXTS = ["win a prize now", "tea at four"]
+LAYERED = sorted(set(ARCHITECTURES) - {"albert"})
+
+
+def load(checkpoint, architecture, **options):
+    config = ModelConfig(**options)
+    return load_model(find_model(str(checkpoint(architecture))), ("a", "b"), "binary", config, seed=1), config
+
+
+def trained(model):
+    return {name for name, parameter in model.network.named_parameters() if parameter.requires_grad}
+
+
+@pytest.mark.parametrize("architecture", LAYERED)
+def test_the_parts_are_found(checkpoint, architecture):
+    model, _ = load(checkpoint, architecture)
+    anatomy = model.anatomy
+    everything = {name for name, _ in model.network.named_parameters()}
+    inside = {name for name in everything if name.startswith(tuple(f"{n}." for n in anatomy.layer_names))}
+    assert anatomy.depth == 2
+    assert anatomy.head <= anatomy.after
+    assert anatomy.before | inside | anatomy.after == everything
+    assert not anatomy.before & anatomy.after and not inside & (anatomy.before | anatomy.after)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "norm"),
+    [
+        ("gpt2", "transformer.ln_f.weight"),
+        ("llama", "model.norm.weight"),
+        ("opt", "model.decoder.final_layer_norm.weight"),
+        ("gpt_neox", "gpt_neox.final_layer_norm.weight"),
+        ("modernbert", "model.final_norm.weight"),
+    ],
+)
+def test_the_final_norm_runs_after_the_blocks_and_is_no_head(checkpoint, architecture, norm):
+    anatomy = load(checkpoint, architecture)[0].anatomy
+    assert norm in anatomy.after - anatomy.head
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name"),
+    [
+        ("bert", "bert.embeddings.LayerNorm.weight"),
+        ("electra", "electra.embeddings_project.weight"),
+        ("gpt2", "transformer.wpe.weight"),
+    ],
+)
+def test_what_runs_first_is_found(checkpoint, architecture, name):
+    assert name in load(checkpoint, architecture)[0].anatomy.before
+
+
+@pytest.mark.parametrize("architecture", LAYERED)
+def test_each_mode_trains_what_it_says(checkpoint, architecture):
+    model, _ = load(checkpoint, architecture)
+    anatomy = model.anatomy
+    everything = {name for name, _ in model.network.named_parameters()}
+    last = {name for name in everything if name.startswith(f"{anatomy.layer_names[-1]}.")}
+    for mode, expected in (
+        ("head", anatomy.head),
+        ("last-block", anatomy.after | last),
+        ("last-1-block", anatomy.after | last),
+        ("last-2-blocks", everything - anatomy.before),
+        ("all", everything),
+    ):
+        set_trainable(model, ModelConfig(trainable=mode))
+        assert trained(model) == set(expected), mode
+        assert describe(model).trainable_parameters == sum(
+            p.numel() for n, p in model.network.named_parameters() if n in expected
+        )
+
+
+def test_gradual_opens_a_block_an_epoch():
+    assert [trained_blocks("gradual", 3, epoch) for epoch in range(5)] == [1, 2, 3, 3, 3]
+
+
+@pytest.mark.parametrize("mode", ["last", "last-0-blocks", "last-x-blocks", "everything", "last-3-blocks"])
+def test_unknown_modes_and_too_many_blocks_are_refused(mode):
+    with pytest.raises(UsageError, match="trainable"):
+        trained_blocks(mode, 2)
+
+
+def test_a_shared_layer_is_trained_as_a_whole_and_said(checkpoint):
+    model, config = load(checkpoint, "albert")
+    assert model.anatomy.depth == 0
+    assert "together" in model.notices[0]
+    set_trainable(model, config)
+    assert trained(model) == {name for name, _ in model.network.named_parameters()}
+
+
+@pytest.mark.parametrize("architecture", LAYERED)
+def test_lora_adapts_every_linear_layer_and_leaves_the_head_whole(checkpoint, architecture):
+    from transformers.pytorch_utils import Conv1D
+
+    model, config = load(checkpoint, architecture, trainable="lora", lora_rank=2)
+    linear = [
+        name
+        for layer, own in zip(model.anatomy.layers, model.anatomy.layer_names, strict=True)
+        for name, module in ((f"{own}.{n}", m) for n, m in layer.named_modules())
+        if isinstance(module, (nn.Linear, Conv1D))
+    ]
+    assert linear and linear_layers(model) == linear
+    before = type(model.network)
+    set_trainable(model, config)
+    assert type(model.network) is before
+    names = trained(model)
+    assert model.anatomy.head <= names
+    assert {name for name in names if "lora_" not in name} == set(model.anatomy.head)
+    assert sum("lora_A" in name for name in names) == len(linear)
+    assert not any("modules_to_save" in name for name, _ in model.network.named_parameters())
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "bert"])
+def test_a_merged_adapter_gives_the_same_logits_in_the_plain_model(tmp_path, checkpoint, architecture):
+    model, config = load(checkpoint, architecture, trainable="lora", lora_rank=2)
+    plain_names = {name for name, _ in model.network.named_parameters()}
+    set_trainable(model, config)
+    model.network.eval()
+    batch = collate(model.encode(TEXTS), model.pad_id)
+    with torch.no_grad():
+        untouched = model.logits(batch)
+        for name, parameter in model.network.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.3)
+        adapted = model.logits(batch)
+        assert not torch.allclose(untouched, adapted, atol=1e-3)
+        save_adapter(model, tmp_path / "adapter")
+        merge_adapter(model)
+        assert torch.allclose(model.logits(batch), adapted, atol=1e-5)
+    assert {name for name, _ in model.network.named_parameters()} == plain_names
+
+    from peft import PeftModel
+
+    fresh, _ = load(checkpoint, architecture)
+    with warnings.catch_warnings():  # PEFT's own use of transformers
+        warnings.simplefilter("ignore", FutureWarning)
+        wrapped = PeftModel.from_pretrained(fresh.network, tmp_path / "adapter").eval()
+    merged = dict(wrapped.merge_and_unload().named_parameters())
+    for name, parameter in model.network.named_parameters():
+        assert torch.allclose(merged[name], parameter, atol=1e-6), name
