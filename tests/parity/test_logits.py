@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from checkpoints import ARCHITECTURES, DECODERS
 from transformers import AutoModel, AutoModelForSequenceClassification
 
+from checkpoints import ARCHITECTURES, DECODERS
 from finetext.engine import collate
 from finetext.models import find_model, load_model, predict_logits, save_bundle
 from finetext.models.config import ModelConfig
@@ -22,7 +22,9 @@ TEXTS = [
 
 def load(checkpoint, architecture, **options):
     folder = checkpoint(architecture)
-    model = load_model(find_model(str(folder)), ("a", "b", "c"), "multi-class", ModelConfig(**options), seed=3)
+    model = load_model(
+        find_model(str(folder)), ("a", "b", "c"), "multi-class", ModelConfig(**options), seed=3
+    )
     model.network.eval()
     with torch.no_grad():  # a head that tells texts apart clearly, so that differences show
         for name, parameter in model.network.named_parameters():
@@ -90,7 +92,9 @@ def test_pool_finds_real_tokens_at_either_side():
     mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0]])
     assert torch.equal(pool(hidden, mask, "first"), torch.stack([hidden[0, 2], hidden[1, 0]]))
     assert torch.equal(pool(hidden, mask, "last"), torch.stack([hidden[0, 3], hidden[1, 2]]))
-    assert torch.allclose(pool(hidden, mask, "mean"), torch.stack([hidden[0, 2:].mean(0), hidden[1, :3].mean(0)]))
+    assert torch.allclose(
+        pool(hidden, mask, "mean"), torch.stack([hidden[0, 2:].mean(0), hidden[1, :3].mean(0)])
+    )
 
 
 @pytest.mark.parametrize(("how", "combine"), [("mean", lambda w: w.mean(0)), ("max", lambda w: w.amax(0))])

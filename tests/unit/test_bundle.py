@@ -135,7 +135,9 @@ def test_random_weights_come_from_the_seed(checkpoint):
     assert not same_weights(one, load(checkpoint), "query.weight")
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama", "phi3", "bert", "roberta", "distilbert", "modernbert"])
+@pytest.mark.parametrize(
+    "architecture", ["gpt2", "llama", "phi3", "bert", "roberta", "distilbert", "modernbert"]
+)
 def test_dropout_is_set_everywhere(checkpoint, architecture):
     model = load(checkpoint, architecture, dropout=0.37)
     found = {module.p for module in model.network.modules() if isinstance(module, torch.nn.Dropout)}

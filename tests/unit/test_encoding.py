@@ -1,10 +1,10 @@
 import pytest
-from checkpoints import CORPUS, byte_level_tokenizer, word_piece_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import processors
 from transformers import AutoConfig
 
+from checkpoints import CORPUS, byte_level_tokenizer, word_piece_tokenizer
 from finetext.errors import ModelError, UsageError
 from finetext.models import TextEncoder, load_tokenizer, position_limit
 from finetext.models.encoding import choose_limit, choose_pad_token, special_ends
@@ -49,7 +49,7 @@ def test_windows_overlap_and_cover_the_text(tokenizers_by_kind, text, limit):
     windows = [window[1:-1] for window in TextEncoder(tokenizer, limit, "windows")([text])[0]]
     overlap = (limit - 2) // 4
     joined = list(windows[0])
-    for before, window in zip(windows, windows[1:], strict=False):
+    for before, window in itertools.pairwise(windows):
         assert window[:overlap] == before[len(before) - overlap :] if overlap else True
         joined += window[overlap:]
     assert joined == body
@@ -82,7 +82,10 @@ def test_truncation_and_padding_in_the_file_are_switched_off(tokenizers_by_kind)
 
 def test_counts_are_of_the_whole_text(tokenizers_by_kind):
     tokenizer = tokenizers_by_kind["words"]
-    assert TextEncoder(tokenizer, 8, "truncate").count(["tea", LONG]) == [3, len(tokenizer(LONG)["input_ids"])]
+    assert TextEncoder(tokenizer, 8, "truncate").count(["tea", LONG]) == [
+        3,
+        len(tokenizer(LONG)["input_ids"]),
+    ]
 
 
 def test_a_limit_without_room_for_text_is_refused(tokenizers_by_kind):

@@ -2,9 +2,9 @@ import warnings
 
 import pytest
 import torch
-from checkpoints import ARCHITECTURES
 from torch import nn
 
+from checkpoints import ARCHITECTURES
 from finetext.engine import collate
 from finetext.errors import UsageError
 from finetext.models import describe, find_model, load_model, merge_adapter, save_adapter, set_trainable

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from finetext.data.config import DataConfig
-from finetext.options import Flat
+from finetext.options import Parameter, section
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,8 +20,8 @@ def inspect(
     /,
     *,
     model: str | None = None,
-    json: Path | None = None,
-    data: Annotated[DataConfig, Flat] = DataConfig(),
+    json: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    data: Annotated[DataConfig, section("Data")] = DataConfig(),
 ) -> None:
     """Check labelled text before any training: what is missing, doubled, contradictory or too long.
 
@@ -51,7 +51,8 @@ def inspect(
 def _check_lengths(dataset: "Dataset", name: str) -> Any:
     """Count the tokens of each text with a model's tokenizer."""
     from finetext.data import check_lengths
-    from finetext.models import ModelConfig, find_model, load_model
+    from finetext.models import find_model, load_model
+    from finetext.models.config import ModelConfig
 
     model = load_model(find_model(name), dataset.class_names, dataset.task, ModelConfig(model=name), SEED)
     counts = model.token_counts(dataset.texts)

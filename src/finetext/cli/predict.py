@@ -15,7 +15,7 @@ def predict(
     model: Path,
     /,
     *texts: str,
-    file: Annotated[str | None, Parameter(name=("--file", "-f"))] = None,
+    file: Annotated[str | None, Parameter(name=("--file", "-f"), allow_leading_hyphen=True)] = None,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
     overwrite: bool = False,
     format: Literal["auto", "table", "csv", "tsv", "json", "jsonl", "parquet"] = "auto",

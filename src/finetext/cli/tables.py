@@ -10,16 +10,33 @@ Figures = Mapping[str, Any]
 """Metrics as `metrics.json` holds them."""
 
 
+COLUMNS = {
+    "macro_f1": "macro-F1",
+    "mcc": "MCC",
+    "roc_auc": "ROC-AUC",
+    "pr_auc": "PR-AUC",
+    "log_loss": "log loss",
+    "calibration_error": "ECE",
+}
+
+
 def figures_table(rows: Mapping[str, Figures], title: str) -> "Table":
     """Return a table with a row a classifier: the headline figures, accuracy with its 95 % interval."""
     multi = any(figures["confusion"] is None for figures in rows.values())
-    table = _table(title, "", "accuracy (95 %)", "bal. acc.", "macro-F1", *(["micro-F1"] if multi else []))
-    for name in ("MCC", "ROC-AUC", "PR-AUC", "log loss", "ECE"):
-        table.add_column(name, justify="right")
+    table = _table(title, "", "accuracy (95 %)", "micro-F1" if multi else "bal. acc.", "macro-F1")
+    for name in list(COLUMNS.values())[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
     for name, own in rows.items():
         interval = f"{own['accuracy']:.4f} ({own['accuracy_low']:.3f}–{own['accuracy_high']:.3f})"
-        names = ["balanced_accuracy", "macro_f1", *(["micro_f1"] if multi else [])]
-        names += ["mcc", "roc_auc", "pr_auc", "log_loss", "calibration_error"]
+        names = [
+            "micro_f1" if multi else "balanced_accuracy",
+            "macro_f1",
+            "mcc",
+            "roc_auc",
+            "pr_auc",
+            "log_loss",
+            "calibration_error",
+        ]
         table.add_row(name, interval, *(_number(own[key]) for key in names))
     return table
 
@@ -47,7 +64,7 @@ def _table(title: str, first: str, *columns: str) -> "Table":
     )
     table.add_column(first, no_wrap=True)
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 

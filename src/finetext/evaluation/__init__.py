@@ -13,8 +13,8 @@ if TYPE_CHECKING:
         wilson_interval,
     )
     from finetext.evaluation.predictions import Evaluation, evaluate, write_predictions
-    from finetext.evaluation.simple import MAJORITY, TFIDF, BaselineResult, baselines
-    from finetext.evaluation.targets import decide, encode_targets
+    from finetext.evaluation.simple import MAJORITY, TFIDF, BaselineResult, baselines, mcnemar, verdict
+    from finetext.evaluation.targets import decide, encode_targets, is_right
 
 __all__ = [
     "MAJORITY",
@@ -29,6 +29,9 @@ __all__ = [
     "encode_targets",
     "evaluate",
     "higher_is_better",
+    "is_right",
+    "mcnemar",
+    "verdict",
     "wilson_interval",
     "write_predictions",
 ]
@@ -48,6 +51,9 @@ __getattr__ = lazy.exports(
         "encode_targets": "targets",
         "evaluate": "predictions",
         "higher_is_better": "metrics",
+        "is_right": "targets",
+        "mcnemar": "simple",
+        "verdict": "simple",
         "wilson_interval": "metrics",
         "write_predictions": "predictions",
     },

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from finetext.evaluation.targets import decide
+from finetext.evaluation.targets import decide, is_right
 
 CALIBRATION_BINS = 15
 LOWER_IS_BETTER = frozenset({"log_loss", "calibration_error", "hamming_loss"})
@@ -115,7 +115,7 @@ def compute_metrics(targets: Targets, probs: Probs, class_names: Sequence[str], 
     predicted = decide(probs, task)
     ids = list(range(len(class_names)))
     one_hot = targets if multi else np.eye(len(ids), dtype=np.int64)[targets]
-    right = (predicted == targets).all(axis=1) if multi else predicted == targets
+    right = is_right(targets, probs, task)
     low, high = wilson_interval(int(right.sum()), len(right))
     averages = {
         kind: sk.precision_recall_fscore_support(
@@ -168,7 +168,8 @@ def wilson_interval(right: int, total: int, z: float = 1.959963984540054) -> tup
     centre = share + z * z / (2 * total)
     spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     scale = 1 + z * z / total
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    # At the ends the formula gives the share itself, but for the last digit of the arithmetic.
+    return max(0.0, min(share, (centre - spread) / scale)), min(1.0, max(share, (centre + spread) / scale))
 
 
 def expected_calibration_error(confidence: Probs, right: NDArray[np.bool_]) -> float:
@@ -193,9 +194,11 @@ def _calibration_error(targets: Targets, predicted: Targets, probs: Probs, multi
 
 
 def _mcc(targets: Targets, predicted: Targets) -> float:
-    if targets.ndim == 1:
-        return float(sk.matthews_corrcoef(targets, predicted))
-    return float(np.mean([sk.matthews_corrcoef(t, p) for t, p in zip(targets.T, predicted.T, strict=True)]))
+    if targets.ndim == 2:
+        return float(np.mean([_mcc(t, p) for t, p in zip(targets.T, predicted.T, strict=True)]))
+    if len(np.union1d(targets, predicted)) < 2:
+        return 0.0  # nothing to tell apart; scikit-learn says 0 too, with a warning
+    return float(sk.matthews_corrcoef(targets, predicted))
 
 
 def _log_loss(targets: Targets, probs: Probs, multi: bool) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
@@ -15,6 +16,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 
 from finetext.evaluation.metrics import Metrics, Targets, compute_metrics
+from finetext.evaluation.targets import is_right
 
 MAJORITY = "majority class"
 TFIDF = "TF-IDF + logistic regression"
@@ -27,12 +29,14 @@ class BaselineResult:
     Attributes:
         name: What it is.
         metrics: Its figures.
+        right: `(M,)`, whether it is right on each text.
         train_seconds: Time to train it.
         predict_seconds: Time to label the test split.
     """
 
     name: str
     metrics: Metrics
+    right: NDArray[np.bool_]
     train_seconds: float
     predict_seconds: float
 
@@ -65,8 +69,33 @@ def baselines(
         probs = predict(test_texts)
         done = time.perf_counter()
         metrics = compute_metrics(test_targets, probs, class_names, task)
-        results.append(BaselineResult(name, metrics, trained - began, done - trained))
+        results.append(
+            BaselineResult(
+                name, metrics, is_right(test_targets, probs, task), trained - began, done - trained
+            )
+        )
     return results
+
+
+def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> float:
+    """Return the two-sided p-value of McNemar's exact test (McNemar, 1947) that two classifiers err alike.
+
+    Args:
+        first_right: `(N,)`, whether one classifier is right on each text.
+        second_right: `(N,)`, whether the other is on the same texts.
+    """
+    only_first = int((first_right & ~second_right).sum())
+    only_second = int((~first_right & second_right).sum())
+    if only_first + only_second == 0:
+        return 1.0
+    return float(binomtest(only_first, only_first + only_second).pvalue)
+
+
+def verdict(p_value: float, difference: float) -> str:
+    """Return `better`, `worse`, or `no difference shown` at the 5 % level, for a difference in accuracy."""
+    if p_value >= 0.05 or difference == 0:
+        return "no difference shown"
+    return "better" if difference > 0 else "worse"
 
 
 def _fit_majority(texts: Sequence[str], targets: Targets, classes: int, seed: int) -> Any:

@@ -32,6 +32,14 @@ def encode_targets(
     return targets
 
 
+def is_right(
+    targets: NDArray[np.integer[Any]], probs: NDArray[np.floating[Any]], task: str
+) -> NDArray[np.bool_]:
+    """Return `(N,)`, whether each text's prediction is right; for multi-label, all its labels."""
+    right = decide(probs, task) == targets
+    return np.asarray(right.all(axis=1) if task == "multi-label" else right, dtype=np.bool_)
+
+
 def decide(probs: NDArray[np.floating[Any]], task: str) -> NDArray[np.int64]:
     """Return what is predicted: the likeliest class `(N,)`, or every label of at least 0.5 `(N, C)`."""
     if task == "multi-label":

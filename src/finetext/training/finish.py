@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 
 from finetext import __version__, files
 from finetext.data import Dataset
-from finetext.evaluation import BaselineResult, Metrics, baselines, compute_metrics, write_predictions
+from finetext.evaluation import (
+    BaselineResult,
+    Metrics,
+    baselines,
+    compute_metrics,
+    is_right,
+    mcnemar,
+    verdict,
+    write_predictions,
+)
 from finetext.models import merge_adapter, predict_logits, probabilities, save_adapter, save_bundle
 from finetext.runs import RunFolder
 from finetext.training.environment import describe_environment
@@ -54,7 +63,8 @@ def finish(
     seconds |= {f"{b.name}, training": b.train_seconds for b in beside}
     seconds |= {f"{b.name}, test": b.predict_seconds for b in beside}
     files.write_json(folder.environment, describe_environment(job, started, seconds))
-    metrics = _figures(job, selection, validation, test, beside)
+    right = is_right(job.targets(job.splits.test), probs, job.dataset.task)
+    metrics = _figures(job, selection, validation, test, beside, right)
     files.write_json(folder.metrics, metrics)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     return Run(folder, job.config, metrics)
@@ -107,7 +117,12 @@ def _baselines(job: Job) -> list[BaselineResult]:
 
 
 def _figures(
-    job: Job, selection: Selection, validation: Metrics, test: Metrics, beside: list[BaselineResult]
+    job: Job,
+    selection: Selection,
+    validation: Metrics,
+    test: Metrics,
+    beside: list[BaselineResult],
+    right: NDArray[np.bool_],
 ) -> dict[str, Any]:
     best = selection.to_dict()
     return {
@@ -125,4 +140,16 @@ def _figures(
         "validation": validation.to_dict(),
         "test": test.to_dict(),
         "baselines": {b.name: b.metrics.to_dict() for b in beside},
+        "comparisons": {b.name: _compare(test, right, b) for b in beside},
+    }
+
+
+def _compare(test: Metrics, right: NDArray[np.bool_], baseline: BaselineResult) -> dict[str, Any]:
+    """Compare the model with a baseline on the same test texts."""
+    difference = test.accuracy - baseline.metrics.accuracy
+    p_value = mcnemar(right, baseline.right)
+    return {
+        "accuracy_difference": difference,
+        "mcnemar_p_value": p_value,
+        "verdict": verdict(p_value, difference),
     }

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from finetext.data import Dataset, Splits, balance, class_weights, read, split
+from finetext.data import Dataset, Finding, Splits, balance, check_lengths, class_weights, read, split
 from finetext.engine import Encoded, Precision, choose_device, choose_precision
 from finetext.evaluation import encode_targets
 from finetext.models import Model, ModelSource, find_model, load_model, set_trainable
@@ -92,7 +92,17 @@ def prepare(config: TrainConfig) -> Job:
     set_trainable(model, config.model, 0)
     model.network.to(device)
     encoded = model.encode(train.texts)
-    notices = (*splits.notes, precision.notice, optimizer_notice)
+    lengths = check_lengths(
+        dataset.texts, model.token_counts(dataset.texts), model.settings.max_length, dataset.rows
+    )
+    findings = (*dataset.findings.warnings, *([lengths] if lengths.count else []))
+    notices = (
+        *(describe_finding(finding) for finding in findings),
+        *splits.notes,
+        *model.notices,
+        precision.notice,
+        optimizer_notice,
+    )
     return Job(
         config=config,
         dataset=dataset,
@@ -108,6 +118,13 @@ def prepare(config: TrainConfig) -> Job:
         notices=tuple(notice for notice in notices if notice),
         identity=_identity(config, dataset, splits, source, encoded),
     )
+
+
+def describe_finding(finding: Finding) -> str:
+    """Return a check's outcome in a line: what, how many, where first, what it means."""
+    rows = ", ".join(map(str, finding.first_rows))
+    more = ", …" if finding.count > len(finding.first_rows) else ""
+    return f"{finding.name}: {finding.count:,} (rows {rows}{more}). {finding.detail}"
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:

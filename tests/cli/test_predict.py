@@ -1,0 +1,137 @@
+"""`finetext predict`, `evaluate` and `models`, through the command line's own entry."""
+
+import csv
+import gzip
+import io
+import json
+import sys
+
+import polars as pl
+import pytest
+
+from finetext.cli import main
+
+ROWS = [
+    ("1", "win cash now", "x"),
+    ("2", "", "y"),
+    ("3", 'a "quoted", text\nin two lines', "z"),
+    ("4", "tea at four", ""),
+]
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return ended.value.code
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "in.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("id", "text", "score"), *ROWS])
+    return path
+
+
+def check(frame, classifier):
+    assert frame["id"].cast(pl.String).to_list() == ["1", "2", "3", "4"]
+    assert frame["text"].to_list()[0::2] == [ROWS[0][1], ROWS[2][1]]
+    assert [bool(label) for label in frame["predicted"].to_list()] == [True, False, True, True]
+    texts = [ROWS[0][1], ROWS[2][1], ROWS[3][1]]
+    expected = [answer["score"] for answer in classifier(texts)]
+    scores = [score for score in frame["score_2"].cast(pl.Float64).to_list() if score is not None]
+    assert scores == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["out.csv", "out.tsv", "out.jsonl", "out.parquet", "out.csv.gz", "out.jsonl.gz"]
+)
+def test_a_table_keeps_its_columns_rows_and_order(tmp_path, trained, table, name, capsys):
+    fitted = trained("bert")
+    out = tmp_path / name
+    assert run("predict", fitted.folder.path, "--file", table, "--output", out) == 0
+    assert "1 rows have no text" in capsys.readouterr().err
+    content = gzip.decompress(out.read_bytes()) if name.endswith(".gz") else out.read_bytes()
+    read = {"csv": pl.read_csv, "jsonl": pl.read_ndjson, "parquet": pl.read_parquet}
+    kind = name.split(".")[1]
+    if kind == "tsv":
+        frame = pl.read_csv(io.BytesIO(content), separator="\t", infer_schema=False)
+    else:
+        frame = read[kind](io.BytesIO(content), **({"infer_schema": False} if kind == "csv" else {}))
+    assert frame.columns == ["id", "text", "score", "predicted", "score_2"]
+    check(frame, fitted.classifier())
+
+
+def test_texts_go_in_and_labels_come_out(trained, capsys):
+    fitted = trained("bert")
+    assert (
+        run("predict", fitted.folder.path, "win cash now", "tea at four", "--format", "json", "--all-scores")
+        == 0
+    )
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["text"] for row in rows] == ["win cash now", "tea at four"]
+    expected = [answer["label"] for answer in fitted.classifier()(["win cash now", "tea at four"])]
+    assert [row["predicted"] for row in rows] == expected
+    for row in rows:
+        assert row["prob_ham"] + row["prob_spam"] == pytest.approx(1, abs=1e-6)
+        assert row["score"] == max(row["prob_ham"], row["prob_spam"])
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "table"])
+def test_stdin_is_read_line_by_line(trained, capsysbinary, monkeypatch, format):
+    stdin = io.TextIOWrapper(io.BytesIO("win cash now\ntea [b]at[/b] four ☕\n".encode()), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert run("predict", trained("bert").folder.path, "--format", format) == 0
+    shown = capsysbinary.readouterr().out.decode()
+    assert "win cash now" in shown and "tea [b]at[/b] four ☕" in shown
+
+
+def test_an_output_that_is_there_is_kept_unless_told_otherwise(tmp_path, trained, table):
+    out = tmp_path / "out.csv"
+    out.write_text("mine")
+    assert run("predict", trained("bert").folder.path, "--file", table, "--output", out) == 2
+    assert out.read_text() == "mine"
+    assert run("predict", trained("bert").folder.path, "--file", table, "--output", out, "--overwrite") == 0
+    assert "predicted" in out.read_text()
+
+
+def test_evaluation_of_a_file_prints_and_writes_the_figures(tmp_path, trained, messages, capsys):
+    fitted = trained("bert")
+    figures, predictions = tmp_path / "figures.json", tmp_path / "predictions.csv"
+    code = run("evaluate", fitted.folder.path, messages, "--json", figures, "--predictions", predictions)
+    assert code == 0
+    shown = capsys.readouterr().out
+    for word in ("accuracy", "MCC", "ham", "spam", "60 texts"):
+        assert word in shown
+    written = json.loads(figures.read_text())
+    with predictions.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    right = sum(row["label"] == row["predicted"] for row in rows)
+    assert written["accuracy"] == pytest.approx(right / 60)
+    assert written["examples"] == len(rows) == 60
+
+
+def test_evaluation_of_the_run_s_own_test_split_repeats_its_figures(tmp_path, trained, capsys):
+    fitted = trained("bert")
+    figures = tmp_path / "figures.json"
+    assert run("evaluate", fitted.folder.path, fitted.folder.splits, "--json", figures) == 0
+    written = json.loads(figures.read_text())
+    for name in ("accuracy", "mcc", "log_loss", "roc_auc"):
+        assert written[name] == pytest.approx(fitted.metrics["test"][name], abs=1e-6)
+
+
+def test_models_are_listed_with_their_memory(capsys):
+    from finetext.models.catalogue import ALIASES
+
+    assert run("models") == 0
+    shown = capsys.readouterr().out
+    assert all(alias in shown for alias in ALIASES)
+    assert "context" in shown and "lora" in shown
+
+
+def test_a_causal_model_continues_a_text_and_an_encoder_does_not(checkpoint, capsys):
+    assert run("models", "check", checkpoint("gpt2"), "--prompt", "win a prize", "--tokens", "5") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("win a prize") and len(shown) > len("win a prize\n")
+    assert run("models", "check", checkpoint("bert")) == 2
+    assert "no causal language model" in capsys.readouterr().err
