@@ -9,7 +9,6 @@ if TYPE_CHECKING:
 Figures = Mapping[str, Any]
 """Metrics as `metrics.json` holds them."""
 
-
 COLUMNS = {
     "macro_f1": "macro-F1",
     "mcc": "MCC",
@@ -23,21 +22,12 @@ COLUMNS = {
 def figures_table(rows: Mapping[str, Figures], title: str) -> "Table":
     """Return a table with a row a classifier: the headline figures, accuracy with its 95 % interval."""
     multi = any(figures["confusion"] is None for figures in rows.values())
-    table = _table(title, "", "accuracy (95 %)", "micro-F1" if multi else "bal. acc.", "macro-F1")
-    for name in list(COLUMNS.values())[1:]:
-        table.add_column(name, justify="right", no_wrap=True)
+    second = "micro-F1" if multi else "bal. acc."
+    table = _table(title, "", "accuracy (95 %)", second, *COLUMNS.values())
     for name, own in rows.items():
         interval = f"{own['accuracy']:.4f} ({own['accuracy_low']:.3f}–{own['accuracy_high']:.3f})"
-        names = [
-            "micro_f1" if multi else "balanced_accuracy",
-            "macro_f1",
-            "mcc",
-            "roc_auc",
-            "pr_auc",
-            "log_loss",
-            "calibration_error",
-        ]
-        table.add_row(name, interval, *(_number(own[key]) for key in names))
+        keys = ("micro_f1" if multi else "balanced_accuracy", *COLUMNS)
+        table.add_row(name, interval, *(_number(own[key]) for key in keys))
     return table
 
 

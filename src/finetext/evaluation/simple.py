@@ -69,11 +69,8 @@ def baselines(
         probs = predict(test_texts)
         done = time.perf_counter()
         metrics = compute_metrics(test_targets, probs, class_names, task)
-        results.append(
-            BaselineResult(
-                name, metrics, is_right(test_targets, probs, task), trained - began, done - trained
-            )
-        )
+        right = is_right(test_targets, probs, task)
+        results.append(BaselineResult(name, metrics, right, trained - began, done - trained))
     return results
 
 
