@@ -5,6 +5,7 @@ the message without a traceback and exits with `exit_code`. A bug is any other e
 """
 
 import difflib
+import importlib
 from collections.abc import Iterable
 
 
@@ -56,3 +57,12 @@ def closest(word: str, known: Iterable[object]) -> str:
     words = [str(candidate) for candidate in known]
     near = difflib.get_close_matches(word, words, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def hub_errors() -> tuple[type[Exception], ...]:
+    """Return the errors that a network which fails raises in the Hub's client, its HTTP library's included."""
+    from huggingface_hub import get_session
+
+    library = importlib.import_module(type(get_session()).__module__.split(".")[0])
+    own = (getattr(library, name) for name in ("HTTPError", "InvalidURL") if hasattr(library, name))
+    return (ConnectionError, TimeoutError, *own)

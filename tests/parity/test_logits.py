@@ -109,6 +109,8 @@ def test_the_logits_of_windows_become_one(checkpoint, how, combine):
             each = torch.cat([model.logits(collate([(ids,)], model.pad_id)) for ids in windows])
             expected.append(combine(each))
     assert torch.allclose(logits(model, texts), torch.stack(expected), atol=1e-5, rtol=0)
+    bulk = predict_logits(model, texts, max_tokens=16)
+    assert torch.allclose(torch.from_numpy(bulk), torch.stack(expected), atol=1e-5, rtol=0)
     model.logits(collate(encoded, model.pad_id)).sum().backward()
     assert model.network.classifier.weight.grad.abs().sum() > 0
 
@@ -118,3 +120,11 @@ def test_the_read_position_is_found_by_structure(checkpoint):
     assert {name for name, reads in found.items() if reads == "last"} == DECODERS
     assert {name for name, reads in found.items() if reads == "pooler"} == {"bert", "albert"}
     assert set(found.values()) == {"last", "pooler", "first"}
+
+
+def test_progress_counts_every_text_once(checkpoint):
+    model = load(checkpoint, "bert", long_texts="windows", max_length=8)
+    texts = ["tea", "win a prize now and call home for your gold and your cash today", "rain"] * 5
+    done = []
+    predict_logits(model, texts, max_tokens=16, progress=done.append)
+    assert sum(done) == len(texts) and len(done) > 5

@@ -78,6 +78,52 @@ def test_a_damaged_finetext_json_is_refused(tmp_path, checkpoint, content):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"max_length": 10**9},
+        {"max_length": "long"},
+        {"max_length": 0},
+        {"pooling": "median"},
+        {"task": "regression"},
+        {"long_texts": None},
+        {"window_pooling": []},
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(tmp_path, checkpoint, change):
+    save_bundle(load(checkpoint), tmp_path / "bundle", {})
+    path = tmp_path / "bundle" / "finetext.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ModelError, match=r"finetext\.json"):
+        load_bundle(tmp_path / "bundle")
+
+
+def test_a_model_with_one_output_is_no_classifier(tmp_path, checkpoint):
+    save_bundle(load(checkpoint, names=("score",)), tmp_path / "bundle", {})
+    with pytest.raises(ModelError, match="one output"):
+        load_bundle(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2"])
+def test_a_configuration_that_asks_for_other_outputs_changes_nothing(tmp_path, checkpoint, architecture):
+    save_bundle(load(checkpoint, architecture), tmp_path / "bundle", {})
+    expected = predict_logits(load_bundle(tmp_path / "bundle"), TEXTS)
+    path = tmp_path / "bundle" / "config.json"
+    odd = {"return_dict": False, "output_hidden_states": True, "output_attentions": True, "use_cache": True}
+    path.write_text(json.dumps(json.loads(path.read_text()) | odd))
+    assert predict_logits(load_bundle(tmp_path / "bundle"), TEXTS) == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_a_pretrained_head_brings_along_is_kept(tmp_path, checkpoint):
+    from transformers import AutoModelForMaskedLM
+
+    folder = shutil.copytree(checkpoint("modernbert"), tmp_path / "masked")
+    masked = AutoModelForMaskedLM.from_pretrained(folder)
+    masked.save_pretrained(folder)
+    model = load_model(find_model(str(folder)), NAMES, "multi-class", ModelConfig(), seed=1)
+    assert torch.equal(model.network.head.dense.weight, masked.head.dense.weight)
+
+
+@pytest.mark.parametrize(
     "labels", [{"0": "a", "7": "b", "2": "c"}, {"0": "a", "1": "a", "2": "b"}, {"x": "a", "y": "b", "z": "c"}]
 )
 def test_label_ids_that_do_not_count_are_refused(tmp_path, checkpoint, labels):

@@ -75,6 +75,12 @@ def test_no_text_makes_a_special_token(tokenizers_by_kind, kind, text):
     assert not specials & set(body)
 
 
+@pytest.mark.parametrize("kind", ["bytes", "words"])
+def test_halves_of_a_surrogate_pair_are_mended(tokenizers_by_kind, kind):
+    encode = TextEncoder(tokenizers_by_kind[kind], 64, "truncate")
+    assert encode(["tea \ud83d\ude00", "tea \udcff"]) == encode(["tea \U0001f600", "tea \ufffd"])
+
+
 def test_truncation_and_padding_in_the_file_are_switched_off(tokenizers_by_kind):
     (ids,) = TextEncoder(tokenizers_by_kind["words"], 64, "truncate")([LONG])[0]
     assert len(ids) > 12

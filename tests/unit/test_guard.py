@@ -1,6 +1,7 @@
 """A corpus of hostile and damaged model folders: each is refused, and nothing in any of them runs."""
 
 import json
+import os
 import pickle
 import shutil
 import struct
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from finetext.errors import ModelError, UsageError
-from finetext.models import check_folder, find_model, load_bundle, load_model
+from finetext.models import ModelSource, check_folder, find_model, load_bundle, load_model, save_bundle
 from finetext.models.config import ModelConfig
 
 
@@ -64,6 +65,22 @@ def trust_remote_code(folder, canary):
 
 def hub_kernel(folder, canary):
     edit(folder / "config.json", _attn_implementation="someone/evil-kernel")
+
+
+def weights_by_name(folder, canary):
+    (folder / "adapter_model.bin").write_bytes(pickle.dumps(Bomb(canary)))
+    edit(folder / "config.json", transformers_weights="adapter_model.bin")
+
+
+def hostile_weights_behind_an_index(folder, canary):
+    shutil.copy(folder / "model.safetensors", folder / "model-1.safetensors")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"x": "model-1.safetensors"}}')
+    huge_header(folder, canary)
+
+
+def pipe(folder, canary):
+    (folder / "extra.json").unlink(missing_ok=True)
+    os.mkfifo(folder / "extra.json")
 
 
 def unknown_type(folder, canary):
@@ -184,6 +201,9 @@ HOSTILE = [
     nested_auto_map,
     trust_remote_code,
     hub_kernel,
+    weights_by_name,
+    hostile_weights_behind_an_index,
+    pipe,
     unknown_type,
     no_type,
     foreign_architecture,
@@ -259,6 +279,44 @@ def test_pickled_weights_are_read_as_tensors_only_when_allowed(folder, canary):
             seed=0,
         )
     assert not canary.exists()
+
+
+def test_pickled_shards_are_read_when_allowed(folder, canary):
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(weights)
+    for number, part in enumerate((names[::2], names[1::2])):
+        torch.save({name: weights[name] for name in part}, folder / f"pytorch_model-{number}.bin")
+    index = {name: f"pytorch_model-{place % 2}.bin" for place, name in enumerate(names)}
+    path = folder / "pytorch_model.bin.index.json"
+    path.write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    with pytest.raises(ModelError, match="--allow-pickle"):
+        find_model(str(folder))
+    config = ModelConfig(allow_pickle=True)
+    model = load_model(find_model(str(folder), allow_pickle=True), ("a", "b"), "binary", config, seed=0)
+    name = "embeddings.word_embeddings.weight"
+    assert torch.equal(model.network.base_model.state_dict()[name], weights[name])
+    path.write_text(json.dumps({"weight_map": {name: "../pytorch_model-0.bin"}}))
+    with pytest.raises(ModelError, match="outside"):
+        find_model(str(folder), allow_pickle=True)
+
+
+def test_a_model_of_the_catalogue_may_name_code_for_older_versions_and_it_never_runs(folder, canary):
+    auto_map(folder, canary)
+    with pytest.raises(ModelError, match="auto_map"):
+        check_folder(folder, shipped="gpt2")
+    check_folder(folder, shipped="bert")
+    source = ModelSource("bert", folder, "0123", "0" * 64)
+    model = load_model(source, ("a", "b"), "binary", ModelConfig(), seed=0)
+    save_bundle(model, folder.parent / "bundle", {})
+    assert "auto_map" not in (folder.parent / "bundle" / "config.json").read_text()
+    load_bundle(folder.parent / "bundle")
+    assert not canary.exists()
+    tokenizer_auto_map(folder, canary)
+    with pytest.raises(ModelError, match="auto_map"):
+        check_folder(folder, shipped="bert")
 
 
 def test_the_links_of_a_hub_snapshot_are_accepted(tmp_path, checkpoint):

@@ -1,7 +1,6 @@
 """Datasets of the Hugging Face Hub, through the library `datasets`."""
 
 import hashlib
-import importlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +11,7 @@ import polars as pl
 from finetext.data.config import SplitName
 from finetext.data.reading import RawTable
 from finetext.data.sources import Loaded, Part
-from finetext.errors import DataError, DownloadError, UsageError
+from finetext.errors import DataError, DownloadError, UsageError, hub_errors
 
 
 def load_hub(source: str, split_names: Mapping[str, SplitName]) -> Loaded:
@@ -64,7 +63,7 @@ def _download(
         datasets.disable_progress_bars()
         revision = _revision(name)
         return datasets.load_dataset(name, config, revision=revision), revision
-    except _transport_errors() as error:
+    except hub_errors() as error:
         raise DownloadError(f"{source}: the Hub cannot be reached ({_in_one_line(error)}).") from error
     except FileNotFoundError as error:  # DatasetNotFoundError is one
         raise DownloadError(
@@ -86,19 +85,10 @@ def _revision(name: str) -> str | None:
 
     try:
         return HfApi().dataset_info(name).sha
-    except _transport_errors():
+    except hub_errors():
         return None
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError):
         return None  # `datasets` may still have it in its cache; if not, its own error says why
-
-
-def _transport_errors() -> tuple[type[Exception], ...]:
-    """Return the errors of a network that fails, those of the HTTP library that huggingface_hub uses included."""
-    from huggingface_hub import get_session
-
-    library = importlib.import_module(type(get_session()).__module__.split(".")[0])
-    own = (getattr(library, name) for name in ("HTTPError", "InvalidURL") if hasattr(library, name))
-    return (ConnectionError, TimeoutError, *own)
 
 
 def _to_table(dataset: Any, name: str, datasets: Any) -> RawTable:

@@ -1,6 +1,7 @@
 """LoRA (Hu et al., 2022) through PEFT, on the linear layers inside the blocks."""
 
 import contextlib
+import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from finetext import files
 from finetext.errors import ModelError
 from finetext.models.config import ModelConfig
 from finetext.models.model import Model
@@ -94,3 +96,11 @@ def save_adapter(model: Model, folder: Path) -> None:
     named = {f"base_model.model.{name}": tensor.contiguous().cpu() for name, tensor in weights.items()}
     save_file(named, folder / "adapter_model.safetensors")
     model.network.peft_settings.save_pretrained(folder)
+    _sort_targets(folder / "adapter_config.json")
+
+
+def _sort_targets(path: Path) -> None:
+    # PEFT writes the set of target modules in the order of its hashes, another one in each process.
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["target_modules"] = sorted(settings["target_modules"])
+    files.write_json(path, settings)

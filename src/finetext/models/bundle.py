@@ -14,6 +14,7 @@ from finetext.models.guard import check_folder
 from finetext.models.loading import (
     assemble,
     class_names_of,
+    is_classifier,
     load_settings,
     quiet,
     read_weights,
@@ -80,7 +81,7 @@ def load_bundle(path: Path, *, allow_pickle: bool = False) -> Model:
     """
     folder = model_folder(path)
     raw = check_folder(folder, allow_pickle=allow_pickle)
-    if not any(str(name).endswith("ForSequenceClassification") for name in raw.get("architectures") or ()):
+    if not is_classifier(raw.get("architectures")):
         raise ModelError(
             f"{folder}: is a backbone without a classification head. "
             f"Train it first: finetext train DATA --model {folder}"
@@ -98,6 +99,8 @@ def load_bundle(path: Path, *, allow_pickle: bool = False) -> Model:
             f"{folder}: {len(wrong)} weights are missing or of another shape ({wrong[0]}). Copy the folder again."
         )
     names = class_names_of(settings)
+    if len(names) < 2:
+        raise ModelError(f"{folder}: has one output, so it is no classifier of two or more classes.")
     return assemble(network, tokenizer, names, _bundle_settings(folder, settings, names, network))
 
 
@@ -128,6 +131,6 @@ def _bundle_settings(folder: Path, settings: Any, names: tuple[str, ...], networ
             raise ModelError(
                 f"{path}: was written by another version of finetext. Load it with that version."
             )
-        return settings_from(values)
+        return settings_from(values, position_limit(settings, network))
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: is damaged. Copy the folder again.") from error

@@ -32,11 +32,21 @@ def continue_text(source: ModelSource, prompt: str, tokens: int) -> str:
     tokenizer = load_tokenizer(source.folder)
     try:
         with quiet():
-            network = AutoModelForCausalLM.from_pretrained(
-                source.folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+            network, report = AutoModelForCausalLM.from_pretrained(
+                source.folder,
+                config=settings,
+                dtype=torch.float32,
+                output_loading_info=True,
+                local_files_only=True,
+                trust_remote_code=False,
             )
     except Exception as error:  # readers of weights fail in many ways, all of them the folder's fault
         raise ModelError(f"{source.folder}: its weights cannot be loaded ({first_line(error)}).") from error
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(
+            f"{source.folder}: {len(missing)} weights of the language model are missing ({missing[0]}). "
+            "Copy or download the model again."
+        )
     network.eval()
     inputs = tokenizer(prompt, return_tensors="pt")
     with quiet(), torch.inference_mode():

@@ -147,7 +147,7 @@ class TextEncoder:
             return []
         with _without_length_warning(self._tokenizer):
             encoded = self._tokenizer(
-                list(texts),
+                [_well_formed(text) for text in texts],
                 add_special_tokens=False,
                 return_attention_mask=False,
                 return_token_type_ids=False,
@@ -187,6 +187,15 @@ def special_ends(tokenizer: Any) -> tuple[list[int], list[int]]:
     raise ModelError(
         "the tokenizer changes a text when it adds special tokens, which finetext cannot handle."
     )
+
+
+def _well_formed(text: str) -> str:
+    # JSON can name halves of a surrogate pair, which no tokenizer takes: pairs are joined, a lone half is replaced.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 @contextlib.contextmanager

@@ -24,8 +24,13 @@ TOKENIZER_FILES = (
 )
 
 
-def check_folder(folder: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
+def check_folder(folder: Path, *, allow_pickle: bool = False, shipped: str | None = None) -> dict[str, Any]:
     """Refuse a folder that is damaged or not safe to load, and return its `config.json`.
+
+    Args:
+        folder: The model folder.
+        allow_pickle: Accept weights that are only there as pickles.
+        shipped: As for `check_config`.
 
     Raises:
         ModelError: With the file at fault and what to do.
@@ -33,9 +38,10 @@ def check_folder(folder: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such model folder.")
     _refuse_links_out(folder)
-    config = check_config(folder)
+    config = check_config(folder, shipped)
     for path in sorted(folder.glob("*.json")):
-        _refuse_foreign_code(_read_json(path), path)
+        if path.name != "config.json":
+            _refuse_foreign_code(_read_json(path), path)
     if (folder / "adapter_config.json").exists():
         raise ModelError(
             f"{folder}: holds a LoRA adapter, not a whole model. Merge it into its base model first "
@@ -49,8 +55,15 @@ def check_folder(folder: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
     return config
 
 
-def check_config(folder: Path) -> dict[str, Any]:
-    """Read `config.json` and refuse an architecture that transformers itself does not ship."""
+def check_config(folder: Path, shipped: str | None = None) -> dict[str, Any]:
+    """Read `config.json` and refuse foreign code and an architecture that transformers does not ship.
+
+    Args:
+        folder: The model folder.
+        shipped: The `model_type` of a model of the catalogue. Some of those (Phi-3) were published before
+            transformers shipped their architecture, and still name code for older versions (`auto_map`).
+            Under that `model_type` the line is tolerated; the code is neither fetched nor run.
+    """
     path = folder / "config.json"
     if not path.is_file():
         raise ModelError(
@@ -59,7 +72,13 @@ def check_config(folder: Path) -> dict[str, Any]:
     config = _read_json(path)
     if not isinstance(config, dict):
         raise ModelError(f"{path}: is damaged, it must hold a JSON object. Copy or download the model again.")
-    _refuse_foreign_code(config, path)
+    known = shipped is not None and config.get("model_type") == shipped
+    _refuse_foreign_code({k: v for k, v in config.items() if not (known and k == "auto_map")}, path)
+    if "transformers_weights" in config:
+        raise ModelError(
+            f"{path}: names the weights to load (`transformers_weights`), past the checks of this folder. "
+            "Remove that line and name the file model.safetensors."
+        )
     _refuse_unknown_architecture(config, path)
     return config
 
@@ -80,7 +99,7 @@ def _refuse_foreign_code(value: Any, path: Path) -> None:
         if key == "auto_map" or (key == "trust_remote_code" and item):
             raise ModelError(
                 f"{path}: asks to run code that comes with the model (`{key}`), which finetext never does. "
-                "Use a model whose architecture transformers ships."
+                "If transformers ships the architecture itself, remove that line; else choose another model."
             )
         if key in ("_attn_implementation", "attn_implementation", "_attn_implementation_internal"):
             if isinstance(item, str) and "/" in item:
@@ -136,15 +155,23 @@ def _refuse_links_out(folder: Path) -> None:
             raise ModelError(
                 f"{path}: is a link that leads out of the model folder. Put the file itself there."
             )
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ModelError(f"{path}: is no ordinary file (a pipe or a device). Remove it.")
 
 
 def _check_weights(folder: Path, allow_pickle: bool) -> None:
     index = folder / "model.safetensors.index.json"
+    whole = (folder / "model.safetensors").is_file()  # transformers prefers it to the index
     if index.is_file():
-        shards = _shards(index)
-    elif (folder / "model.safetensors").is_file():
+        shards = _shards(index) + ["model.safetensors"] * whole
+    elif whole:
         shards = ["model.safetensors"]
     elif allow_pickle and (folder / "pytorch_model.bin").is_file():
+        return
+    elif allow_pickle and (folder / "pytorch_model.bin.index.json").is_file():
+        for shard in _shards(folder / "pytorch_model.bin.index.json", ".bin"):
+            if not (folder / shard).is_file():
+                raise ModelError(f"{folder / shard}: is missing. Copy or download the model again.")
         return
     else:
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
@@ -158,14 +185,14 @@ def _check_weights(folder: Path, allow_pickle: bool) -> None:
         check_safetensors(folder / shard)
 
 
-def _shards(index: Path) -> list[str]:
+def _shards(index: Path, kind: str = ".safetensors") -> list[str]:
     content = _read_json(index)
     mapping = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(mapping, dict) or not mapping:
         raise ModelError(f"{index}: is damaged, it names no weight files. Copy or download the model again.")
     names = sorted({str(name) for name in mapping.values()})
     for name in names:
-        if Path(name).name != name or not name.endswith(".safetensors"):
+        if Path(name).name != name or not name.endswith(kind):
             raise ModelError(
                 f"{index}: names a weight file outside the folder or of another kind ({name}). Do not use this model."
             )

