@@ -99,6 +99,8 @@ def test_a_setting_that_cannot_be_is_refused(tmp_path, checkpoint, change):
 
 def test_a_model_with_one_output_is_no_classifier(tmp_path, checkpoint):
     save_bundle(load(checkpoint, names=("score",)), tmp_path / "bundle", {})
+    path = tmp_path / "bundle" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"problem_type": "regression"}))
     with pytest.raises(ModelError, match="one output"):
         load_bundle(tmp_path / "bundle")
 

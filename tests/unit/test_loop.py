@@ -1,8 +1,10 @@
 import math
+import warnings
 
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from finetext.errors import RunError
 from finetext.models import find_model, load_model
@@ -133,3 +135,34 @@ def test_adamw_8bit_falls_back_with_a_notice_without_a_gpu():
 
     name, notice = resolve_optimizer("adamw-8bit", torch.device("cpu"))
     assert name == "adamw" and "CUDA" in notice
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama"])
+def test_gradient_checkpointing_changes_memory_and_not_the_losses(checkpoint, architecture):
+    def losses(**options):
+        config = override(
+            TrainConfig(), BASE | {"model": str(checkpoint(architecture)), "dropout": 0.0} | options
+        )
+        model = load_model(find_model(config.model.model), ("a", "b"), "binary", config.model, seed=5)
+        learner = Learner(model, model.encode(TEXTS), TARGETS, config, Accelerator(cpu=True), "adamw")
+        assert model.network.is_gradient_checkpointing == config.train.gradient_checkpointing
+        return [step.loss for step in training_steps(learner)]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # transformers' new name for the attribute
+        assert losses(gradient_checkpointing=True) == pytest.approx(losses(), abs=1e-5)
+
+
+def test_bf16_keeps_float32_weights_and_learns(checkpoint):
+    config = override(TrainConfig(), BASE | {"model": str(checkpoint("bert")), "epochs": 15, "dropout": 0.0})
+    model = load_model(find_model(config.model.model), ("a", "b"), "binary", config.model, seed=5)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    learner = Learner(model, model.encode(TEXTS), TARGETS, config, accelerator, "adamw")
+    dtypes = set()
+    model.network.classifier.register_forward_hook(lambda module, args, output: dtypes.add(output.dtype))
+    losses = [step.loss for step in training_steps(learner)]
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert dtypes == {torch.bfloat16}
+    assert {parameter.dtype for parameter in model.network.parameters()} == {torch.float32}
+    assert sum(losses[-6:]) < sum(losses[:6])

@@ -3,14 +3,14 @@
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from finetext.errors import Interrupted, RunError
+from finetext.errors import Interrupted
 from finetext.evaluation import Metrics, compute_metrics
 from finetext.models import predict_logits, probabilities
 from finetext.runs import RunFolder
 from finetext.training.checkpoints import Checkpoint, save_checkpoint
 from finetext.training.history import EpochLine, History
 from finetext.training.job import Job
-from finetext.training.loop import Learner, Step, training_steps
+from finetext.training.loop import Learner, Step, StepError, training_steps
 from finetext.training.progress import Progress
 from finetext.training.selection import Selection
 from finetext.training.signals import StopRequest
@@ -94,7 +94,7 @@ class Execution:
                     )
                     self._save(history)
                     return
-        except RunError:
+        except StepError:
             self._save(history)
             raise
 

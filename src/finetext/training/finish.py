@@ -67,7 +67,7 @@ def finish(
     metrics = _figures(job, selection, validation, test, beside, right)
     files.write_json(folder.metrics, metrics)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
-    return Run(folder, job.config, metrics)
+    return Run.open(folder.path)
 
 
 def _save(job: Job, folder: RunFolder, progress: Progress) -> None:

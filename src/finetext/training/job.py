@@ -87,6 +87,10 @@ def prepare(config: TrainConfig) -> Job:
     source = find_model(
         config.model.model, revision=config.model.revision, allow_pickle=config.model.allow_pickle
     )
+    if source.revision is not None:  # pinned: the run's configuration names the commit
+        config = dataclasses.replace(
+            config, model=dataclasses.replace(config.model, revision=source.revision)
+        )
     model = load_model(source, dataset.class_names, dataset.task, config.model, seed)
     torch.manual_seed(seed)  # of the LoRA matrices
     set_trainable(model, config.model, 0)

@@ -16,12 +16,16 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from finetext.engine import Encoded, collate
-from finetext.errors import RunError
+from finetext.errors import RunError, UsageError
 from finetext.models import Model, set_trainable, trained_parameters
 from finetext.training.config import TrainConfig
 from finetext.training.defaults import resolve_learning_rate
 from finetext.training.losses import loss_sum, loss_weight
 from finetext.training.optimizers import make_optimizer, make_schedule
+
+
+class StepError(RunError):
+    """A step that cannot be taken; the weights are as they were before it."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ class Learner:
             )
         )
         self.schedule = make_schedule(self.optimizer.optimizer, config.train, self.total_steps)
+        if config.train.gradient_checkpointing:
+            _checkpoint_gradients(model)
         torch.manual_seed(config.train.seed)  # of dropout
         self.step = 0
         self.micro_batch = config.train.batch_size
@@ -145,7 +151,7 @@ def training_steps(learner: Learner) -> Iterator[Step]:
     """Take the steps that are left, one at a time.
 
     Raises:
-        RunError: The loss is not finite (the weights stay as they were before the step), or the memory does
+        StepError: The loss is not finite (the weights stay as they were before the step), or the memory does
             not suffice for a single text.
     """
     step_size = learner.step_size
@@ -174,6 +180,14 @@ def training_steps(learner: Learner) -> Iterator[Step]:
             learner.model.network.train()  # the consumer may have evaluated
 
 
+def _checkpoint_gradients(model: Model) -> None:
+    if not model.network.supports_gradient_checkpointing:
+        raise UsageError(
+            f"{type(model.network).__name__} has no gradient checkpointing. Leave out the option."
+        )
+    model.network.gradient_checkpointing_enable({"use_reentrant": False})
+
+
 def epoch_order(examples: int, seed: int, epoch: int) -> list[int]:
     """Return the shuffled order of the examples in an epoch, from the seed and the epoch alone."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
@@ -191,7 +205,7 @@ def _fitting_step(learner: Learner, chosen: list[int]) -> tuple[float, float]:
             if not is_out_of_memory(error):
                 raise
             if learner.micro_batch == 1:
-                raise RunError(
+                raise StepError(
                     "out of memory with a single text. Lower --max-length, train fewer layers (--trainable), "
                     "use --gradient-checkpointing, or choose a smaller model."
                 ) from error
@@ -225,11 +239,11 @@ def _step(learner: Learner, chosen: list[int]) -> tuple[float, float]:
         total += loss.detach()
     if not math.isfinite(total.item()):
         learner.optimizer.zero_grad()
-        raise RunError(_not_finite(learner, total.item(), "loss"))
+        raise StepError(_not_finite(learner, total.item(), "loss"))
     norm = _clip(learner, train.max_gradient_norm)
     if not math.isfinite(norm) and learner.accelerator.scaler is None:  # a scaler skips such a step itself
         learner.optimizer.zero_grad()
-        raise RunError(_not_finite(learner, norm, "gradient"))
+        raise StepError(_not_finite(learner, norm, "gradient"))
     learner.optimizer.step()
     learner.schedule.step()
     learner.optimizer.zero_grad()

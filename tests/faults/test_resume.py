@@ -1,0 +1,123 @@
+"""What a run refuses to go on with, and what it keeps when it stops by itself."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+import finetext
+from finetext.errors import RunError
+from finetext.models import load_bundle, predict_logits
+from finetext.training.checkpoints import load_checkpoint
+from finetext.training.progress import Silent
+from finetext.training.proof import prove
+
+
+class Stops(Silent):
+    """Breaks a run off after some steps, as a crash would."""
+
+    def __init__(self, step):
+        self.last = step
+
+    def step(self, step):
+        if step.number == self.last:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def broken_off(tmp_path, checkpoint, messages):
+    """A run that ended after its first checkpoints, on files of its own."""
+    data = shutil.copy(messages, tmp_path / "messages.csv")
+    model = shutil.copytree(checkpoint("bert"), tmp_path / "model")
+    options = {"model": str(model), "epochs": 3, "save_every": 2, "trainable": "all"}
+    with pytest.raises(KeyboardInterrupt):
+        finetext.train(data, output=tmp_path / "run", progress=Stops(5), **options)
+    return tmp_path / "run"
+
+
+def test_an_interrupted_run_goes_on(broken_off):
+    run = finetext.resume(broken_off)
+    assert run.folder.finished and not run.folder.checkpoints.exists()
+    assert finetext.resume(broken_off).metrics == run.metrics
+
+
+def edit_data(folder):
+    path = folder / "messages.csv"
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join([rows[0], rows[1].replace("win", "won"), *rows[2:]]) + "\n")
+
+
+def edit_labels(folder):
+    path = folder / "messages.csv"
+    path.write_text(path.read_text().replace(",ham", ",fine"))
+
+
+def edit_tokenizer(folder):
+    path = folder / "model" / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["normalizer"] = {"type": "Replace", "pattern": {"String": "a"}, "content": "o"}
+    path.write_text(json.dumps(content))
+
+
+def edit_seed(folder):
+    path = folder / "run" / "config.toml"
+    path.write_text(path.read_text().replace("seed = 42", "seed = 43"))
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [(edit_data, "data"), (edit_labels, "labels"), (edit_tokenizer, "tokenizer"), (edit_seed, "seed")],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_going_on_with_something_else_is_refused_naming_it(broken_off, edit, named):
+    edit(broken_off.parent)
+    before = sorted(path.name for path in (broken_off / "checkpoints").iterdir())
+    with pytest.raises(RunError, match="have changed") as caught:
+        finetext.resume(broken_off)
+    assert named in str(caught.value)
+    assert sorted(path.name for path in (broken_off / "checkpoints").iterdir()) == before
+
+
+def test_a_damaged_checkpoint_means_the_one_before_it_with_a_notice(broken_off):
+    newest = max((broken_off / "checkpoints").glob("step-*"))
+    (newest / "weights.safetensors").write_bytes(b"flipped")
+
+    class Listener(Silent):
+        notices = ()
+        first = None
+
+        def notice(self, text):
+            self.notices = (*self.notices, text)
+
+        def prepared(self, job, first_step, total_steps):
+            self.first = first_step
+
+    listener = Listener()
+    finetext.resume(broken_off, progress=listener)
+    assert listener.first == 2
+    assert any(newest.name in text for text in listener.notices)
+    with (broken_off / "history.csv").open(newline="") as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert steps == list(range(1, len(steps) + 1))
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_state(tmp_path, checkpoint, messages):
+    options = {"model": str(checkpoint("bert")), "epochs": 40, "trainable": "all", "optimizer": "sgd"}
+    options |= {"learning_rate": 9.9, "max_gradient_norm": 0.0, "schedule": "constant", "weight_decay": 9e8}
+    with pytest.raises(RunError, match="--learning-rate"):
+        finetext.train(messages, output=tmp_path / "run", **options)
+    loaded, notices = load_checkpoint(tmp_path / "run" / "checkpoints")
+    assert notices == []
+    assert all(tensor.isfinite().all() for tensor in loaded.weights.values())
+
+
+def test_a_bundle_that_gives_other_logits_does_not_prove_itself(trained):
+    run = trained("bert")
+    texts = ["win cash now", "tea at four"]
+    logits = predict_logits(load_bundle(run.folder.model), texts)
+    prove(run.folder.model, texts, logits)
+    with pytest.raises(RunError, match=r"batched logits differ"):
+        prove(run.folder.model, texts, logits + 0.01)
+    with pytest.raises(RunError, match=r"does not prove itself"):
+        prove(run.folder.path / "nothing", texts, logits)
