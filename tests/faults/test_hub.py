@@ -142,8 +142,8 @@ def test_what_the_hub_does_not_have_is_said(tmp_path, hub):
 def test_without_a_network_the_cache_serves_and_else_one_line_says_so(tmp_path, hub):
     first = find(tmp_path, hub.server_port)
     nowhere = 9  # the discard port: nothing listens there
-    again = find(tmp_path, nowhere, revision=COMMIT)
-    assert again == first
+    assert find(tmp_path, nowhere, revision=COMMIT) == first
+    assert find(tmp_path, nowhere) == first
     assert "cannot be reached" in find(tmp_path / "other", nowhere)["error"]
     assert (
         "finetext[embedded]"

