@@ -12,6 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from finetext.data import DataConfig, read, read_text_table
+from finetext.data.columns import is_header
 from finetext.data.reading import read_table
 from finetext.errors import DataError, UsageError
 
@@ -178,9 +179,15 @@ def test_a_two_column_file_is_read_back(rows, end):
 @settings(max_examples=200)
 @given(rows=st.lists(st.tuples(st.sampled_from(["ham", "spam"]), lines), min_size=1, max_size=8))
 def test_a_two_column_file_is_recognised(rows):
+    assume(not is_header([rows[0][1]]))  # a first text "message" might be a column's name
     content = "\n".join(f"{label}\t{text}" for label, text in rows).encode()
     table = read_table(content, AUTO, "SMSSpamCollection")
     assert (table.format, table.frame.rows()) == ("two-column", rows)
+
+
+def test_a_first_text_that_is_a_label_columns_name_is_no_header():
+    assert table_of(b"ham\tY\nspam\tn\n", name="data") == [("ham", "Y"), ("spam", "n")]
+    assert table_of(b"ham\ttext", name="data") == [("ham", "text")]
 
 
 @pytest.mark.parametrize("name", ["data.tsv", "data.txt", "data"])

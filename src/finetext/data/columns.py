@@ -23,10 +23,10 @@ def _normal(name: str) -> str:
 
 
 def is_header(cells: Sequence[str], partly: bool = False) -> bool:
-    """Say whether the cells of a first line are column names: a text's and a label's, or one of them."""
+    """Say whether the cells of a first line are column names: a text's and a label's, or only a text's."""
     names = {_normal(cell) for cell in cells}
     texts, labels = bool(names & TEXT_NAMES), bool(names & LABEL_NAMES)
-    return (texts or labels) if partly else (texts and (labels or len(cells) == 1))
+    return texts and (partly or labels or len(cells) == 1)
 
 
 def label_position(frame: pl.DataFrame) -> int:

@@ -151,7 +151,7 @@ def _has_header(lines: list[str], delimiter: str) -> bool:
     first = _cells(lines[0], delimiter)
     if is_header(first):
         return True
-    if not is_header(first, partly=True):
+    if len(lines) < 2 or not is_header(first, partly=True):
         return False
     others = (_cells(line, delimiter) for line in lines[1:])
     return not any(cell == name for cells in others for cell, name in zip(cells, first, strict=False))

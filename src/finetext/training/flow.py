@@ -14,7 +14,7 @@ from finetext.training.config import TrainConfig
 from finetext.training.config_file import check_config, override, read_config
 from finetext.training.execution import Execution
 from finetext.training.finish import finish
-from finetext.training.job import Job, prepare
+from finetext.training.job import Job, prepare, with_absolute_paths
 from finetext.training.progress import Progress, Silent
 from finetext.training.run import Run, creating, holding, refuse_taken
 from finetext.training.signals import StopRequest
@@ -104,7 +104,7 @@ def resume(path: str | Path, *, progress: Progress | None = None, **options: Any
 
 
 def _refuse_other_options(config: TrainConfig, options: Mapping[str, Any]) -> None:
-    asked = override(config, options)
+    asked = with_absolute_paths(override(config, options))
     changed = [
         f"--{name.replace('_', '-')}"
         for table in ("data", "model", "train")

@@ -75,7 +75,7 @@ def prepare(config: TrainConfig) -> Job:
         ModelError: The model cannot be had or is refused.
         UsageError: An option does not fit the data, the model or the machine.
     """
-    config = resolve_defaults(_with_absolute_paths(config))
+    config = resolve_defaults(with_absolute_paths(config))
     seed = config.train.seed
     device = choose_device(config.train.device)
     precision = choose_precision(config.train.precision, device)
@@ -131,8 +131,8 @@ def describe_finding(finding: Finding) -> str:
     return f"{finding.name}: {finding.count:,} (rows {rows}{more}). {finding.detail}"
 
 
-def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    # The configuration is kept with the run and must find the same files from any folder.
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """Return the configuration as it is kept with a run: it finds the same files from any folder."""
     data: dict[str, Any] = {
         name: str(Path(value).absolute())
         for name in ("source", "validation_data", "test_data")
