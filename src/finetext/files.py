@@ -90,7 +90,7 @@ def explain_os_error(error: OSError, path: Path) -> OSError | RunError | UsageEr
         return RunError(f"{path}: no space left on the disk. Free some space, or choose another folder.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UsageError(f"{path}: no permission to write there. Choose another folder.")
-    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY):
         return UsageError(f"{path}: cannot be written, a file or folder is in the way. Choose another name.")
     if error.errno in (errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL):
         return UsageError(f"{path}: cannot be created ({error.strerror}). Choose another folder.")

@@ -173,6 +173,19 @@ def test_several_labels_a_text(tmp_path, checkpoint):
     assert config["problem_type"] == "multi_label_classification"
 
 
+def test_two_runs_that_want_one_folder_do_not_both_get_it(tmp_path, checkpoint, messages):
+    from finetext.errors import UsageError
+    from finetext.runs import RunFolder
+    from finetext.training.run import creating
+
+    folder, config = RunFolder(tmp_path / "run"), finetext.TrainConfig()
+    with creating(folder, config):
+        with pytest.raises(UsageError, match="--resume"), creating(folder, config):
+            pass
+        assert folder.config.is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 def test_patience_stops_early(tmp_path, checkpoint, messages):
     run = finetext.train(
         messages,

@@ -68,7 +68,7 @@ def evaluate(
     console = data_console()
     if dataset.source.synthetic:
         console.print("Synthetic data: these figures say nothing about real messages.")
-    console.print(figures_table({str(model): figures}, f"{source}: {len(dataset):,} texts"))
+    console.print(figures_table({"finetext": figures}, f"{model} on {source}, {len(dataset):,} texts"))
     console.print(class_table(figures))
     prose().print(
         f"columns    text: {dataset.source.text_column} · label: {dataset.source.label_column}", markup=False
