@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+import torch
 
 import finetext
 from finetext.errors import RunError
@@ -121,3 +122,29 @@ def test_a_bundle_that_gives_other_logits_does_not_prove_itself(trained):
         prove(run.folder.model, texts, logits + 0.01)
     with pytest.raises(RunError, match=r"does not prove itself"):
         prove(run.folder.path / "nothing", texts, logits)
+
+
+def test_a_lack_of_memory_is_told_in_a_line_and_the_run_ends_well(tmp_path, checkpoint, messages):
+    class Listener(Silent):
+        notices = ()
+
+        def notice(self, text):
+            self.notices = (*self.notices, text)
+
+        def prepared(self, job, first_step, total_steps):
+            forward = job.model.logits
+
+            def small_memory(batch):
+                if job.model.network.training and batch.size > 2:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+                return forward(batch)
+
+            job.model.logits = small_memory
+
+    listener = Listener()
+    run = finetext.train(
+        messages, output=tmp_path / "run", model=str(checkpoint("bert")), epochs=1, progress=listener
+    )
+    told = [text for text in listener.notices if "out of memory" in text]
+    assert len(told) == 1 and "2 at a time" in told[0] and "effective batch stays 8" in told[0]
+    assert run.folder.finished

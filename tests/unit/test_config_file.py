@@ -115,3 +115,14 @@ def test_a_whole_number_is_a_number_but_not_the_other_way_round():
     assert conform(1, float) == 1.0
     with pytest.raises(ValueError, match="whole number"):
         conform(1.0, int)
+
+
+def test_the_default_learning_rates_are_those_that_the_help_names():
+    import inspect
+
+    from finetext.training import config
+    from finetext.training.defaults import LEARNING_RATES
+
+    said = inspect.getsource(config.OptimizationConfig)
+    for rate in LEARNING_RATES.values():
+        assert f"{rate:.0e}".replace("e-0", "e-") in said

@@ -21,7 +21,7 @@ class OptimizationConfig:
     gradient_accumulation: Annotated[int, also("--gradient-accumulation-steps")] = 1
     """Number of batches whose gradients make one optimizer step."""
     learning_rate: float | None = None
-    """Peak rate, reached after the warm-up; by default it follows from `trainable`. Lower it for larger backbones."""
+    """Peak rate. Default by `trainable`: head 1e-3, lora 5e-4, last blocks 2e-4, gradual 1e-4, all 5e-5."""
     schedule: Annotated[Literal["linear", "cosine", "constant"], also("--lr-scheduler-type")] = "linear"
     """Course of the learning rate after the warm-up: down to zero, or constant."""
     warmup: Annotated[float, also("--warmup-ratio", "--warmup-steps")] = 0.0
