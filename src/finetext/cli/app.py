@@ -37,7 +37,7 @@ def build_app() -> App:
         help="Fine-tune pretrained language models into text classifiers, fast and honestly evaluated.",
         version=__version__,
         config=_note_given,
-        help_format="plaintext",
+        help_format="markdown",
         result_action="return_value",
     )
     for name, summary in COMMANDS.items():
