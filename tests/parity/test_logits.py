@@ -33,6 +33,11 @@ def load(checkpoint, architecture, **options):
     return model
 
 
+def same(ours, theirs):
+    """Equal to 1e-5 of the largest logit: float32 sums in another order, on any processor."""
+    return bool((ours - theirs).abs().max() <= 1e-5 * theirs.abs().max().clamp(min=1))
+
+
 def logits(model, texts, side="right"):
     with torch.inference_mode():
         return model.logits(collate(model.encode(texts), model.pad_id, side))
@@ -41,7 +46,7 @@ def logits(model, texts, side="right"):
 @pytest.mark.parametrize("architecture", sorted(DECODERS))
 def test_padding_side_does_not_change_the_logits_of_a_decoder(checkpoint, architecture):
     model = load(checkpoint, architecture)
-    assert torch.allclose(logits(model, TEXTS), logits(model, TEXTS, "left"), atol=1e-5, rtol=0)
+    assert same(logits(model, TEXTS), logits(model, TEXTS, "left"))
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
@@ -49,9 +54,9 @@ def test_batch_size_and_neighbours_do_not_change_logits(checkpoint, architecture
     model = load(checkpoint, architecture)
     whole = logits(model, TEXTS)
     single = torch.cat([logits(model, [text]) for text in TEXTS])
-    assert torch.allclose(whole, single, atol=1e-5, rtol=0)
-    assert torch.allclose(logits(model, TEXTS[::-1]).flip(0), whole, atol=1e-5, rtol=0)
-    assert torch.from_numpy(predict_logits(model, TEXTS, max_tokens=24)).allclose(whole, atol=1e-5, rtol=0)
+    assert same(single, whole)
+    assert same(logits(model, TEXTS[::-1]).flip(0), whole)
+    assert same(torch.from_numpy(predict_logits(model, TEXTS, max_tokens=24)), whole)
     assert whole.std(0).min() > 1e-3
 
 
@@ -64,7 +69,7 @@ def test_plain_transformers_gives_the_same_logits_for_a_saved_bundle(tmp_path, c
     with torch.inference_mode():
         batch = collate(model.encode(TEXTS), model.pad_id)
         theirs = plain(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-    assert torch.allclose(logits(model, TEXTS), theirs, atol=1e-5, rtol=0)
+    assert same(logits(model, TEXTS), theirs)
 
 
 @pytest.mark.parametrize("pooling", ["first", "last", "mean"])
@@ -84,7 +89,7 @@ def test_pooling_reads_what_it_says(checkpoint, architecture, pooling):
                 expected = network.classifier(vector[None, None])[0]
             else:
                 expected = network.score(vector)
-        assert torch.allclose(logits(model, [text])[0], expected, atol=1e-5, rtol=0)
+        assert same(logits(model, [text])[0], expected)
 
 
 def test_pool_finds_real_tokens_at_either_side():
@@ -108,9 +113,9 @@ def test_the_logits_of_windows_become_one(checkpoint, how, combine):
         for windows in encoded:
             each = torch.cat([model.logits(collate([(ids,)], model.pad_id)) for ids in windows])
             expected.append(combine(each))
-    assert torch.allclose(logits(model, texts), torch.stack(expected), atol=1e-5, rtol=0)
+    assert same(logits(model, texts), torch.stack(expected))
     bulk = predict_logits(model, texts, max_tokens=16)
-    assert torch.allclose(torch.from_numpy(bulk), torch.stack(expected), atol=1e-5, rtol=0)
+    assert same(torch.from_numpy(bulk), torch.stack(expected))
     model.logits(collate(encoded, model.pad_id)).sum().backward()
     assert model.network.classifier.weight.grad.abs().sum() > 0
 
