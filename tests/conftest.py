@@ -1,7 +1,10 @@
 """Tiny models and messages that every kind of test shares."""
 
+import atexit
 import csv
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,8 @@ settings.load_profile("finetext")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["FINETEXT_HOME"] = tempfile.mkdtemp(prefix="finetext-tests-")  # not the user's own cache
+atexit.register(shutil.rmtree, os.environ["FINETEXT_HOME"], ignore_errors=True)
 
 SPAM = ("win cash now", "claim your gold prize", "reply yes to this offer", "call today for a reward")
 HAM = ("tea at four", "the rain has stopped", "see you later then", "are we still on for home")

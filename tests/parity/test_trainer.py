@@ -70,6 +70,7 @@ def config_of(case, folder):
         "epochs": 2,
         "weight_decay": 0.0,
         "max_gradient_norm": 1.0,
+        "group_by_length": False,
         "seed": 3,
     }
     return override(TrainConfig(), options | {k: v for k, v in case.items() if k != "class_weights"})
@@ -126,7 +127,13 @@ def test_thirty_losses_agree_with_trainer(tmp_path, checkpoint, architecture, ca
     expected = np.array(trainer.losses).reshape(-1, train.gradient_accumulation).mean(axis=1)
 
     learner = Learner(
-        model, encoded, TARGETS, config, Accelerator(cpu=True), "adamw", case.get("class_weights")
+        model,
+        model.inputs(encoded),
+        TARGETS,
+        config,
+        Accelerator(cpu=True),
+        "adamw",
+        case.get("class_weights"),
     )
     ours = [step.loss for step in training_steps(learner)]
     assert len(ours) == len(expected) == steps >= STEPS

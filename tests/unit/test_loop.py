@@ -22,7 +22,9 @@ def learner_with(checkpoint):
         config = override(TrainConfig(), BASE | {"model": str(checkpoint("bert"))} | options)
         torch.manual_seed(0)
         model = load_model(find_model(config.model.model), ("a", "b"), "binary", config.model, seed=5)
-        return Learner(model, model.encode(TEXTS), TARGETS, config, Accelerator(cpu=True), optimizer)
+        return Learner(
+            model, model.inputs(model.encode(TEXTS)), TARGETS, config, Accelerator(cpu=True), optimizer
+        )
 
     return make
 
@@ -144,7 +146,9 @@ def test_gradient_checkpointing_changes_memory_and_not_the_losses(checkpoint, ar
             TrainConfig(), BASE | {"model": str(checkpoint(architecture)), "dropout": 0.0} | options
         )
         model = load_model(find_model(config.model.model), ("a", "b"), "binary", config.model, seed=5)
-        learner = Learner(model, model.encode(TEXTS), TARGETS, config, Accelerator(cpu=True), "adamw")
+        learner = Learner(
+            model, model.inputs(model.encode(TEXTS)), TARGETS, config, Accelerator(cpu=True), "adamw"
+        )
         assert model.network.is_gradient_checkpointing == config.train.gradient_checkpointing
         return [step.loss for step in training_steps(learner)]
 
@@ -158,7 +162,7 @@ def test_bf16_keeps_float32_weights_and_learns(checkpoint):
     model = load_model(find_model(config.model.model), ("a", "b"), "binary", config.model, seed=5)
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(cpu=True, mixed_precision="bf16")
-    learner = Learner(model, model.encode(TEXTS), TARGETS, config, accelerator, "adamw")
+    learner = Learner(model, model.inputs(model.encode(TEXTS)), TARGETS, config, accelerator, "adamw")
     dtypes = set()
     model.network.classifier.register_forward_hook(lambda module, args, output: dtypes.add(output.dtype))
     losses = [step.loss for step in training_steps(learner)]

@@ -30,6 +30,7 @@ class ConsoleProgress:
             disable=not self._console.is_terminal,
         )
         self._task: TaskID | None = None
+        self._features: TaskID | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -52,6 +53,16 @@ class ConsoleProgress:
         self._console.print("\n" + _HEADER, markup=False)
         self._bar.start()
         self._task = self._bar.add_task("training", total=total_steps, completed=first_step)
+
+    def features(self, done: int, total: int) -> None:
+        """Advance the bar of the frozen layers."""
+        if done == 0:
+            self._bar.start()
+            self._features = self._bar.add_task("frozen layers, tokens", total=total)
+        elif self._features is not None:
+            self._bar.update(self._features, completed=done)
+            if done == total:
+                self._bar.remove_task(self._features)
 
     def step(self, step: "Step") -> None:
         """Advance the bar."""

@@ -5,25 +5,51 @@ from typing import TYPE_CHECKING
 from finetext import lazy
 
 if TYPE_CHECKING:
+    from finetext.engine.arithmetic import noting_fusions, pack, packed, unpack, use_fast_kernels
     from finetext.engine.batches import Batch, Encoded, collate, token_budget_batches
     from finetext.engine.device import (
         Precision,
         choose_device,
         choose_precision,
+        computes_bf16_fast,
         default_token_budget,
+        prepare_cpu,
         usable_cores,
     )
+    from finetext.engine.features import Inputs, Trunk, store_features, weights_digest
+    from finetext.engine.reading import ReadPosition, read_one_position
+    from finetext.engine.replay import Replay, cut_network
+    from finetext.engine.store import Features, FeatureStore, ShelfSummary, StoreFull
 
 __all__ = [
     "Batch",
     "Encoded",
+    "FeatureStore",
+    "Features",
+    "Inputs",
     "Precision",
+    "ReadPosition",
+    "Replay",
+    "ShelfSummary",
+    "StoreFull",
+    "Trunk",
     "choose_device",
     "choose_precision",
     "collate",
+    "computes_bf16_fast",
+    "cut_network",
     "default_token_budget",
+    "noting_fusions",
+    "pack",
+    "packed",
+    "prepare_cpu",
+    "read_one_position",
+    "store_features",
     "token_budget_batches",
+    "unpack",
     "usable_cores",
+    "use_fast_kernels",
+    "weights_digest",
 ]
 
 __getattr__ = lazy.exports(
@@ -31,12 +57,31 @@ __getattr__ = lazy.exports(
     {
         "Batch": "batches",
         "Encoded": "batches",
+        "FeatureStore": "store",
+        "Features": "store",
+        "Inputs": "features",
         "Precision": "device",
+        "ReadPosition": "reading",
+        "Replay": "replay",
+        "ShelfSummary": "store",
+        "StoreFull": "store",
+        "Trunk": "features",
         "choose_device": "device",
         "choose_precision": "device",
         "collate": "batches",
+        "computes_bf16_fast": "device",
+        "cut_network": "replay",
         "default_token_budget": "device",
+        "noting_fusions": "arithmetic",
+        "pack": "arithmetic",
+        "packed": "arithmetic",
+        "prepare_cpu": "device",
+        "read_one_position": "reading",
+        "store_features": "features",
         "token_budget_batches": "batches",
+        "unpack": "arithmetic",
         "usable_cores": "device",
+        "use_fast_kernels": "arithmetic",
+        "weights_digest": "features",
     },
 )

@@ -19,17 +19,23 @@ class Batch:
         attention_mask: `(W, T)` int64; 1 for a token of the text, 0 for padding.
         owner: `(W,)` int64, the text that each window belongs to.
         size: Number of texts.
+        hidden: `(W, T, H)`, what the trunk gives for them, zero in the padding; None to let it compute that.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     owner: Tensor
     size: int
+    hidden: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on `device`."""
         return Batch(
-            self.input_ids.to(device), self.attention_mask.to(device), self.owner.to(device), self.size
+            self.input_ids.to(device),
+            self.attention_mask.to(device),
+            self.owner.to(device),
+            self.size,
+            None if self.hidden is None else self.hidden.to(device),
         )
 
 

@@ -1,13 +1,18 @@
 """What the machine offers: devices, arithmetic, cores."""
 
+import ctypes
 import math
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from finetext.errors import UsageError
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_KEPT_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,29 @@ def _supported(name: str, device: torch.device) -> Precision:
     if name == "bf16" and cuda and not torch.cuda.is_bf16_supported():
         return Precision("fp32", "this GPU has no bf16; using fp32.")
     return Precision(name)
+
+
+def computes_bf16_fast(device: torch.device) -> bool:
+    """Tell whether products in bfloat16 are faster than in float32: AMX or AVX512-BF16, or a GPU that has it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def prepare_cpu() -> None:
+    """Use the cores that the process may really use, and keep freed memory for the next step.
+
+    Without the latter, glibc hands each large tensor back to the system when it is freed, and asking for it anew
+    costs more than filling it (20 ms against 0.2 ms for the gradients of a GPT-2 block, measured).
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+            libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def usable_cores() -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from finetext.engine import Precision, choose_device, choose_precision
+from finetext.engine import Precision, choose_device, choose_precision, pack, prepare_cpu
 from finetext.errors import UsageError
 from finetext.models import Model, load_bundle, predict_logits, probabilities
 from finetext.runs import model_folder
@@ -88,9 +88,12 @@ class Classifier:
             UsageError: Something is not a text.
         """
         _check_texts(texts)
-        amp = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._precision.name)
         device = self.model.device
-        with torch.autocast(device.type, dtype=amp, enabled=amp is not None):
+        amp = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._precision.name)
+        mixed = (
+            amp is not None and device.type != "cpu"
+        )  # on the CPU the weights are packed in that precision
+        with torch.autocast(device.type, dtype=amp, enabled=mixed):
             logits = predict_logits(self.model, list(texts), progress=progress)
         return probabilities(logits, self.task)
 
@@ -131,9 +134,12 @@ def load(
     folder = Path(path)
     if not folder.exists():
         raise UsageError(f"{path}: no such folder. Name a run folder or a saved model.")
+    prepare_cpu()
     chosen = choose_device(device)
     arithmetic = choose_precision(precision, chosen)
     model = load_bundle(model_folder(folder), allow_pickle=allow_pickle)
     model.network.to(chosen)
     model.network.eval()
+    if chosen.type == "cpu":
+        pack([model.network], torch.bfloat16 if arithmetic.name == "bf16" else torch.float32)
     return Classifier(model, arithmetic)

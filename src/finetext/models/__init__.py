@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from finetext.models.predict import predict_logits, probabilities
     from finetext.models.source import ModelSource, find_model
     from finetext.models.summary import ModelSummary, describe
-    from finetext.models.trainable import set_trainable, trained_parameters
+    from finetext.models.trainable import set_trainable, trained_blocks, trained_parameters
+    from finetext.models.trunk import make_trunk
 
 __all__ = [
     "ALIASES",
@@ -36,6 +37,7 @@ __all__ = [
     "load_bundle",
     "load_model",
     "load_tokenizer",
+    "make_trunk",
     "merge_adapter",
     "position_limit",
     "predict_logits",
@@ -43,6 +45,7 @@ __all__ = [
     "save_adapter",
     "save_bundle",
     "set_trainable",
+    "trained_blocks",
     "trained_parameters",
 ]
 
@@ -65,6 +68,7 @@ __getattr__ = lazy.exports(
         "load_bundle": "bundle",
         "load_model": "loading",
         "load_tokenizer": "encoding",
+        "make_trunk": "trunk",
         "merge_adapter": "adapters",
         "position_limit": "encoding",
         "predict_logits": "predict",
@@ -72,6 +76,7 @@ __getattr__ = lazy.exports(
         "save_adapter": "adapters",
         "save_bundle": "bundle",
         "set_trainable": "trainable",
+        "trained_blocks": "trainable",
         "trained_parameters": "trainable",
     },
 )

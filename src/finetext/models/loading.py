@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import torch
 
+from finetext.engine import noting_fusions, use_fast_kernels
 from finetext.errors import ModelError
 from finetext.models.anatomy import find_anatomy
 from finetext.models.config import ModelConfig
@@ -74,8 +75,10 @@ def assemble(network: Any, tokenizer: Any, class_names: tuple[str, ...], setting
             f"{network.get_input_embeddings().num_embeddings}. They do not belong together."
         )
     token_id = next(i for i in range(len(tokenizer)) if i != tokenizer.pad_token_id)
+    use_fast_kernels(network)
     try:
-        anatomy = find_anatomy(network, token_id)
+        with noting_fusions(network):
+            anatomy = find_anatomy(network, token_id)
     except (RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError) as error:
         raise ModelError(
             f"{type(network).__name__} cannot read a short text ({first_line(error)}). Choose another model."

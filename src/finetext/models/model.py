@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from finetext.engine import Batch, Encoded
+from finetext.engine import Batch, Encoded, Inputs, ReadPosition, Replay, cut_network, read_one_position
 from finetext.models.anatomy import Anatomy
 from finetext.models.encoding import TextEncoder
 from finetext.models.pooling import Pooling
@@ -57,6 +57,48 @@ class Model:
         self.encoder = TextEncoder(self.tokenizer, self.settings.max_length, self.settings.long_texts)
         takes_positions = "position_ids" in inspect.signature(self.network.forward).parameters
         self._give_positions = takes_positions and self.anatomy.reads == "last"
+        self.replay: Replay | None = None
+        self.reading: ReadPosition | None = read_one_position(
+            self.network, self.anatomy.layers, self.reads, self.logits, self._ordinary_ids(), self.pad_id
+        )
+
+    @property
+    def reads(self) -> str:
+        """Which position the head reads in the end: first, last or mean."""
+        native = {"pooler": "first"}.get(self.anatomy.reads, self.anatomy.reads)
+        return native if self.settings.pooling == "native" else self.settings.pooling
+
+    def cut(self, index: int) -> Replay | None:
+        """Make the network able to start at a layer; None if it cannot be cut there."""
+        self.uncut()
+        self.replay = cut_network(
+            self.network, self.anatomy.layers, index, self.logits, self._ordinary_ids(), self.pad_id
+        )
+        return self.replay
+
+    def uncut(self) -> None:
+        """Let the network run whole again."""
+        if self.replay is not None:
+            self.replay.remove()
+            self.replay = None
+
+    def tail(self) -> list[nn.Module]:
+        """Return the modules that run behind the cut: the layers from there on, the final norm and the head."""
+        if self.replay is None:
+            return [self.network]
+        names = {name.rpartition(".")[0] for name in self.anatomy.after}
+        outside = [
+            module for name, module in self.network.named_children() if module is not self.network.base_model
+        ]
+        behind = [module for name, module in self.network.named_modules() if name in names]
+        return [*self.anatomy.layers[self.replay.cut :], *behind, *outside]
+
+    def _ordinary_ids(self) -> list[int]:
+        special = {*self.tokenizer.all_special_ids, self.pad_id}
+        size = min(len(self.tokenizer), self.network.get_input_embeddings().num_embeddings)
+        ids = [token for token in range(size) if token not in special]
+        limit = min(6, self.settings.max_length, len(ids))
+        return ids[:: max(1, len(ids) // limit)][:limit]
 
     @property
     def task(self) -> str:
@@ -79,6 +121,10 @@ class Model:
         """Return the token ids of each text's windows."""
         return self.encoder(texts)
 
+    def inputs(self, encoded: Sequence[Encoded]) -> Inputs:
+        """Return encoded texts as batches are made of them."""
+        return Inputs(encoded, self.pad_id)
+
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Return each text's full length in tokens, before anything is cut, special tokens included."""
         return self.encoder.count(texts)
@@ -88,6 +134,8 @@ class Model:
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         if self._give_positions:  # positions count from the first real token, wherever the padding is
             inputs["position_ids"] = (batch.attention_mask.cumsum(1) - 1).clamp(min=0)
+        if self.replay is not None:
+            self.replay.feed(batch.hidden)
         windows = self.network(**inputs).logits.float()  # (W, C)
         if len(windows) == batch.size:
             return windows  # type: ignore[no-any-return]

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from finetext.engine import Encoded, collate, default_token_budget, token_budget_batches
+from finetext.engine import Encoded, Inputs, default_token_budget, token_budget_batches
 from finetext.models.model import Model
 
 
 def predict_logits(
     model: Model,
-    texts: Sequence[str] | Sequence[Encoded],
+    texts: Sequence[str] | Sequence[Encoded] | Inputs,
     *,
     max_tokens: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -23,27 +23,27 @@ def predict_logits(
 
     Args:
         model: The model; it is put into evaluation mode and back.
-        texts: Texts, or texts already encoded by the model.
+        texts: Texts, texts already encoded by the model, or those with their stored features.
         max_tokens: Budget of a batch, padding included; by default what suits the device.
         progress: Called after each batch with the number of texts that are done with it.
 
     Returns:
         `(N, C)` float32.
     """
-    if not texts:
+    if not len(texts):
         return np.zeros((0, len(model.class_names)), dtype=np.float32)
-    encoded: Sequence[Encoded] = model.encode(texts) if isinstance(texts[0], str) else texts  # type: ignore[arg-type,assignment]
-    windows = [ids for text in encoded for ids in text]
-    owners = np.repeat(np.arange(len(encoded)), [len(text) for text in encoded])
-    left = np.bincount(owners, minlength=len(encoded))
+    inputs = _inputs(model, texts)
+    owners = np.repeat(np.arange(len(inputs)), [len(text) for text in inputs.encoded])
+    left = np.bincount(owners, minlength=len(inputs))
+    windows = inputs.windows()
     logits = np.empty((len(windows), len(model.class_names)), dtype=np.float32)
     was_training = model.network.training
     model.network.eval()
     try:
         with torch.inference_mode():
             budget = max_tokens or default_token_budget(model.device)
-            for chosen in token_budget_batches([len(ids) for ids in windows], budget):
-                batch = collate([(windows[i],) for i in chosen], model.pad_id).to(model.device)
+            for chosen in token_budget_batches([len(text[0]) for text in windows.encoded], budget):
+                batch = windows.batch(chosen).to(model.device)
                 logits[chosen] = model.logits(batch).cpu().numpy()
                 if progress is not None:
                     np.subtract.at(left, owners[chosen], 1)
@@ -51,6 +51,12 @@ def predict_logits(
     finally:
         model.network.train(was_training)
     return _join_windows(logits, owners, model.settings.window_pooling)
+
+
+def _inputs(model: Model, texts: Sequence[str] | Sequence[Encoded] | Inputs) -> Inputs:
+    if isinstance(texts, Inputs):
+        return texts
+    return model.inputs(model.encode(texts) if isinstance(texts[0], str) else texts)  # type: ignore[arg-type]
 
 
 def _join_windows(logits: NDArray[np.float32], owners: NDArray[np.int64], how: str) -> NDArray[np.float32]:

@@ -34,6 +34,13 @@ class OptimizationConfig:
     """Share of the probability mass that the loss spreads over all classes."""
     max_gradient_norm: Annotated[float, also("--max-grad-norm")] = 1.0
     """Gradients with a larger norm are scaled down to it; 0 switches clipping off."""
+    group_by_length: bool = True
+    """Put texts of like length into a batch, within shuffled windows of 50 batches: less padding."""
+    store: Literal["auto", "bf16", "fp32", "none"] = "auto"
+    """Precision in which the output of the frozen layers is stored, once for all epochs and later runs. `auto`
+    is bf16, or fp32 with `--precision fp32`; `none` runs those layers in every step."""
+    cache_limit: str | None = None
+    """Most disk space for stored features, such as 20GB; by default a fifth of what is free."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "auto"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from finetext.engine import usable_cores
+from finetext.training.features import RunInputs
 from finetext.training.job import Job
 
 PACKAGES = (
@@ -24,11 +25,14 @@ PACKAGES = (
 )
 
 
-def describe_environment(job: Job, started: str, seconds: dict[str, float]) -> dict[str, Any]:
+def describe_environment(
+    job: Job, inputs: RunInputs, started: str, seconds: dict[str, float]
+) -> dict[str, Any]:
     """Return versions, machine, device, seed, digests and times as JSON values.
 
     Args:
         job: The run's data and model.
+        inputs: What of its model was stored.
         started: When it started, ISO 8601 in UTC.
         seconds: Wall time of each stage.
     """
@@ -47,6 +51,11 @@ def describe_environment(job: Job, started: str, seconds: dict[str, float]) -> d
         },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": job.precision.name,
+        "features": {
+            "cut": inputs.cut,
+            "stored": inputs.stored,
+            "computed_tokens": inputs.computed_tokens,
+        },
         "optimizer": job.optimizer,
         "seed": job.config.train.seed,
         "data": {

@@ -8,6 +8,7 @@ from finetext.evaluation import Metrics, compute_metrics
 from finetext.models import predict_logits, probabilities
 from finetext.runs import RunFolder
 from finetext.training.checkpoints import Checkpoint, save_checkpoint
+from finetext.training.features import RunInputs
 from finetext.training.history import EpochLine, History
 from finetext.training.job import Job
 from finetext.training.loop import Learner, Step, StepError, training_steps
@@ -24,16 +25,18 @@ class Execution:
         self,
         job: Job,
         folder: RunFolder,
+        inputs: RunInputs,
         checkpoint: Checkpoint | None,
         stop: StopRequest,
         progress: Progress,
     ) -> None:
+        self._inputs = inputs
         self._job, self._folder, self._stop, self._progress = job, folder, stop, progress
         train = job.config.train
         self._accelerator = make_accelerator(job, folder)
         self._learner = Learner(
             job.model,
-            job.encoded,
+            inputs.train,
             job.train_targets(),
             job.config,
             self._accelerator,
@@ -120,7 +123,7 @@ class Execution:
 
     def _validation_metrics(self) -> Metrics:
         job = self._job
-        probs = probabilities(predict_logits(job.model, job.encoded_validation), job.dataset.task)
+        probs = probabilities(predict_logits(job.model, self._inputs.validation), job.dataset.task)
         return compute_metrics(
             job.targets(job.splits.validation), probs, job.dataset.class_names, job.dataset.task
         )

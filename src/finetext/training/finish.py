@@ -1,14 +1,18 @@
 """The end of a run: the bundle saved and proved, the test split read once, the figures written."""
 
+import contextlib
 import shutil
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from finetext import __version__, files
 from finetext.data import Dataset
+from finetext.engine import Inputs, packed
 from finetext.evaluation import (
     BaselineResult,
     Metrics,
@@ -22,6 +26,7 @@ from finetext.evaluation import (
 from finetext.models import merge_adapter, predict_logits, probabilities, save_adapter, save_bundle
 from finetext.runs import RunFolder
 from finetext.training.environment import describe_environment
+from finetext.training.features import RunInputs
 from finetext.training.job import Job
 from finetext.training.progress import Progress
 from finetext.training.proof import prove
@@ -36,21 +41,27 @@ PROVED_TEXTS = 4
 def finish(
     job: Job,
     folder: RunFolder,
+    inputs: RunInputs,
     selection: Selection,
     progress: Progress,
     started: str,
-    training_seconds: float,
+    seconds: dict[str, float],
 ) -> Run:
     """Save and prove the bundle, evaluate it, and write the run's last files.
 
     Everything is written anew, so that a run killed in here can be finished by resuming it.
     """
-    began = time.perf_counter()
-    _save(job, folder, progress)
+    device = job.model.device
+    seconds = dict(seconds)
+    with _timing(seconds, "saving"):
+        _save(job, folder, progress)
     progress.finishing("evaluating on validation and test, and the baselines")
-    validation, _ = _evaluate(job, job.splits.validation)
-    test, probs = _evaluate(job, job.splits.test)
-    beside = _baselines(job)
+    with _timing(seconds, "evaluating"):
+        job.model.network.to(device)
+        validation, _ = _evaluate(job, job.splits.validation, inputs.validation)
+        test, probs = _evaluate(job, job.splits.test, job.splits.test.texts)
+    with _timing(seconds, "baselines"):
+        beside = _baselines(job)
     write_predictions(
         folder.predictions,
         job.splits.test.texts,
@@ -59,10 +70,9 @@ def finish(
         job.dataset.class_names,
         job.dataset.task,
     )
-    seconds = {"training": training_seconds, "finishing": time.perf_counter() - began}
     seconds |= {f"{b.name}, training": b.train_seconds for b in beside}
     seconds |= {f"{b.name}, test": b.predict_seconds for b in beside}
-    files.write_json(folder.environment, describe_environment(job, started, seconds))
+    files.write_json(folder.environment, describe_environment(job, inputs, started, seconds))
     right = is_right(job.targets(job.splits.test), probs, job.dataset.task)
     metrics = _figures(job, selection, validation, test, beside, right)
     files.write_json(folder.metrics, metrics)
@@ -98,8 +108,17 @@ def _provenance(job: Job) -> dict[str, Any]:
     }
 
 
-def _evaluate(job: Job, split: Dataset) -> tuple[Metrics, NDArray[np.float32]]:
-    probs = probabilities(predict_logits(job.model, split.texts), job.dataset.task)
+@contextlib.contextmanager
+def _timing(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - began
+
+
+def _evaluate(job: Job, split: Dataset, texts: list[str] | Inputs) -> tuple[Metrics, NDArray[np.float32]]:
+    """Evaluate the model as it was saved: in float32, unless stored features hold the trunk's output."""
+    with packed([job.model.network], torch.float32):
+        probs = probabilities(predict_logits(job.model, texts), job.dataset.task)
     names, task = job.dataset.class_names, job.dataset.task
     return compute_metrics(job.targets(split), probs, names, task), probs
 

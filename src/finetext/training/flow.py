@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from finetext.errors import RunError, UsageError
+from finetext.errors import Interrupted, RunError, UsageError
 from finetext.runs import RunFolder, next_run_folder
 from finetext.training.checkpoints import Checkpoint, differences, load_checkpoint
 from finetext.training.config import TrainConfig
 from finetext.training.config_file import check_config, override, read_config
 from finetext.training.execution import Execution
+from finetext.training.features import RunInputs, prepare_inputs
 from finetext.training.finish import finish
 from finetext.training.job import Job, prepare, with_absolute_paths
 from finetext.training.progress import Progress, Silent
@@ -137,5 +138,18 @@ def _complete(
     stop.message = f"interrupted. Go on with: finetext train --resume {folder.path}"
     job.splits.write(folder.splits)
     with stop.deferred():
-        selection = Execution(job, folder, checkpoint, stop, progress).run()
-    return finish(job, folder, selection, progress, started, training_seconds=time.perf_counter() - began)
+        inputs = _inputs(job, stop, progress)
+        seconds = {"features": time.perf_counter() - began}
+        began = time.perf_counter()
+        selection = Execution(job, folder, inputs, checkpoint, stop, progress).run()
+        seconds["training"] = time.perf_counter() - began
+    return finish(job, folder, inputs, selection, progress, started, seconds)
+
+
+def _inputs(job: Job, stop: StopRequest, progress: Progress) -> RunInputs:
+    def tell(done: int, total: int) -> None:
+        progress.features(done, total)
+        if stop.signal_number is not None:
+            raise Interrupted(stop.message, stop.signal_number)
+
+    return prepare_inputs(job, tell, progress.notice)

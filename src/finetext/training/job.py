@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from finetext.data import Dataset, Finding, Splits, balance, check_lengths, class_weights, read, split
-from finetext.engine import Encoded, Precision, choose_device, choose_precision
+from finetext.engine import Encoded, Precision, choose_device, choose_precision, prepare_cpu
 from finetext.evaluation import encode_targets
 from finetext.models import Model, ModelSource, find_model, load_model, set_trainable
 from finetext.training.config import TrainConfig
@@ -77,6 +77,7 @@ def prepare(config: TrainConfig) -> Job:
     """
     config = resolve_defaults(with_absolute_paths(config))
     seed = config.train.seed
+    prepare_cpu()
     device = choose_device(config.train.device)
     precision = choose_precision(config.train.precision, device)
     optimizer, optimizer_notice = resolve_optimizer(config.train.optimizer, device)
@@ -152,7 +153,7 @@ def _identity(
     config: TrainConfig, dataset: Dataset, splits: Splits, source: ModelSource, encoded: list[Encoded]
 ) -> dict[str, str]:
     options = dataclasses.asdict(config)
-    for name in ("track", "device"):  # these do not change what is learnt
+    for name in ("track", "device", "cache_limit"):  # these do not change what is learnt
         options["train"].pop(name)
     seed = options["train"].pop("seed")
     examples = [(s.texts, s.labels) for s in (splits.train, splits.validation, splits.test)]

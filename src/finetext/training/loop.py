@@ -15,13 +15,16 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from finetext.engine import Encoded, collate
+from finetext.engine import Inputs
 from finetext.errors import RunError, UsageError
 from finetext.models import Model, set_trainable, trained_parameters
 from finetext.training.config import TrainConfig
 from finetext.training.defaults import resolve_learning_rate
 from finetext.training.losses import loss_sum, loss_weight
 from finetext.training.optimizers import make_optimizer, make_schedule
+
+GROUPED_BATCHES = 50
+"""Batches in a window within which texts of like length are put together."""
 
 
 class StepError(RunError):
@@ -68,7 +71,7 @@ class Learner:
     def __init__(
         self,
         model: Model,
-        encoded: Sequence[Encoded],
+        inputs: Inputs,
         targets: Tensor,
         config: TrainConfig,
         accelerator: Accelerator,
@@ -76,7 +79,8 @@ class Learner:
         class_weights: Sequence[float] | None = None,
     ) -> None:
         self.model = model
-        self.encoded = encoded
+        self.inputs = inputs
+        self._lengths = [inputs.length(text) for text in range(len(inputs))]
         self.targets = targets
         self.config = config
         self.accelerator = accelerator
@@ -107,12 +111,31 @@ class Learner:
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one pass over the training split."""
-        return math.ceil(len(self.encoded) / self.step_size)
+        return math.ceil(len(self.inputs) / self.step_size)
 
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the whole run."""
         return self.steps_per_epoch * self.config.train.epochs
+
+    def train_mode(self) -> None:
+        """Switch dropout on in what is trained; the frozen layers below the cut have none."""
+        network = self.model.network
+        if network.training:
+            return
+        if self.model.replay is None:
+            network.train()
+            return
+        for module in self.model.tail():
+            module.train()
+        network.training = True
+
+    def order(self, epoch: int) -> list[int]:
+        """Return the order of the examples in an epoch (from 0)."""
+        order = epoch_order(len(self.inputs), self.config.train.seed, epoch)
+        if not self.config.train.group_by_length:
+            return order
+        return grouped_by_length(order, self._lengths, self.step_size, self.config.train.seed + epoch)
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` needs besides the weights: tensors, numbers, lists and dictionaries only."""
@@ -157,9 +180,9 @@ def training_steps(learner: Learner) -> Iterator[Step]:
     step_size = learner.step_size
     while learner.step < learner.total_steps:
         epoch, place = divmod(learner.step, learner.steps_per_epoch)
-        order = epoch_order(len(learner.encoded), learner.config.train.seed, epoch)
+        order = learner.order(epoch)
         set_trainable(learner.model, learner.config.model, epoch)
-        learner.model.network.train()
+        learner.train_mode()
         for start in range(place * step_size, len(order), step_size):
             chosen = order[start : start + step_size]
             began = time.perf_counter()
@@ -177,7 +200,7 @@ def training_steps(learner: Learner) -> Iterator[Step]:
                 ends_epoch=start + step_size >= len(order),
                 micro_batch=learner.micro_batch,
             )
-            learner.model.network.train()  # the consumer may have evaluated
+            learner.train_mode()  # the consumer may have evaluated
 
 
 def _checkpoint_gradients(model: Model) -> None:
@@ -185,6 +208,8 @@ def _checkpoint_gradients(model: Model) -> None:
         raise UsageError(
             f"{type(model.network).__name__} has no gradient checkpointing. Leave out the option."
         )
+    if model.reading is not None:  # a layer that runs twice is compared with its first run, tensor by tensor
+        model.reading.remove()
     model.network.gradient_checkpointing_enable({"use_reentrant": False})
 
 
@@ -193,6 +218,24 @@ def epoch_order(examples: int, seed: int, epoch: int) -> list[int]:
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     order: list[int] = torch.randperm(examples, generator=generator).tolist()
     return order
+
+
+def grouped_by_length(order: list[int], lengths: list[int], batch_size: int, seed: int) -> list[int]:
+    """Sort an order by length within windows of some batches, and shuffle the batches of each window.
+
+    The last batch, which may be smaller, stays the last.
+    """
+    random = torch.Generator().manual_seed(seed % 2**63)
+    grouped: list[int] = []
+    for start in range(0, len(order), GROUPED_BATCHES * batch_size):
+        window = sorted(order[start : start + GROUPED_BATCHES * batch_size], key=lambda text: lengths[text])
+        batches = [window[place : place + batch_size] for place in range(0, len(window), batch_size)]
+        full = [batch for batch in batches if len(batch) == batch_size]
+        for place in torch.randperm(len(full), generator=random).tolist():
+            grouped += full[place]
+        if len(full) < len(batches):
+            grouped += batches[-1]
+    return grouped
 
 
 def _fitting_step(learner: Learner, chosen: list[int]) -> tuple[float, float]:
@@ -231,7 +274,7 @@ def _step(learner: Learner, chosen: list[int]) -> tuple[float, float]:
     total = torch.zeros((), device=model.device)
     for start in range(0, len(chosen), learner.micro_batch):
         part = slice(start, start + learner.micro_batch)
-        batch = collate([learner.encoded[i] for i in chosen[part]], model.pad_id).to(model.device)
+        batch = learner.inputs.batch(chosen[part]).to(model.device)
         with learner.accelerator.autocast():
             logits = model.logits(batch)  # (B, C)
         loss = loss_sum(logits, targets[part], learner.class_weights, train.label_smoothing) / weight
@@ -251,8 +294,13 @@ def _step(learner: Learner, chosen: list[int]) -> tuple[float, float]:
 
 
 def _clip(learner: Learner, limit: float) -> float:
-    norm = learner.accelerator.clip_grad_norm_(learner.parameters.values(), limit or math.inf)
-    return float(norm)
+    learner.accelerator.unscale_gradients(learner.optimizer)
+    gradients = [p.grad for p in learner.parameters.values() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    value = float(norm)
+    if limit and math.isfinite(value) and value > limit:  # else the gradients need not be written
+        torch.nn.utils.clip_grads_with_norm_(learner.parameters.values(), limit, norm)
+    return value
 
 
 def _not_finite(learner: Learner, value: float, what: str) -> str:

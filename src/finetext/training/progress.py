@@ -17,6 +17,9 @@ class Progress(Protocol):
     def prepared(self, job: "Job", first_step: int, total_steps: int) -> None:
         """Data and model are ready; training starts, or goes on, after `first_step`."""
 
+    def features(self, done: int, total: int) -> None:
+        """The frozen layers have seen `done` of `total` tokens."""
+
     def step(self, step: "Step") -> None:
         """One optimizer step was taken."""
 
@@ -34,6 +37,9 @@ class Silent:
         """Do nothing."""
 
     def prepared(self, job: "Job", first_step: int, total_steps: int) -> None:
+        """Do nothing."""
+
+    def features(self, done: int, total: int) -> None:
         """Do nothing."""
 
     def step(self, step: "Step") -> None:

@@ -1,0 +1,211 @@
+"""What a run reads: the tokens of its texts, and the stored output of the frozen layers for them."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from finetext.engine.arithmetic import packed
+from finetext.engine.batches import Batch, Encoded, collate, token_budget_batches
+from finetext.engine.device import default_token_budget
+from finetext.engine.replay import Forward, Replay
+from finetext.engine.store import Features, FeatureStore, StoreFull, window_digest
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Texts as the network takes them.
+
+    Attributes:
+        encoded: The token ids of each text's windows; of one token a window if that is all that is read.
+        pad_id: Fills a batch.
+        features: The stored hidden states of all windows, one text's after the other's; None to compute them.
+    """
+
+    encoded: Sequence[Encoded]
+    pad_id: int
+    features: Features | None = None
+
+    def __post_init__(self) -> None:
+        counts = np.array([len(text) for text in self.encoded], dtype=np.int64)
+        object.__setattr__(self, "_first", np.cumsum(counts) - counts)
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def length(self, text: int) -> int:
+        """Return the tokens of a text's longest window."""
+        return max(map(len, self.encoded[text]))
+
+    def batch(self, texts: Sequence[int]) -> Batch:
+        """Return some texts as a batch."""
+        first: NDArray[np.int64] = self._first  # type: ignore[attr-defined]
+        windows = [first[text] + place for text in texts for place in range(len(self.encoded[text]))]
+        return self._with_features(collate([self.encoded[text] for text in texts], self.pad_id), windows)
+
+    def windows(self) -> "Inputs":
+        """Return each window as a text of its own."""
+        return Inputs([(ids,) for text in self.encoded for ids in text], self.pad_id, self.features)
+
+    def _with_features(self, batch: Batch, windows: list[int]) -> Batch:
+        if self.features is None:
+            return batch
+        hidden = self.features.hidden(windows)
+        return Batch(batch.input_ids, batch.attention_mask, batch.owner, batch.size, hidden)
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A cut network as the feature store sees it.
+
+    Attributes:
+        replay: The cut network.
+        forward: Runs the network on a batch.
+        frozen: The modules whose output is stored.
+        pad_id: Fills a batch.
+        key: Everything that its output depends on but the token ids.
+        width: Size of a hidden state.
+        dtype: Precision of what is stored: bf16 or fp32.
+        arithmetic: Precision of the matrix products: bf16 or fp32.
+        device: Where it runs.
+    """
+
+    replay: Replay
+    forward: Forward
+    frozen: tuple[nn.Module, ...]
+    pad_id: int
+    key: Mapping[str, str]
+    width: int
+    dtype: str
+    arithmetic: str
+    device: torch.device
+
+    def run(self, windows: Sequence[list[int]]) -> Iterator[tuple[int, Tensor]]:
+        """Run texts up to the cut, by token-budget batches.
+
+        Yields:
+            The place of each window and its hidden states `(rows, H)` on the CPU, longest windows first.
+        """
+        batches = token_budget_batches([len(ids) for ids in windows], default_token_budget(self.device))
+        with self._arithmetic(), evaluating(self.replay.network):
+            for chosen in batches:
+                batch = collate([(windows[i],) for i in chosen], self.pad_id).to(self.device)
+                hidden = self.replay.capture(self.forward, batch).cpu()  # (W, T, H)
+                for row, place in enumerate(chosen):
+                    rows = 1 if self.replay.one_position else len(windows[place])
+                    yield place, hidden[row, :rows]
+
+    @contextlib.contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        low = self.arithmetic == "bf16"
+        with torch.no_grad():
+            if self.device.type == "cpu":
+                with packed(self.frozen, torch.bfloat16 if low else torch.float32):
+                    yield
+            else:
+                with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low):
+                    yield
+
+
+def store_features(
+    trunk: Trunk,
+    splits: Mapping[str, Sequence[Encoded]],
+    store: FeatureStore,
+    progress: Callable[[int, int], None],
+    waiting: Callable[[], None],
+) -> dict[str, Inputs]:
+    """Compute what is not stored yet, and return the splits with their features.
+
+    Args:
+        trunk: The frozen part.
+        splits: The encoded texts by name.
+        store: Where features lie.
+        progress: Called with the tokens done and the tokens to do; may raise to stop, what is done is kept.
+        waiting: Called once if another process is computing the same.
+
+    Raises:
+        StoreFull: The features do not fit.
+    """
+    every = [ids for encoded in splits.values() for text in encoded for ids in text]
+    digests = [window_digest(ids) for ids in every]
+    with store.shelf(trunk.key, trunk.width, trunk.dtype, waiting) as shelf:
+        # Sorted, so that what shares a batch does not depend on the split or the seed.
+        places = sorted(shelf.missing(digests), key=lambda place: (len(every[place]), digests[place]))
+        if places:
+            windows = [every[place] for place in places]
+            total = sum(map(len, windows))
+            rows = len(windows) if trunk.replay.one_position else total
+            done = 0
+            try:
+                with shelf.writing(rows) as writer:
+                    progress(0, total)
+                    for index, hidden in trunk.run(windows):
+                        writer.add(digests[places[index]], hidden)
+                        done += len(windows[index])
+                        progress(done, total)
+            except OSError as error:
+                raise StoreFull(f"the feature cache cannot be written: {error}") from error
+        features = shelf.features(digests)
+    return _split_up(splits, features, trunk)
+
+
+def _split_up(splits: Mapping[str, Sequence[Encoded]], features: Features, trunk: Trunk) -> dict[str, Inputs]:
+    inputs: dict[str, Inputs] = {}
+    start = 0
+    for name, encoded in splits.items():
+        stop = start + sum(len(text) for text in encoded)
+        part = slice(start, stop)
+        own = Features(features.arrays, features.segment[part], features.offset[part], features.count[part])
+        if trunk.replay.one_position:
+            encoded = [tuple(ids[:1] for ids in text) for text in encoded]
+        inputs[name] = Inputs(encoded, trunk.pad_id, own)
+        start = stop
+    return inputs
+
+
+@contextlib.contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Switch dropout off for the time of the block."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
+
+
+def weights_digest(network: Any, names: Sequence[str]) -> str:
+    """Return the SHA-256 of a network's configuration and of the parameters and buffers that `names` holds."""
+    tensors: dict[str, Tensor] = dict(network.named_parameters()) | dict(network.named_buffers())
+    wanted = sorted(set(names) & set(tensors))
+
+    def digest(name: str) -> bytes:
+        tensor = tensors[name].detach().cpu().contiguous()
+        own = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        if tensor.numel():
+            own.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        return own.digest()
+
+    with ThreadPoolExecutor(2) as pool:
+        parts = list(pool.map(digest, wanted))
+    whole = hashlib.sha256(json.dumps(_architecture(network.config), sort_keys=True, default=str).encode())
+    for part in parts:
+        whole.update(part)
+    return whole.hexdigest()
+
+
+def _architecture(config: Any) -> dict[str, Any]:
+    """Return what a configuration says of the computation, without what names classes or where it came from."""
+    ignored = {"id2label", "label2id", "problem_type", "_name_or_path", "architectures", "dtype"}
+    kept = {name: value for name, value in config.to_dict().items() if name not in ignored}
+    return {
+        name: value for name, value in kept.items() if "drop" not in name
+    }  # off while features are computed

@@ -1,0 +1,218 @@
+"""Only the position that is read: behind the last attention, a classifier needs one position of each text.
+
+In the last layer the attention mixes positions; what follows (its output projection, the norms, the MLP) works
+on each position alone, and the head reads one. Those modules get that position and nothing else. Residuals
+broadcast over the others, whose values nobody reads.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from finetext.engine.batches import Batch, collate
+from finetext.engine.replay import Forward
+
+
+class _OneQuery(TorchFunctionMode):
+    """Lets `scaled_dot_product_attention` answer the query of the read position alone, for all of them."""
+
+    def __init__(self, index: Tensor, length: int) -> None:
+        super().__init__()
+        self._index, self._length = index, length
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if function is not functional.scaled_dot_product_attention or args[0].shape[-2] != self._length:
+            return function(*args, **kwargs)
+        return self._attend(*args, **kwargs)
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        **kwargs: Any,
+    ) -> Tensor:
+        rows = torch.arange(len(query), device=query.device)
+        query = query[rows, :, self._index].unsqueeze(2)  # (W, heads, 1, D)
+        if is_causal:
+            places = torch.arange(key.shape[-2], device=query.device)
+            attn_mask = (places <= self._index.unsqueeze(1))[:, None, None]  # (W, 1, 1, T)
+        elif attn_mask is not None and attn_mask.shape[-2] == self._length:
+            attn_mask = attn_mask.expand(len(rows), -1, -1, -1)[rows, :, self._index].unsqueeze(2)
+        out = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=False, **kwargs
+        )
+        return out.expand(-1, -1, self._length, -1)
+
+
+class ReadPosition:
+    """Narrows the position-wise modules of a network's last layer to the position that its head reads."""
+
+    def __init__(self, read: Literal["first", "last"]) -> None:
+        self._read = read
+        self._index: Tensor | None = None  # (W,), of the read position
+        self._length = 0
+        self._queries: _OneQuery | None = None
+        self._handles: list[Any] = []
+
+    def install(
+        self, network: nn.Module, narrowed: list[nn.Module], layer: nn.Module, behind: list[nn.Module]
+    ) -> None:
+        """Narrow the modules of the last layer that stand behind its attention, and the norms behind it."""
+        self._handles.append(network.register_forward_pre_hook(self._find, with_kwargs=True))
+        self._handles.append(layer.register_forward_pre_hook(self._enter))
+        self._handles.append(layer.register_forward_hook(self._leave, always_call=True))
+        for module in (*narrowed, *behind):
+            self._handles.append(module.register_forward_pre_hook(self._narrow))
+        for module in (layer, *behind):
+            self._handles.append(module.register_forward_hook(self._widen))
+
+    def remove(self) -> None:
+        """Let every position be computed again."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _find(self, network: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        mask = kwargs.get("attention_mask")
+        if mask is None or mask.ndim != 2 or mask.shape[1] == 1:
+            self._index = None
+            return
+        self._length = mask.shape[1]
+        if self._read == "last":
+            places = torch.arange(self._length, device=mask.device)
+            self._index = (mask * places).argmax(1)
+        else:
+            self._index = mask.to(torch.int).argmax(1)
+
+    def _enter(self, layer: nn.Module, args: Any) -> None:
+        if self._index is not None:
+            self._queries = _OneQuery(self._index, self._length)
+            self._queries.__enter__()  # type: ignore[no-untyped-call]
+
+    def _leave(self, layer: nn.Module, args: Any, output: Any) -> None:
+        if self._queries is not None:
+            self._queries.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self._queries = None
+
+    def _narrow(self, module: nn.Module, args: Any) -> Any:
+        if self._index is None or not args or args[0].ndim != 3 or args[0].shape[1] != self._length:
+            return None
+        hidden = args[0]  # (W, T, H)
+        rows = torch.arange(len(hidden), device=hidden.device)
+        return (hidden[rows, self._index].unsqueeze(1), *args[1:])
+
+    def _widen(self, module: nn.Module, args: Any, output: Any) -> Any:
+        hidden = output[0] if isinstance(output, tuple) else output
+        if self._index is None or hidden.ndim != 3 or hidden.shape[1] != 1:
+            return None
+        hidden = hidden.expand(-1, self._length, -1)
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+
+def read_one_position(
+    network: Any,
+    layers: tuple[nn.Module, ...],
+    read: str,
+    forward: Forward,
+    token_ids: list[int],
+    pad_id: int,
+) -> ReadPosition | None:
+    """Narrow a network to the position that is read, and prove that its logits stay the same.
+
+    Which modules are position-wise is found by structure: with the layer's input changed at one position, the
+    first module whose input changes at another stands behind the attention, and so do all that run after it.
+
+    Returns:
+        The handle; None where the head reads more than one position, or the network cannot be narrowed.
+    """
+    if not layers or read not in ("first", "last"):
+        return None
+    was_training = network.training
+    network.eval()
+    reading = ReadPosition("last" if read == "last" else "first")
+    try:
+        with torch.no_grad():
+            batch = collate([(token_ids,), (token_ids[1:],), (token_ids[:1],)], pad_id)
+            batch = batch.to(next(network.parameters()).device)
+            expected = forward(batch)
+            narrowed, behind = _behind_attention(network, layers[-1], forward, batch)
+            if narrowed:
+                reading.install(network, narrowed, layers[-1], behind)
+                found = forward(batch)
+                scale = expected.abs().max().clamp(min=1.0)
+                if bool((found - expected).abs().max() <= 1e-4 * scale):
+                    return reading
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError):
+        pass  # a layer of another form: all its positions are computed
+    finally:
+        network.train(was_training)
+    reading.remove()
+    return None
+
+
+def _behind_attention(
+    network: Any, layer: nn.Module, forward: Forward, batch: Batch
+) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Return the modules behind the attention inside `layer`, and the norms between it and the head."""
+    plain = _inputs_of_leaves(network, layer, forward, batch, change=False)
+    changed = _inputs_of_leaves(network, layer, forward, batch, change=True)
+    narrowed: list[nn.Module] = []
+    behind: list[nn.Module] = []
+    mixed = False
+    for (module, inside, before), (_, _, after) in zip(plain, changed, strict=True):
+        if before.ndim != 3 or before.shape[1] != batch.input_ids.shape[1]:
+            continue
+        if not inside:
+            if mixed and "norm" in type(module).__name__.lower():
+                behind.append(module)
+            continue
+        mixed = mixed or not torch.equal(before[0, 1], after[0, 1])
+        if mixed:
+            narrowed.append(module)
+    return narrowed, behind
+
+
+def _inputs_of_leaves(
+    network: Any, layer: nn.Module, forward: Forward, batch: Batch, change: bool
+) -> list[tuple[nn.Module, bool, Tensor]]:
+    """Run the network and return the inputs of the leaves of `layer` and of those that run after it."""
+    seen: list[tuple[nn.Module, bool, Tensor]] = []
+    state = {"inside": False, "entered": False}
+
+    def enter(module: nn.Module, args: Any, kwargs: Any) -> Any:
+        state.update(inside=True, entered=True)
+        if not change:
+            return None
+        hidden = (args[0] if args else kwargs["hidden_states"]).clone()
+        hidden[:, 0] += torch.sin(torch.arange(hidden.shape[-1], device=hidden.device))
+        return ((hidden, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": hidden})
+
+    def leave(*_: Any) -> None:
+        state["inside"] = False
+
+    def note(module: nn.Module, args: Any) -> None:
+        if state["entered"] and args and isinstance(args[0], Tensor):
+            seen.append((module, state["inside"], args[0].clone()))
+
+    leaves = [
+        module
+        for module in network.base_model.modules()
+        if next(module.children(), None) is None and next(module.parameters(), None) is not None
+    ]
+    handles: list[Any] = [layer.register_forward_pre_hook(enter, with_kwargs=True, prepend=True)]
+    handles.append(layer.register_forward_hook(leave))
+    handles += [module.register_forward_pre_hook(note) for module in leaves]
+    try:
+        forward(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen

@@ -1,0 +1,55 @@
+"""The frozen part of a model, as the feature store sees it."""
+
+import hashlib
+import json
+
+from finetext.engine import Trunk, weights_digest
+from finetext.models.model import Model
+
+
+def make_trunk(
+    model: Model, cut: int, *, arithmetic: str, dtype: str, revision: str | None = None
+) -> Trunk | None:
+    """Cut a model and describe what lies below, or return None if it cannot be cut there.
+
+    Args:
+        model: The model.
+        cut: Index of the first layer that is trained; the depth if only the head is.
+        arithmetic: Precision of the trunk's products: bf16 or fp32.
+        dtype: Precision of what is stored: bf16 or fp32.
+        revision: The Hub commit of the weights, None for a local folder.
+    """
+    replay = model.cut(cut)
+    if replay is None:
+        return None
+    anatomy = model.anatomy
+    layers = tuple(f"{name}." for name in anatomy.layer_names[:cut])
+    names = [name for name, _ in model.network.named_parameters() if name.startswith(layers)]
+    names += [name for name, _ in model.network.named_buffers()]
+    names += anatomy.before
+    if replay.one_position:
+        names += anatomy.after - anatomy.head
+    frozen = (model.network.base_model,) if replay.one_position else anatomy.layers[:cut]
+    import transformers
+
+    key = {
+        "architecture": type(model.network).__name__,
+        "weights": weights_digest(model.network, names),
+        "revision": revision or "",
+        "tokenizer": tokenizer_digest(model.tokenizer),
+        "max_length": str(model.settings.max_length),
+        "long_texts": model.settings.long_texts,
+        "cut": str(cut),
+        "pooling": model.reads,
+        "arithmetic": arithmetic,
+        "transformers": transformers.__version__,
+    }
+    width = model.network.config.get_text_config().hidden_size
+    return Trunk(replay, model.logits, frozen, model.pad_id, key, width, dtype, arithmetic, model.device)
+
+
+def tokenizer_digest(tokenizer: object) -> str:
+    """Return the SHA-256 of all that a tokenizer does."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    content = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)  # type: ignore[attr-defined]
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -1,0 +1,126 @@
+"""What of a run is constant: the output of its frozen layers, computed once and stored."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetext import files
+from finetext.engine import FeatureStore, Inputs, StoreFull, computes_bf16_fast, store_features
+from finetext.errors import UsageError
+from finetext.models import make_trunk, trained_blocks
+from finetext.training.config import TrainConfig
+from finetext.training.job import Job
+
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """What a run reads.
+
+    Attributes:
+        train: The training split after balancing.
+        validation: The validation split.
+        cut: Index of the first layer that runs in training; 0 if all do.
+        stored: Precision of the stored features: bf16 or fp32; None if there are none.
+        computed_tokens: Tokens that went through the trunk; 0 if everything was stored already.
+    """
+
+    train: Inputs
+    validation: Inputs
+    cut: int = 0
+    stored: str | None = None
+    computed_tokens: int = 0
+
+
+def prepare_inputs(
+    job: Job, progress: Callable[[int, int], None], notice: Callable[[str], None]
+) -> RunInputs:
+    """Store what the frozen layers give for the texts that a run learns from, where there are any.
+
+    The test split is not among them: it is read once, at the end, by the model as it was saved.
+
+    Args:
+        job: The run.
+        progress: Called with the tokens done and the tokens to do; may raise to stop.
+        notice: Told why features are not stored, or that another process is computing them.
+    """
+    model = job.model
+    splits = {"train": job.encoded, "validation": job.encoded_validation}
+    plain = RunInputs(model.inputs(job.encoded), model.inputs(job.encoded_validation))
+    config = job.config
+    cut = first_trained_layer(config, model.anatomy.depth)
+    if config.train.store == "none" or cut == 0:
+        return plain
+    arithmetic = trunk_arithmetic(job)
+    dtype = stored_dtype(config)
+    trunk = make_trunk(model, cut, arithmetic=arithmetic, dtype=dtype, revision=job.model_source.revision)
+    if trunk is None:
+        notice(
+            f"{type(model.network).__name__} cannot be cut after layer {cut}: its frozen layers run in every step."
+        )
+        return plain
+    computed = 0
+
+    def count(done: int, total: int) -> None:
+        nonlocal computed
+        computed = done
+        progress(done, total)
+
+    def waiting() -> None:
+        notice("another process is computing the same features; waiting for it.")
+
+    try:
+        inputs = store_features(trunk, splits, feature_store(config), count, waiting)
+    except StoreFull as error:
+        model.uncut()
+        notice(f"training without stored features: {error}.")
+        return plain
+    return RunInputs(inputs["train"], inputs["validation"], cut, dtype, computed)
+
+
+def feature_store(config: TrainConfig) -> FeatureStore:
+    """Return the store of the user, with the limit that a configuration sets."""
+    limit = config.train.cache_limit
+    return FeatureStore(features_folder(), None if limit is None else parse_size(limit))
+
+
+def features_folder() -> Path:
+    """Return the folder of the stored features."""
+    return files.cache_folder() / "features"
+
+
+def first_trained_layer(config: TrainConfig, depth: int) -> int:
+    """Return the cut of a run: the index of the first layer that is trained in any of its epochs."""
+    mode = config.model.trainable
+    if mode in ("all", "lora") or depth == 0:
+        return 0
+    return depth - trained_blocks(mode, depth, config.train.epochs - 1)
+
+
+def stored_dtype(config: TrainConfig) -> str:
+    """Return the precision in which features are stored."""
+    if config.train.store == "auto":
+        return "fp32" if config.train.precision == "fp32" else "bf16"
+    return config.train.store
+
+
+def trunk_arithmetic(job: Job) -> str:
+    """Return the precision of the frozen layers' products: bf16 where that is fast and nothing else was asked for."""
+    asked = job.config.train.precision
+    low = asked == "bf16" or (asked in ("auto", "fp16") and computes_bf16_fast(job.model.device))
+    return "bf16" if low and stored_dtype(job.config) == "bf16" else "fp32"
+
+
+def parse_size(text: str) -> int:
+    """Return a size such as `20GB` or `500 MB` in bytes.
+
+    Raises:
+        UsageError: It is none.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
+    unit = "" if match is None else match[2] if match[2] in _UNITS else f"{match[2]}B"
+    if match is None:
+        raise UsageError(f"`cache_limit` must be a size such as 20GB or 500MB, not {text!r}.")
+    return int(float(match[1]) * _UNITS[unit])

@@ -1,0 +1,168 @@
+"""The engine against the ordinary network: cut and replayed, narrowed to the position that is read, packed."""
+
+import pytest
+import torch
+
+from checkpoints import ARCHITECTURES, DECODERS
+from finetext.engine import Batch, Inputs, collate, pack, unpack
+from finetext.models import find_model, load_model
+from finetext.models.config import ModelConfig
+
+TEXTS = ["win a prize now", "tea", "the rain has stopped " * 4, "ends with <|endoftext|>", "call home"]
+UNCUT = {"albert"}
+"""Architectures that share one layer: nothing of them is constant."""
+
+
+def load(checkpoint, architecture, **options):
+    options = {"dropout": 0.0} | options
+    model = load_model(
+        find_model(str(checkpoint(architecture))),
+        ("a", "b", "c"),
+        "multi-class",
+        ModelConfig(**options),
+        seed=3,
+    )
+    model.network.eval()
+    return model
+
+
+def close(ours, theirs, tolerance=1e-5):
+    return bool((ours - theirs).abs().max() <= tolerance * theirs.abs().max().clamp(min=1))
+
+
+def captured(model, batch):
+    """The batch with what the trunk gives for it, as the store would hand it over."""
+    with torch.no_grad():
+        hidden = model.replay.capture(model.logits, batch)
+    if model.replay.one_position:
+        short = torch.ones_like(batch.input_ids[:, :1])
+        return Batch(short + 4, short, batch.owner, batch.size, hidden)
+    mask = batch.attention_mask.unsqueeze(-1)
+    return Batch(batch.input_ids, batch.attention_mask, batch.owner, batch.size, hidden * mask)
+
+
+@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - UNCUT))
+def test_replayed_logits_and_gradients_are_those_of_the_whole_network(checkpoint, architecture):
+    model = load(checkpoint, architecture)
+    batch = collate(model.encode(TEXTS), model.pad_id)
+    for cut in (1, 2):
+        assert model.cut(cut) is not None, architecture
+        names = set(model.anatomy.after)
+        if cut == 1:
+            prefix = model.anatomy.layer_names[1] + "."
+            names |= {name for name, _ in model.network.named_parameters() if name.startswith(prefix)}
+        else:
+            names = set(model.anatomy.head)
+        for name, parameter in model.network.named_parameters():
+            parameter.requires_grad_(name in names)
+        whole = model.logits(batch)
+        expected = gradients(model, whole)
+        replayed = model.logits(captured(model, batch))
+        tolerance = 2e-6 if architecture == "gpt2" else 1e-6
+        assert close(replayed, whole, tolerance), architecture
+        for name, gradient in gradients(model, replayed).items():
+            assert close(gradient, expected[name], 1e-5), name
+    model.uncut()
+    assert torch.equal(model.logits(batch), whole)
+
+
+def gradients(model, logits):
+    model.network.zero_grad()
+    torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0, 1])).backward()
+    return {n: p.grad.clone() for n, p in model.network.named_parameters() if p.grad is not None}
+
+
+def test_what_is_below_the_cut_does_not_run_when_replayed(checkpoint):
+    model = load(checkpoint, "gpt2")
+    assert model.cut(1) is not None
+    batch = captured(model, collate(model.encode(TEXTS), model.pad_id))
+    ran = []
+    model.anatomy.layers[0].mlp.register_forward_hook(lambda *_: ran.append("trunk"))
+    model.anatomy.layers[1].mlp.register_forward_hook(lambda *_: ran.append("tail"))
+    model.logits(batch)
+    assert ran == ["tail"]
+
+
+def test_a_model_that_shares_its_layers_is_not_cut(checkpoint):
+    model = load(checkpoint, "albert")
+    assert model.cut(1) is None and model.replay is None
+
+
+def test_a_network_that_computes_something_else_when_replayed_is_not_cut(checkpoint):
+    model = load(checkpoint, "bert")
+    first = model.anatomy.layers[0]
+    leak = []
+    first.register_forward_hook(lambda module, args, output: leak.append(output.sum().detach()))
+    model.anatomy.layers[1].register_forward_pre_hook(lambda module, args: (args[0] + len(leak), *args[1:]))
+    assert model.cut(1) is None
+    assert "forward" not in vars(first)
+
+
+@pytest.mark.parametrize("pooling", ["native", "first", "last"])
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_only_the_read_position_gives_the_same_logits_and_gradients(checkpoint, architecture, pooling):
+    if pooling != "native" and architecture not in ("bert", "roberta", "gpt2", "llama"):
+        pytest.skip("the pooling hook is the same for all")
+    model = load(checkpoint, architecture, pooling=pooling)
+    assert (model.reading is None) == (architecture in UNCUT)
+    if model.reading is None:
+        return
+    batch = collate(model.encode(TEXTS), model.pad_id)
+    narrowed = model.logits(batch)
+    found = gradients(model, narrowed)
+    model.reading.remove()
+    whole = model.logits(batch)
+    assert close(narrowed, whole)
+    expected = gradients(model, whole)
+    assert expected.keys() == found.keys()
+    for name, gradient in found.items():
+        assert (gradient - expected[name]).abs().max() <= 1e-5 * expected[name].abs().max().clamp(min=1), name
+
+
+@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - UNCUT))
+def test_the_mlp_of_the_last_layer_sees_one_position(checkpoint, architecture):
+    model = load(checkpoint, architecture)
+    widths = []
+    for name, module in model.anatomy.layers[-1].named_modules():
+        if isinstance(module, torch.nn.Linear) or type(module).__name__ == "FastConv1D":
+            module.register_forward_pre_hook(
+                lambda _, args, name=name: widths.append((name, args[0].shape[:-1].numel()))
+            )
+    batch = collate(model.encode(TEXTS), model.pad_id)
+    model.logits(batch)
+    mlp_in = [size for name, size in widths if size == len(TEXTS)]
+    # OPT flattens its positions before the MLP, which then runs for all of them; the projection does not.
+    assert len(mlp_in) >= (1 if architecture == "opt" else 2), widths
+
+
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_packed_weights_give_the_same_logits(checkpoint, architecture):
+    model = load(checkpoint, architecture)
+    batch = collate(model.encode(TEXTS), model.pad_id)
+    with torch.inference_mode():
+        plain = model.logits(batch)
+        layers = pack([model.network], torch.float32)
+        exact = model.logits(batch)
+        unpack(layers)
+        layers = pack([model.network], torch.bfloat16)
+        near = model.logits(batch)
+        unpack(layers)
+        assert torch.equal(model.logits(batch), plain)
+    assert close(exact, plain)
+    assert layers == [] or not torch.equal(near, plain)
+    assert close(near, plain, 0.2)
+
+
+def test_inputs_give_the_windows_of_any_texts_in_any_order(checkpoint):
+    model = load(checkpoint, "bert", long_texts="windows", max_length=8)
+    inputs = model.inputs(
+        model.encode([*TEXTS, "win a prize now and call home for your gold and cash today"])
+    )
+    assert isinstance(inputs, Inputs)
+    batch = inputs.batch([5, 0])
+    assert batch.size == 2 and batch.owner.tolist().count(0) == len(inputs.encoded[5]) > 1
+    assert inputs.length(5) == 8
+
+
+def test_decoders_are_among_those_that_are_cut():
+    assert DECODERS <= set(ARCHITECTURES) - UNCUT
