@@ -139,6 +139,7 @@ def test_every_policy_for_long_texts_is_the_same_in_training_and_prediction(
         long_texts=long_texts,
         max_length=6,
         epochs=1,
+        precision="fp32",
     )
     rows = rows_of(run.folder.predictions)
     probs = run.classifier().predict_proba([row["text"] for row in rows])

@@ -22,6 +22,7 @@ class RunInputs:
     Attributes:
         train: The training split after balancing.
         validation: The validation split.
+        test: The test split, read once, at the end.
         cut: Index of the first layer that runs in training; 0 if all do.
         stored: Precision of the stored features: bf16 or fp32; None if there are none.
         computed_tokens: Tokens that went through the trunk; 0 if everything was stored already.
@@ -29,6 +30,7 @@ class RunInputs:
 
     train: Inputs
     validation: Inputs
+    test: Inputs
     cut: int = 0
     stored: str | None = None
     computed_tokens: int = 0
@@ -37,9 +39,7 @@ class RunInputs:
 def prepare_inputs(
     job: Job, progress: Callable[[int, int], None], notice: Callable[[str], None]
 ) -> RunInputs:
-    """Store what the frozen layers give for the texts that a run learns from, where there are any.
-
-    The test split is not among them: it is read once, at the end, by the model as it was saved.
+    """Store what the frozen layers give for every text of a run, where there are any.
 
     Args:
         job: The run.
@@ -47,8 +47,13 @@ def prepare_inputs(
         notice: Told why features are not stored, or that another process is computing them.
     """
     model = job.model
-    splits = {"train": job.encoded, "validation": job.encoded_validation}
-    plain = RunInputs(model.inputs(job.encoded), model.inputs(job.encoded_validation))
+    splits = {
+        "train": job.encoded,
+        "validation": job.encoded_validation,
+        "test": model.encode(job.splits.test.texts),
+    }
+    whole = {name: model.inputs(encoded) for name, encoded in splits.items()}
+    plain = RunInputs(whole["train"], whole["validation"], whole["test"])
     config = job.config
     cut = first_trained_layer(config, model.anatomy.depth)
     if config.train.store == "none" or cut == 0:
@@ -77,7 +82,7 @@ def prepare_inputs(
         model.uncut()
         notice(f"training without stored features: {error}.")
         return plain
-    return RunInputs(inputs["train"], inputs["validation"], cut, dtype, computed)
+    return RunInputs(inputs["train"], inputs["validation"], inputs["test"], cut, dtype, computed)
 
 
 def feature_store(config: TrainConfig) -> FeatureStore:

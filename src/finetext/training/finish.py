@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from finetext import __version__, files
 from finetext.data import Dataset
-from finetext.engine import Inputs, packed
+from finetext.engine import Inputs
 from finetext.evaluation import (
     BaselineResult,
     Metrics,
@@ -59,7 +58,7 @@ def finish(
     with _timing(seconds, "evaluating"):
         job.model.network.to(device)
         validation, _ = _evaluate(job, job.splits.validation, inputs.validation)
-        test, probs = _evaluate(job, job.splits.test, job.splits.test.texts)
+        test, probs = _evaluate(job, job.splits.test, inputs.test)
     with _timing(seconds, "baselines"):
         beside = _baselines(job)
     write_predictions(
@@ -115,10 +114,8 @@ def _timing(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = time.perf_counter() - began
 
 
-def _evaluate(job: Job, split: Dataset, texts: list[str] | Inputs) -> tuple[Metrics, NDArray[np.float32]]:
-    """Evaluate the model as it was saved: in float32, unless stored features hold the trunk's output."""
-    with packed([job.model.network], torch.float32):
-        probs = probabilities(predict_logits(job.model, texts), job.dataset.task)
+def _evaluate(job: Job, split: Dataset, inputs: Inputs) -> tuple[Metrics, NDArray[np.float32]]:
+    probs = probabilities(predict_logits(job.model, inputs), job.dataset.task)
     names, task = job.dataset.class_names, job.dataset.task
     return compute_metrics(job.targets(split), probs, names, task), probs
 

@@ -288,6 +288,7 @@ def _step(learner: Learner, chosen: list[int]) -> tuple[float, float]:
         learner.optimizer.zero_grad()
         raise StepError(_not_finite(learner, norm, "gradient"))
     learner.optimizer.step()
+    vars(learner.optimizer.optimizer).pop("grad_scale", None)
     learner.schedule.step()
     learner.optimizer.zero_grad()
     return total.item(), norm
@@ -299,7 +300,11 @@ def _clip(learner: Learner, limit: float) -> float:
     norm = torch.nn.utils.get_total_norm(gradients)
     value = float(norm)
     if limit and math.isfinite(value) and value > limit:  # else the gradients need not be written
-        torch.nn.utils.clip_grads_with_norm_(learner.parameters.values(), limit, norm)
+        optimizer = learner.optimizer.optimizer
+        if optimizer.defaults.get("fused") and learner.accelerator.scaler is None:
+            optimizer.grad_scale = norm / limit  # the fused kernel divides by it while it reads them
+        else:
+            torch.nn.utils.clip_grads_with_norm_(learner.parameters.values(), limit, norm)
     return value
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks of finetext against what people use today: `python -m benchmarks`."""

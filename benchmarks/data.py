@@ -1,0 +1,83 @@
+"""The data and the checkpoints of the benchmarks."""
+
+import csv
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Splits = dict[str, tuple[list[str], list[int]]]
+
+
+def sms(path: str) -> list[tuple[str, str]]:
+    """Return the SMS messages as text and label: a file, or the built-in download."""
+    from finetext.data import DataConfig, read
+
+    dataset = read(path, DataConfig())
+    return [(text, labels[0]) for text, labels in zip(dataset.texts, dataset.labels, strict=True)]
+
+
+def balanced(messages: list[tuple[str, str]], seed: int = 123) -> list[tuple[str, str]]:
+    """Return all spam and as much ham, shuffled: 1,494 messages of the SMS Spam Collection."""
+    spam = [own for own in messages if own[1] == "spam"]
+    ham = [own for own in messages if own[1] == "ham"]
+    chosen = spam + random.Random(seed).sample(ham, len(spam))
+    random.Random(seed).shuffle(chosen)
+    return chosen
+
+
+def write_splits(examples: list[tuple[str, str]], folder: Path, shares: tuple[float, float]) -> Splits:
+    """Write `train.csv`, `validation.csv` and `test.csv`, and return their texts and class ids."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first, second = (round(share * len(examples)) for share in (shares[0], shares[0] + shares[1]))
+    parts = {"train": examples[:first], "validation": examples[first:second], "test": examples[second:]}
+    names = sorted({label for _, label in examples})
+    for name, rows in parts.items():
+        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("text", "label"), *rows])
+    return {
+        name: ([text for text, _ in rows], [names.index(label) for _, label in rows])
+        for name, rows in parts.items()
+    }
+
+
+def gpt2(folder: Path, tokenizer: str) -> Path:
+    """Write a checkpoint of GPT-2's shape (124 M) with random weights; speed does not depend on them."""
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config()).save_pretrained(folder)
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(Path(tokenizer) / name, folder)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
+    return folder
+
+
+def minilm() -> Path:
+    """Return the folder of the embedded MiniLM."""
+    from finetext.models import find_model
+
+    return find_model("minilm").folder
+
+
+def lengths(folder: Path, texts: list[str]) -> list[int]:
+    """Return the tokens of each text, special tokens included."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    return [len(ids) for ids in tokenizer(texts)["input_ids"]]
+
+
+def read_splits(folder: Path) -> Splits:
+    """Return the texts and class ids that `write_splits` wrote."""
+    rows: dict[str, list[tuple[str, str]]] = {}
+    for name in ("train", "validation", "test"):
+        with (folder / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+            rows[name] = [(row["text"], row["label"]) for row in csv.DictReader(file)]
+    names = sorted({label for own in rows.values() for _, label in own})
+    return {
+        name: ([text for text, _ in own], [names.index(label) for _, label in own])
+        for name, own in rows.items()
+    }

@@ -1,0 +1,137 @@
+"""One measurement in a process of its own, so that each has the same start and its own peak of memory.
+
+`python -m benchmarks.worker` reads what to measure as JSON on stdin and prints what it found as JSON.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+
+def measure(what: str, environment: dict[str, str] | None = None, **arguments: Any) -> dict[str, Any]:
+    """Run a measurement in a fresh process and return what it printed, with its peak memory.
+
+    Raises:
+        RuntimeError: It failed; the message holds the end of what it said.
+    """
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmarks.worker"],
+        input=json.dumps({"what": what, **arguments}),
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", **(environment or {})},
+        check=False,
+    )
+    if answer.returncode:
+        raise RuntimeError(f"{what}: {answer.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(answer.stdout.strip().splitlines()[-1])
+    return found
+
+
+def finetext_run(source: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Train and return the time of each stage and the figures."""
+    import finetext
+
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        run = finetext.train(source, output=Path(folder) / "run", **options)
+        total = time.perf_counter() - began
+        environment = json.loads(run.folder.environment.read_text())
+        with run.folder.history.open() as file:
+            steps = sum(1 for _ in file) - 1
+    seconds = environment["seconds"]
+    recipe = seconds["features"] + seconds["training"] + seconds["evaluating"]
+    return {
+        "recipe": recipe,
+        "total": total,
+        "seconds": seconds,
+        "features": environment["features"],
+        "steps": steps,
+        "test": {
+            name: run.metrics["test"][name]
+            for name in ("accuracy", "macro_f1", "mcc")
+            if name in run.metrics["test"]
+        },
+    }
+
+
+def textbook(folder: str, source: str, full: bool) -> dict[str, Any]:
+    """Time the textbook loop."""
+    from benchmarks import data, textbook
+
+    return textbook.measure(Path(folder), data.read_splits(Path(source)), full)
+
+
+def stock(folder: str, source: str, **options: Any) -> dict[str, Any]:
+    """Time stock Trainer."""
+    from benchmarks import data, stock
+
+    return stock.measure(Path(folder), data.read_splits(Path(source)), **options)
+
+
+def pipeline(folder: str, source: str, batch: int, texts: int) -> dict[str, Any]:
+    """Time transformers' text-classification pipeline on some texts."""
+    from transformers import pipeline as make_pipeline
+
+    from benchmarks import data
+
+    chosen = data.read_splits(Path(source))["train"][0][:texts]
+    classify = make_pipeline("text-classification", model=folder, device="cpu")
+    classify(chosen[:8], batch_size=batch, truncation=True)
+    began = time.perf_counter()
+    classify(chosen, batch_size=batch, truncation=True)
+    return {"texts_per_second": len(chosen) / (time.perf_counter() - began)}
+
+
+def predict(folder: str, source: str, precision: str, texts: int) -> dict[str, Any]:
+    """Time finetext's prediction on some texts."""
+    import finetext
+    from benchmarks import data
+    from finetext.engine import default_token_budget, token_budget_batches
+
+    chosen = data.read_splits(Path(source))["train"][0][:texts]
+    classifier = finetext.load(folder, device="cpu", precision=precision)
+    classifier.predict_proba(chosen[:8])
+    began = time.perf_counter()
+    classifier.predict_proba(chosen)
+    seconds = time.perf_counter() - began
+    counts = [len(text[0]) for text in classifier.model.encode(chosen)]
+    batches = token_budget_batches(counts, default_token_budget(classifier.model.device))
+    padded = sum(len(batch) * counts[batch[0]] for batch in batches)
+    return {"texts_per_second": len(chosen) / seconds, "padding": 1 - sum(counts) / padded}
+
+
+def rates() -> dict[str, Any]:
+    """Measure the matrix rates of this machine in bf16 and float32."""
+    import torch
+
+    from benchmarks.floor import matrix_rate
+
+    return {"bf16": matrix_rate(torch.bfloat16), "fp32": matrix_rate(torch.float32)}
+
+
+MEASUREMENTS = {
+    "finetext": finetext_run,
+    "textbook": textbook,
+    "stock": stock,
+    "pipeline": pipeline,
+    "predict": predict,
+    "rates": rates,
+}
+
+
+def _main() -> None:
+    question = json.load(sys.stdin)
+    found = MEASUREMENTS[question.pop("what")](**question)
+    found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    _main()
