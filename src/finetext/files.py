@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 
 from finetext.errors import RunError, UsageError
 
-DIGEST_CHUNK_BYTES = 1 << 20
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def digest_file(path: Path) -> str:
@@ -120,3 +121,16 @@ def cache_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("finetext", appauthor=False))
+
+
+def parse_size(text: str) -> int:
+    """Return a size such as `20GB` or `500 MB` in bytes.
+
+    Raises:
+        UsageError: It is none.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
+    unit = "" if match is None else match[2] if match[2] in _UNITS else f"{match[2]}B"
+    if match is None:
+        raise UsageError(f"{text!r} is no size. Write it such as 20GB or 500MB.")
+    return int(float(match[1]) * _UNITS[unit])

@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "Evaluate a trained classifier on labelled texts.",
     "predict": "Label texts: those named, those of a file, or those on stdin.",
     "models": "List the models with a short name, or check one.",
+    "cache": "List the stored features of frozen layers, or remove them.",
 }
 
 _given: set[str] = set()

@@ -141,7 +141,7 @@ class FeatureStore:
             StoreFull: The folder cannot be written to.
         """
         key = {**key, "format": _FORMAT, "width": str(width), "dtype": dtype}
-        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         folder = self.folder / name
         with contextlib.ExitStack() as stack:
             try:
@@ -223,7 +223,7 @@ class Shelf:
         """Take a segment in if it is whole, remove it otherwise."""
         data = index.with_suffix(".bin")
         try:
-            with np.load(index, allow_pickle=False) as content:
+            with index.open("rb") as file, np.load(file, allow_pickle=False) as content:
                 digests, counts, digest = content["digests"], content["counts"], str(content["sha256"])
             whole = files.digest_file(data) == digest and len(digests) == len(counts)
         except _UNREADABLE:
@@ -338,8 +338,8 @@ def _size(shelf: Path) -> int:
 def _summary(shelf: Path) -> ShelfSummary:
     texts = 0
     for index in shelf.glob("*.npz"):
-        with contextlib.suppress(*_UNREADABLE), np.load(index, allow_pickle=False) as content:
-            texts += len(content["counts"])
+        with contextlib.suppress(*_UNREADABLE), index.open("rb") as file:
+            texts += len(np.load(file, allow_pickle=False)["counts"])
     try:
         key: dict[str, Any] = json.loads((shelf / "key.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

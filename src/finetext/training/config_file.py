@@ -180,6 +180,11 @@ def check_config(config: TrainConfig) -> None:
     problems = [
         f"`{name}` {demand}, not {values[name]}." for name, holds, demand in _RULES if not holds(values[name])
     ]
+    if config.train.cache_limit is not None:
+        try:
+            files.parse_size(config.train.cache_limit)
+        except UsageError as error:
+            problems.append(f"`cache_limit`: {error}")
     if config.data.validation + config.data.test >= 1:
         problems.append("`validation` and `test` together must leave something to train on (below 1).")
     if config.data.class_weights and config.data.balance != "weights":

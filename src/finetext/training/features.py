@@ -1,18 +1,13 @@
 """What of a run is constant: the output of its frozen layers, computed once and stored."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from finetext import files
 from finetext.engine import FeatureStore, Inputs, StoreFull, computes_bf16_fast, store_features
-from finetext.errors import UsageError
 from finetext.models import make_trunk, trained_blocks
 from finetext.training.config import TrainConfig
 from finetext.training.job import Job
-
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ def prepare_inputs(
         notice("another process is computing the same features; waiting for it.")
 
     try:
-        inputs = store_features(trunk, splits, feature_store(config), count, waiting)
+        inputs = store_features(trunk, splits, feature_store(config.train.cache_limit), count, waiting)
     except StoreFull as error:
         model.uncut()
         notice(f"training without stored features: {error}.")
@@ -85,15 +80,9 @@ def prepare_inputs(
     return RunInputs(inputs["train"], inputs["validation"], inputs["test"], cut, dtype, computed)
 
 
-def feature_store(config: TrainConfig) -> FeatureStore:
-    """Return the store of the user, with the limit that a configuration sets."""
-    limit = config.train.cache_limit
-    return FeatureStore(features_folder(), None if limit is None else parse_size(limit))
-
-
-def features_folder() -> Path:
-    """Return the folder of the stored features."""
-    return files.cache_folder() / "features"
+def feature_store(limit: str | None = None) -> FeatureStore:
+    """Return the store of the user, with a limit such as `20GB`, or its default."""
+    return FeatureStore(files.cache_folder() / "features", None if limit is None else files.parse_size(limit))
 
 
 def first_trained_layer(config: TrainConfig, depth: int) -> int:
@@ -116,16 +105,3 @@ def trunk_arithmetic(job: Job) -> str:
     asked = job.config.train.precision
     low = asked == "bf16" or (asked in ("auto", "fp16") and computes_bf16_fast(job.model.device))
     return "bf16" if low and stored_dtype(job.config) == "bf16" else "fp32"
-
-
-def parse_size(text: str) -> int:
-    """Return a size such as `20GB` or `500 MB` in bytes.
-
-    Raises:
-        UsageError: It is none.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
-    unit = "" if match is None else match[2] if match[2] in _UNITS else f"{match[2]}B"
-    if match is None:
-        raise UsageError(f"`cache_limit` must be a size such as 20GB or 500MB, not {text!r}.")
-    return int(float(match[1]) * _UNITS[unit])

@@ -1,0 +1,269 @@
+"""The feature store: what is put in comes out, whatever happens to its files."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import finetext
+from finetext import files
+from finetext.engine import FeatureStore, Inputs, StoreFull, store_features
+from finetext.engine.store import window_digest
+from finetext.errors import UsageError
+from finetext.models import find_model, load_model, make_trunk
+from finetext.models.config import ModelConfig
+
+KEY = {"weights": "w", "cut": "1"}
+TEXTS = ["win a prize now", "tea", "the rain has stopped " * 4, "call home"]
+
+
+def nobody_waits():
+    raise AssertionError("no other process holds the shelf")
+
+
+def put(store, rows, key=KEY, dtype="fp32"):
+    """Store rows of two numbers for some windows; return how many were missing."""
+    width = 2
+    with store.shelf(key, width, dtype, nobody_waits) as shelf:
+        digests = [window_digest([number]) for number in rows]
+        missing = shelf.missing(digests)
+        if missing:
+            with shelf.writing(sum(len(rows[list(rows)[place]]) for place in missing)) as writer:
+                for place in missing:
+                    writer.add(digests[place], torch.tensor(rows[list(rows)[place]]).reshape(-1, width))
+        return len(missing), shelf.features(digests), shelf.damaged
+
+
+ROWS = {1: [[1.0, 2.0]], 2: [[3.0, 4.0], [5.0, 6.0]]}
+
+
+def test_what_was_stored_is_read_back_padded_with_zeros(tmp_path):
+    store = FeatureStore(tmp_path)
+    assert put(store, ROWS)[0] == 2
+    missing, features, _ = put(store, ROWS)
+    assert missing == 0
+    assert features.hidden([1, 0]).tolist() == [[[3, 4], [5, 6]], [[1, 2], [0, 0]]]
+
+
+@given(st.dictionaries(st.integers(0, 50), st.integers(1, 9), min_size=1), st.sampled_from(["bf16", "fp32"]))
+def test_any_windows_in_any_order_come_back(tmp_path_factory, counts, dtype):
+    store = FeatureStore(tmp_path_factory.mktemp("store"))
+    rows = {
+        number: torch.randn(count, 2, generator=torch.Generator().manual_seed(number)).tolist()
+        for number, count in counts.items()
+    }
+    half = dict(list(rows.items())[: len(rows) // 2])
+    if half:
+        put(store, half, dtype=dtype)
+    missing, features, _ = put(store, rows, dtype=dtype)
+    assert missing == len(rows) - len(half)
+    for place, own in enumerate(rows.values()):
+        expected = torch.tensor(own)
+        if dtype == "bf16":
+            expected = expected.bfloat16().float()
+        assert torch.equal(features.hidden([place])[0], expected)
+
+
+def test_another_key_misses(tmp_path):
+    store = FeatureStore(tmp_path)
+    put(store, ROWS)
+    assert put(store, ROWS, {**KEY, "cut": "2"})[0] == 2
+    assert put(store, ROWS, dtype="bf16")[0] == 2
+    assert put(store, {3: [[1.0, 1.0]]})[0] == 1
+
+
+@pytest.mark.parametrize("name", ["bin", "npz"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
+def test_a_damaged_segment_is_dropped_and_written_anew(tmp_path, name, damage):
+    store = FeatureStore(tmp_path)
+    put(store, ROWS)
+    (path,) = tmp_path.glob(f"*/*.{name}")
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 0x40
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"cut": content[:-3], "empty": b""}.get(damage, content))
+    missing, features, _ = put(store, ROWS)
+    assert missing == 2
+    assert features.hidden([0]).tolist() == [[[1, 2]]]
+    assert put(store, ROWS)[0] == 0
+    assert len(list(tmp_path.glob("*/*.bin"))) == 1 + (name == "npz" and damage == "gone")
+
+
+def test_an_unfinished_segment_of_a_killed_process_is_cleared_away(tmp_path):
+    store = FeatureStore(tmp_path)
+    put(store, ROWS)
+    (shelf,) = (path.parent for path in tmp_path.glob("*/*.bin"))
+    (shelf / "4711.tmp").write_bytes(b"half")
+    assert put(store, ROWS)[0] == 0
+    assert not list(shelf.glob("*.tmp"))
+
+
+def test_what_was_computed_before_an_interruption_is_kept(tmp_path):
+    store = FeatureStore(tmp_path)
+    with pytest.raises(KeyboardInterrupt), store.shelf(KEY, 2, "fp32", nobody_waits) as shelf:
+        with shelf.writing(3) as writer:
+            writer.add(window_digest([1]), torch.tensor([[1.0, 2.0]]))
+            raise KeyboardInterrupt
+    missing, features, _ = put(store, ROWS)
+    assert missing == 1
+    assert features.hidden([0]).tolist() == [[[1, 2]]]
+
+
+def test_the_least_recently_used_make_room(tmp_path):
+    store = FeatureStore(tmp_path)
+    for cut in ("1", "2"):
+        put(store, {n: [[0.0, 0.0]] * 100 for n in range(5)}, {"cut": cut})
+    old, new = sorted(store.shelves(), key=lambda own: own.used)
+    limited = FeatureStore(tmp_path, new.size_bytes * 2 + 100)
+    put(limited, {n: [[0.0, 0.0]] * 90 for n in range(5)}, {"cut": "3"})
+    names = {own.name for own in store.shelves()}
+    assert old.name not in names and new.name in names and len(names) == 2
+    assert store.size_bytes() <= limited.limit_bytes + 1000
+
+
+def test_what_can_never_fit_is_refused_and_evicts_nothing(tmp_path):
+    put(FeatureStore(tmp_path), ROWS)
+    with pytest.raises(StoreFull, match="limit of"):
+        put(FeatureStore(tmp_path, 5_000), {9: [[0.0, 0.0]] * 10_000}, {"cut": "9"})
+    assert put(FeatureStore(tmp_path), ROWS)[0] == 0
+
+
+def test_a_second_user_of_the_same_key_waits_and_finds_it(tmp_path):
+    store = FeatureStore(tmp_path)
+    waited, found = [], []
+
+    def second():
+        with FeatureStore(tmp_path).shelf(KEY, 2, "fp32", lambda: waited.append(1)) as shelf:
+            found.append(len(shelf.missing([window_digest([1])])))
+
+    with store.shelf(KEY, 2, "fp32", nobody_waits) as shelf:
+        thread = threading.Thread(target=second)
+        thread.start()
+        while not waited:
+            pass
+        with shelf.writing(1) as writer:
+            writer.add(window_digest([1]), torch.tensor([[1.0, 2.0]]))
+    thread.join()
+    assert found == [0]
+
+
+def test_clearing_leaves_what_another_process_writes_to(tmp_path):
+    store = FeatureStore(tmp_path)
+    put(store, ROWS, {"cut": "7"})
+    with store.shelf(KEY, 2, "fp32", nobody_waits):
+        assert store.clear() > 0
+        assert [own.key["cut"] for own in store.shelves()] == ["1"]
+    store.clear()
+    assert store.shelves() == []
+
+
+def test_features_that_are_mapped_survive_clearing(tmp_path):
+    store = FeatureStore(tmp_path)
+    _, features, _ = put(store, ROWS)
+    store.clear()
+    assert features.hidden([0]).tolist() == [[[1, 2]]]
+
+
+@pytest.fixture
+def stored(tmp_path, checkpoint):
+    """A function that stores the features of TEXTS for a tiny model and returns how often the trunk ran."""
+
+    def run(architecture="gpt2", *, cut=1, texts=TEXTS, seed=1, dtype="fp32", change=None, **options):
+        options = {"dropout": 0.0} | options
+        source = find_model(str(checkpoint(architecture)))
+        model = load_model(source, ("a", "b"), "binary", ModelConfig(**options), seed=seed)
+        if change is not None:
+            change(model)
+        trunk = make_trunk(model, cut, arithmetic=dtype, dtype=dtype)
+        runs = []
+        layer = model.anatomy.layers[0]
+        layer.register_forward_pre_hook(lambda *_: runs.append(1))
+        splits = {"train": model.encode(texts[:-1]), "test": model.encode(texts[-1:])}
+        inputs = store_features(trunk, splits, FeatureStore(tmp_path), lambda *_: None, nobody_waits)
+        return len(runs), model, inputs
+
+    return run
+
+
+def test_a_new_head_on_the_same_features_runs_the_trunk_zero_times(stored):
+    assert stored(seed=1)[0] > 0
+    assert stored(seed=2)[0] == 0
+    assert stored(seed=3, texts=TEXTS[::-1])[0] == 0
+    assert stored(seed=3, texts=[*TEXTS, "one new text"])[0] == 1
+
+
+def test_changing_any_part_of_the_key_misses(stored):
+    def other_weights(model):
+        with torch.no_grad():
+            next(iter(model.anatomy.layers[0].parameters())).add_(1e-3)
+
+    def other_tokenizer(model):
+        model.tokenizer.add_tokens(["zebra"])
+
+    assert stored()[0] > 0
+    assert stored()[0] == 0
+    for changed in (
+        {"change": other_weights},
+        {"change": other_tokenizer},
+        {"max_length": 32},
+        {"max_length": 33, "long_texts": "head-tail"},
+        {"cut": 2},
+        {"cut": 2, "pooling": "mean"},
+        {"pooling": "mean"},
+        {"dtype": "bf16"},
+        {"texts": ["another text", *TEXTS]},
+    ):
+        assert stored(**changed)[0] > 0, changed
+        assert stored(**changed)[0] == 0, changed
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+@pytest.mark.parametrize("long_texts", ["truncate", "windows"])
+@pytest.mark.parametrize("architecture", ["gpt2", "bert", "llama", "deberta-v2"])
+def test_stored_logits_are_those_of_the_whole_model(stored, architecture, cut, long_texts):
+    _, model, inputs = stored(architecture, cut=cut, long_texts=long_texts, max_length=8)
+    model.network.eval()
+    plain = model.inputs(model.encode(TEXTS[:-1]))
+    with torch.no_grad():
+        expected = model.logits(plain.batch([2, 0, 1]))
+        found = model.logits(inputs["train"].batch([2, 0, 1]))
+    assert np.allclose(found, expected, atol=1e-5 * max(1.0, float(expected.abs().max())), rtol=0)
+    assert isinstance(inputs["train"], Inputs) and inputs["train"].features is not None
+
+
+def test_sizes_are_read():
+    assert files.parse_size("20GB") == 20 * 10**9
+    assert files.parse_size("1.5 mb") == 1_500_000
+    assert files.parse_size("800") == 800
+    assert files.parse_size("2T") == 2 * 10**12
+    with pytest.raises(UsageError, match="20GB"):
+        files.parse_size("much")
+
+
+def test_over_the_budget_it_trains_without_the_store_and_says_so(tmp_path, checkpoint, messages):
+    from finetext.training.progress import Silent
+
+    class Listener(Silent):
+        def __init__(self):
+            self.notices = []
+
+        def notice(self, text):
+            self.notices.append(text)
+
+    listener = Listener()
+    run = finetext.train(
+        messages,
+        output=tmp_path / "run",
+        model=str(checkpoint("gpt2")),
+        epochs=1,
+        cache_limit="2KB",
+        progress=listener,
+    )
+    assert run.folder.finished
+    assert any("without stored features" in text for text in listener.notices)
