@@ -9,7 +9,7 @@ from accelerate.state import AcceleratorState
 from finetext.errors import RunError
 from finetext.models import find_model, load_model
 from finetext.training import TrainConfig, override
-from finetext.training.loop import Learner, epoch_order, training_steps
+from finetext.training.loop import Learner, epoch_order, grouped_by_length, training_steps
 
 TEXTS = [f"text number {n} says {'hello' if n % 2 else 'goodbye now'}" for n in range(22)]
 TARGETS = torch.tensor([n % 2 for n in range(22)])
@@ -170,3 +170,23 @@ def test_bf16_keeps_float32_weights_and_learns(checkpoint):
     assert dtypes == {torch.bfloat16}
     assert {parameter.dtype for parameter in model.network.parameters()} == {torch.float32}
     assert sum(losses[-6:]) < sum(losses[:6])
+
+
+def test_grouping_by_length_keeps_every_example_and_pads_less():
+    lengths = [(n * 37) % 50 + 1 for n in range(203)]
+    order = epoch_order(203, 1, 0)
+    grouped = grouped_by_length(order, lengths, 8, seed=1)
+    assert sorted(grouped) == list(range(203)) and grouped != order
+    assert (
+        grouped_by_length(order, lengths, 8, seed=1)
+        == grouped
+        != grouped_by_length(order, lengths, 8, seed=2)
+    )
+    assert padded(grouped, lengths) < 0.6 * padded(order, lengths)
+    assert len(order) % 8 == 3  # the small batch stays the last, so that the others keep their size
+
+
+def padded(order, lengths):
+    """Padding in the batches of eight of an order."""
+    batches = [[lengths[text] for text in order[start : start + 8]] for start in range(0, len(order), 8)]
+    return sum(len(own) * max(own) - sum(own) for own in batches)

@@ -9,6 +9,7 @@ from rich.progress import Progress as Bar
 from finetext.cli.console import data, prose
 
 if TYPE_CHECKING:
+    from finetext.evaluation import Metrics
     from finetext.training import EpochLine, Job, Run, Step
 
 _LINE = "{:>7} {:>7} {:>10} {:>10} {:>9} {:>9} {:>8} {:>9}"
@@ -68,6 +69,12 @@ class ConsoleProgress:
         """Advance the bar."""
         if self._task is not None:
             self._bar.update(self._task, completed=step.number, description=f"loss {step.loss:.4f}")
+
+    def head_started(self, metrics: "Metrics", strength: float) -> None:
+        """Print the figures of the fitted output layer, before the first step."""
+        figures = (metrics.log_loss, metrics.accuracy, metrics.macro_f1, metrics.mcc)
+        cells = ("-" if figure is None else f"{figure:.4f}" for figure in figures)
+        self._console.print(_LINE.format("0", 0, "head start", *cells, ""), markup=False)
 
     def evaluated(self, line: "EpochLine") -> None:
         """Print the line of an evaluation; a star marks the best so far."""

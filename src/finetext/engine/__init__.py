@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from finetext import lazy
 
 if TYPE_CHECKING:
-    from finetext.engine.arithmetic import noting_fusions, pack, packed, unpack, use_fast_kernels
+    from finetext.engine.arithmetic import FastLinear, noting_fusions, pack, packed, unpack, use_fast_kernels
     from finetext.engine.batches import Batch, Encoded, collate, token_budget_batches
     from finetext.engine.device import (
         Precision,
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
         prepare_cpu,
         usable_cores,
     )
-    from finetext.engine.features import Inputs, Trunk, store_features, weights_digest
+    from finetext.engine.features import Inputs, Trunk, evaluating, store_features, weights_digest
+    from finetext.engine.logistic import LinearFit, fit_logistic
     from finetext.engine.reading import ReadPosition, read_one_position
     from finetext.engine.replay import Replay, cut_network
     from finetext.engine.store import Features, FeatureStore, ShelfSummary, StoreFull
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "Encoded",
+    "FastLinear",
     "FeatureStore",
     "Features",
     "Inputs",
+    "LinearFit",
     "Precision",
     "ReadPosition",
     "Replay",
@@ -39,6 +42,8 @@ __all__ = [
     "computes_bf16_fast",
     "cut_network",
     "default_token_budget",
+    "evaluating",
+    "fit_logistic",
     "noting_fusions",
     "pack",
     "packed",
@@ -55,6 +60,10 @@ __all__ = [
 __getattr__ = lazy.exports(
     __name__,
     {
+        "FastLinear": "arithmetic",
+        "evaluating": "features",
+        "fit_logistic": "logistic",
+        "LinearFit": "logistic",
         "Batch": "batches",
         "Encoded": "batches",
         "FeatureStore": "store",

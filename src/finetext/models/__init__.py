@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from finetext.models.causal import continue_text
     from finetext.models.encoding import TextEncoder, load_tokenizer, position_limit
     from finetext.models.guard import check_folder
+    from finetext.models.head import head_inputs, output_layer, set_output_layer
     from finetext.models.loading import load_model
     from finetext.models.model import BundleSettings, Model
     from finetext.models.predict import predict_logits, probabilities
@@ -34,16 +35,19 @@ __all__ = [
     "continue_text",
     "describe",
     "find_model",
+    "head_inputs",
     "load_bundle",
     "load_model",
     "load_tokenizer",
     "make_trunk",
     "merge_adapter",
+    "output_layer",
     "position_limit",
     "predict_logits",
     "probabilities",
     "save_adapter",
     "save_bundle",
+    "set_output_layer",
     "set_trainable",
     "trained_blocks",
     "trained_parameters",
@@ -52,6 +56,9 @@ __all__ = [
 __getattr__ = lazy.exports(
     __name__,
     {
+        "set_output_layer": "head",
+        "output_layer": "head",
+        "head_inputs": "head",
         "ALIASES": "catalogue",
         "CATALOGUE": "catalogue",
         "Anatomy": "anatomy",

@@ -34,6 +34,9 @@ class OptimizationConfig:
     """Share of the probability mass that the loss spreads over all classes."""
     max_gradient_norm: Annotated[float, also("--max-grad-norm")] = 1.0
     """Gradients with a larger norm are scaled down to it; 0 switches clipping off."""
+    head_start: Literal["auto", "probe", "none"] = "auto"
+    """Before the first step, fit the output layer as a logistic regression on what it reads (`probe`). `auto` does
+    so where layers are frozen."""
     group_by_length: bool = True
     """Put texts of like length into a batch, within shuffled windows of 50 batches: less padding."""
     store: Literal["auto", "bf16", "fp32", "none"] = "auto"

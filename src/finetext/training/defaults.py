@@ -19,5 +19,7 @@ def resolve_learning_rate(config: TrainConfig) -> float:
 
 def resolve_defaults(config: TrainConfig) -> TrainConfig:
     """Return the configuration with every default that depends on others filled in."""
-    train = dataclasses.replace(config.train, learning_rate=resolve_learning_rate(config))
+    frozen = config.model.trainable not in ("all", "lora")
+    start = ("probe" if frozen else "none") if config.train.head_start == "auto" else config.train.head_start
+    train = dataclasses.replace(config.train, learning_rate=resolve_learning_rate(config), head_start=start)
     return dataclasses.replace(config, train=train)

@@ -9,6 +9,7 @@ from finetext.models import predict_logits, probabilities
 from finetext.runs import RunFolder
 from finetext.training.checkpoints import Checkpoint, save_checkpoint
 from finetext.training.features import RunInputs
+from finetext.training.head_start import start_head
 from finetext.training.history import EpochLine, History
 from finetext.training.job import Job
 from finetext.training.loop import Learner, Step, StepError, training_steps
@@ -62,6 +63,8 @@ class Execution:
         start_trackers(self._accelerator, self._job.config, self._folder.tracking)
         try:
             self._stop_if_asked(history)
+            if self._learner.step == 0 and self._job.config.train.head_start == "probe":
+                self._start_head(history)
             if not self._selection.exhausted:
                 self._take_steps(history)
         finally:
@@ -100,6 +103,22 @@ class Execution:
         except StepError:
             self._save(history)
             raise
+
+    def _start_head(self, history: History) -> None:
+        job, inputs = self._job, self._inputs
+        fit = start_head(
+            job.model,
+            inputs.train,
+            job.train_targets(),
+            inputs.validation,
+            job.targets_tensor(job.splits.validation),
+            job.class_weights,
+            job.config.train.label_smoothing,
+        )
+        metrics = self._validation_metrics()
+        if self._selection.offer(metrics, 0, 0.0):
+            self._selection.weights = self._learner.weights()
+        self._progress.head_started(metrics, fit.strength)
 
     def _evaluate(self, recent: list[Step]) -> EpochLine:
         learner, step = self._learner, recent[-1]

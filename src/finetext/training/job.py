@@ -63,7 +63,11 @@ class Job:
 
     def train_targets(self) -> torch.Tensor:
         """Return the training targets: `(N,)` int64, or `(N, C)` float32 if multi-label."""
-        targets = self.targets(self.train)
+        return self.targets_tensor(self.train)
+
+    def targets_tensor(self, split: Dataset) -> torch.Tensor:
+        """Return a split's targets as `train_targets` does."""
+        targets = self.targets(split)
         return torch.from_numpy(targets.astype(np.int64 if targets.ndim == 1 else np.float32))
 
 

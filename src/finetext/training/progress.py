@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from finetext.evaluation import Metrics
     from finetext.training.history import EpochLine
     from finetext.training.job import Job
     from finetext.training.loop import Step
@@ -19,6 +20,9 @@ class Progress(Protocol):
 
     def features(self, done: int, total: int) -> None:
         """The frozen layers have seen `done` of `total` tokens."""
+
+    def head_started(self, metrics: "Metrics", strength: float) -> None:
+        """The output layer was fitted before the first step; `metrics` are on validation."""
 
     def step(self, step: "Step") -> None:
         """One optimizer step was taken."""
@@ -40,6 +44,9 @@ class Silent:
         """Do nothing."""
 
     def features(self, done: int, total: int) -> None:
+        """Do nothing."""
+
+    def head_started(self, metrics: "Metrics", strength: float) -> None:
         """Do nothing."""
 
     def step(self, step: "Step") -> None:

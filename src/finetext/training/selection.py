@@ -21,6 +21,7 @@ class Selection:
         step: The step of the best evaluation.
         epoch: Epochs done by then; a fraction within one.
         waited: Evaluations since.
+        evaluations: Evaluations so far.
         weights: The trained parameters then.
     """
 
@@ -30,6 +31,7 @@ class Selection:
     step: int = 0
     epoch: float = 0.0
     waited: int = 0
+    evaluations: int = 0
     weights: dict[str, Tensor] | None = field(default=None, repr=False)
 
     def offer(self, metrics: Metrics, step: int, epoch: float) -> bool:
@@ -38,6 +40,7 @@ class Selection:
         An evaluation whose metric is undefined (ROC-AUC with one class, say) is best only if it is the first.
         """
         value = metrics.value(self.metric)
+        self.evaluations += 1
         if not self._better(value):
             self.waited += 1
             return False
@@ -45,7 +48,7 @@ class Selection:
         return True
 
     def _better(self, value: float | None) -> bool:
-        if self.step == 0:
+        if self.evaluations == 1:
             return True
         if value is None or math.isnan(value):
             return False

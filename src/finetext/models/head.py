@@ -1,0 +1,64 @@
+"""The output layer of a head, and what it reads."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from finetext.engine import Inputs, default_token_budget, evaluating, token_budget_batches
+from finetext.errors import ModelError
+from finetext.models.model import Model
+
+
+def output_layer(model: Model) -> nn.Linear:
+    """Return the last linear layer of the head, which gives the class logits.
+
+    Raises:
+        ModelError: The head has none.
+    """
+    found = [
+        module
+        for name, module in model.network.named_modules()
+        if isinstance(module, nn.Linear)
+        and module.out_features == len(model.class_names)
+        and f"{name}.weight" in model.anatomy.head
+    ]
+    if not found:
+        raise ModelError(f"{type(model.network).__name__} has no linear output layer.")
+    return found[-1]
+
+
+def head_inputs(model: Model, inputs: Inputs) -> Tensor:
+    """Return what the output layer reads of each text, `(N, H)` float32; the mean over a long text's windows."""
+    layer = output_layer(model)
+    windows = inputs.windows()
+    read: list[Tensor] = []
+
+    def note(module: nn.Module, args: tuple[Any, ...]) -> None:
+        vectors = args[0]
+        read.append((vectors[:, 0] if vectors.ndim == 3 else vectors).float().cpu())
+
+    vectors = torch.empty(len(windows), layer.in_features)
+    handle = layer.register_forward_pre_hook(note)
+    try:
+        with torch.no_grad(), evaluating(model.network):
+            lengths = [len(text[0]) for text in windows.encoded]
+            for chosen in token_budget_batches(lengths, default_token_budget(model.device)):
+                model.logits(windows.batch(chosen).to(model.device))
+                vectors[chosen] = read.pop()
+    finally:
+        handle.remove()
+    owners = torch.tensor([text for text, own in enumerate(inputs.encoded) for _ in own])
+    if len(owners) == len(inputs):
+        return vectors
+    sums = torch.zeros(len(inputs), layer.in_features).index_add_(0, owners, vectors)
+    return sums / torch.bincount(owners, minlength=len(inputs)).unsqueeze(1)
+
+
+def set_output_layer(model: Model, weight: Tensor, bias: Tensor | None) -> None:
+    """Write the weights of the output layer."""
+    layer = output_layer(model)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        if layer.bias is not None:
+            layer.bias.copy_(torch.zeros_like(layer.bias) if bias is None else bias)
