@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from finetext.models.bundle import load_bundle, save_bundle
     from finetext.models.catalogue import ALIASES, CATALOGUE, Entry
     from finetext.models.causal import continue_text
+    from finetext.models.depths import Depths, parameters_by_depth, pooled_by_depth
     from finetext.models.encoding import TextEncoder, load_tokenizer, position_limit
     from finetext.models.guard import check_folder
     from finetext.models.head import head_inputs, output_layer, set_output_layer
@@ -26,6 +27,7 @@ __all__ = [
     "CATALOGUE",
     "Anatomy",
     "BundleSettings",
+    "Depths",
     "Entry",
     "Model",
     "ModelSource",
@@ -42,6 +44,8 @@ __all__ = [
     "make_trunk",
     "merge_adapter",
     "output_layer",
+    "parameters_by_depth",
+    "pooled_by_depth",
     "position_limit",
     "predict_logits",
     "probabilities",
@@ -56,6 +60,9 @@ __all__ = [
 __getattr__ = lazy.exports(
     __name__,
     {
+        "pooled_by_depth": "depths",
+        "parameters_by_depth": "depths",
+        "Depths": "depths",
         "set_output_layer": "head",
         "output_layer": "head",
         "head_inputs": "head",

@@ -16,6 +16,8 @@ class ModelConfig:
     """Branch, tag or commit of a Hub model; it is pinned to the commit that it resolves to."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """`random` trains the architecture from scratch, for comparison."""
+    depth: int | Literal["auto"] | None = None
+    """Keep only this many of the first layers; `auto` lets a linear probe choose. By default all."""
     trainable: str = "last-block"
     """What is trained: head, last-block, last-N-blocks (such as last-2-blocks), all, lora, or gradual."""
     lora_rank: int = 8

@@ -11,6 +11,7 @@ from finetext.engine import noting_fusions, use_fast_kernels
 from finetext.errors import ModelError
 from finetext.models.anatomy import find_anatomy
 from finetext.models.config import ModelConfig
+from finetext.models.depths import shorten
 from finetext.models.encoding import choose_limit, choose_pad_token, load_tokenizer, position_limit
 from finetext.models.model import BundleSettings, Model
 from finetext.models.pooling import Pooling, install_pooling
@@ -40,6 +41,8 @@ def load_model(
     had_head = is_classifier(settings.architectures)
     set_classes(settings, class_names, task)
     set_pad_token(settings, tokenizer.pad_token_id)
+    if isinstance(config.depth, int):
+        shorten(settings, config.depth)
     if config.dropout is not None:
         set_dropout(settings, config.dropout)
     with quiet(), torch.random.fork_rng(devices=[]):

@@ -107,7 +107,7 @@ def conform(value: Any, kind: Any) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
-        return conform(value, next(part for part in get_args(kind) if part is not type(None)))
+        return _conform_to_any(value, [part for part in get_args(kind) if part is not type(None)])
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, (list, tuple)):
             raise ValueError("must be a list")
@@ -117,6 +117,16 @@ def conform(value: Any, kind: Any) -> Any:
             raise ValueError("must be a table of names and values")
         return {str(key): conform(item, get_args(kind)[1]) for key, item in value.items()}
     return _conform_plain(value, kind)
+
+
+def _conform_to_any(value: Any, kinds: list[Any]) -> Any:
+    problems = []
+    for kind in kinds:
+        try:
+            return conform(value, kind)
+        except ValueError as error:
+            problems.append(str(error))
+    raise ValueError(" or ".join(problems))
 
 
 def _conform_plain(value: Any, kind: type) -> Any:
@@ -149,6 +159,7 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("validation", _share, "must lie between 0 and 1"),
     ("test", _share, "must lie between 0 and 1"),
     ("limit", lambda n: n is None or n > 0, "must be above 0"),
+    ("depth", lambda n: n is None or n == "auto" or n >= 1, "must be at least 1, or auto"),
     ("lora_rank", lambda n: n >= 1, "must be at least 1"),
     ("lora_alpha", lambda x: x > 0, "must be above 0"),
     ("lora_dropout", lambda x: 0 <= x < 1, "must be at least 0 and below 1"),

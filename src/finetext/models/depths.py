@@ -1,0 +1,133 @@
+"""What a head would read if the model ended earlier: the pooled output of every layer, in one pass."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from finetext.engine import (
+    Inputs,
+    computes_bf16_fast,
+    default_token_budget,
+    evaluating,
+    packed,
+    token_budget_batches,
+)
+from finetext.errors import ModelError, UsageError
+from finetext.models.model import Model
+from finetext.models.pooling import pool
+
+
+@dataclass(frozen=True)
+class Depths:
+    """The pooled outputs of some texts at every depth.
+
+    Attributes:
+        vectors: `(D, N, H)` float32; index 0 is the output of the first layer. Long texts: of their first window.
+        seconds: `(D,)`, the time that all texts took up to each depth.
+    """
+
+    vectors: Tensor
+    seconds: Tensor
+
+
+def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None]) -> Depths:
+    """Run texts through a model once and keep what a head would read at each depth.
+
+    Behind each layer stands the final norm, as it would in a model that is cut there.
+
+    Args:
+        model: The model.
+        inputs: The texts.
+        progress: Called after each batch with the number of texts in it.
+
+    Raises:
+        ModelError: The model has no layers that can be told apart.
+    """
+    layers = model.anatomy.layers
+    if not layers:
+        raise ModelError(
+            f"{type(model.network).__name__} has no layers of its own for each depth: it has no depths."
+        )
+    norm = _final_norm(model)
+    width = model.network.config.get_text_config().hidden_size
+    vectors = torch.empty(len(layers), len(inputs), width)
+    seconds = torch.zeros(len(layers))
+    state: dict[str, Any] = {}
+
+    def note(index: int) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            state["seconds"][index] = time.perf_counter() - state["began"]
+            hidden = (output if isinstance(output, Tensor) else output[0]).float()  # (W, T, H)
+            if norm is not None:
+                hidden = (
+                    norm(hidden) if model.reads == "mean" else _norm_read(norm, hidden, state["mask"], model)
+                )
+            pooled = pool(hidden, state["mask"], model.reads) if hidden.ndim == 3 else hidden
+            vectors[index, state["texts"]] = pooled.cpu()
+
+        return hook
+
+    handles = [layer.register_forward_hook(note(index)) for index, layer in enumerate(layers)]
+    low = computes_bf16_fast(model.device)
+    try:
+        with (
+            torch.no_grad(),
+            evaluating(model.network),
+            packed(_on_cpu(model), torch.bfloat16 if low else torch.float32),
+        ):
+            lengths = [len(text[0]) for text in inputs.encoded]
+            for chosen in token_budget_batches(lengths, default_token_budget(model.device)):
+                first = Inputs([(inputs.encoded[text][0],) for text in chosen], inputs.pad_id)
+                batch = first.batch(range(len(chosen))).to(model.device)
+                state.update(texts=chosen, mask=batch.attention_mask, began=time.perf_counter())
+                state["seconds"] = torch.zeros(len(layers))
+                model.logits(batch)
+                seconds += state["seconds"]
+                progress(len(chosen))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Depths(vectors, seconds)
+
+
+def _on_cpu(model: Model) -> list[nn.Module]:
+    return list(model.anatomy.layers) if model.device.type == "cpu" else []
+
+
+def _final_norm(model: Model) -> nn.Module | None:
+    """Return the norm between the last layer and the head, None if there is none."""
+    names = {name.rpartition(".")[0] for name in model.anatomy.after - model.anatomy.head}
+    found = [module for name, module in model.network.named_modules() if name in names]
+    return found[0] if len(found) == 1 else None
+
+
+def _norm_read(norm: nn.Module, hidden: Tensor, mask: Tensor, model: Model) -> Tensor:
+    normed: Tensor = norm(pool(hidden, mask, model.reads).unsqueeze(1))
+    return normed[:, 0]
+
+
+def parameters_by_depth(model: Model) -> list[int]:
+    """Return how many parameters a model has that ends after each of its layers."""
+    whole = sum(parameter.numel() for parameter in model.network.parameters())
+    sizes = [sum(parameter.numel() for parameter in layer.parameters()) for layer in model.anatomy.layers]
+    return [whole - sum(sizes[depth:]) for depth in range(1, len(sizes) + 1)]
+
+
+def shorten(settings: Any, depth: int) -> None:
+    """Write into a configuration that only the first layers are kept.
+
+    Raises:
+        UsageError: There are not so many.
+    """
+    inner = settings.get_text_config()
+    whole = inner.num_hidden_layers
+    if not 1 <= depth <= whole:
+        raise UsageError(f"`depth` {depth}: the model has {whole} layers. Choose 1 to {whole}, or auto.")
+    for name, value in list(vars(inner).items()):
+        if isinstance(value, list) and len(value) == whole:  # such as the attention type of each layer
+            setattr(inner, name, value[:depth])
+    inner.num_hidden_layers = depth
