@@ -81,3 +81,35 @@ def read_splits(folder: Path) -> Splits:
         name: ([text for text, _ in own], [names.index(label) for _, label in own])
         for name, own in rows.items()
     }
+
+
+def default(name: str, beside: str = "data") -> str:
+    """Return the path of a shared data set beside the checkout; the built-in download where it is absent."""
+    path = Path(__file__).parents[2] / "shared" / beside / name
+    return str(path) if path.exists() else "sms-spam"
+
+
+def shuffled(messages: list[tuple[str, str]], seed: int = 1) -> list[tuple[str, str]]:
+    """Return the messages in another order."""
+    return random.Random(seed).sample(messages, len(messages))
+
+
+def repeated(messages: list[tuple[str, str]], size: int) -> list[tuple[str, str]]:
+    """Return so many messages, further rounds of them told apart by a number."""
+    rounds = -(-size // len(messages))
+    every = [
+        (f"{text} {turn}" if turn else text, label) for turn in range(rounds) for text, label in messages
+    ]
+    return shuffled(every)[:size]
+
+
+def bundle(folder: Path, target: Path) -> Path:
+    """Save a two-class classifier with a fresh head."""
+    from finetext.models import find_model, load_model, save_bundle
+    from finetext.models.config import ModelConfig
+
+    if not target.is_dir():
+        save_bundle(
+            load_model(find_model(str(folder)), ("ham", "spam"), "binary", ModelConfig(), 0), target, {}
+        )
+    return target

@@ -30,7 +30,6 @@ def matrix_rate(dtype: torch.dtype, width: int = 768, rows: int = 2048) -> float
 def operations(
     *,
     tokens: int,
-    texts: int,
     trained_tokens: int,
     trained_texts: int,
     layers: int,
@@ -42,7 +41,6 @@ def operations(
 
     Args:
         tokens: Tokens that the trunk must see, each once.
-        texts: Texts among them.
         trained_tokens: Tokens in all training steps.
         trained_texts: Texts in all training steps.
         layers: Layers below the cut.

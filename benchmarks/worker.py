@@ -13,6 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+FIGURES = ("accuracy", "macro_f1", "micro_f1", "mcc")
+TFIDF = "TF-IDF + logistic regression"
+
 
 def measure(what: str, environment: dict[str, str] | None = None, **arguments: Any) -> dict[str, Any]:
     """Run a measurement in a fresh process and return what it printed, with its peak memory.
@@ -53,11 +56,10 @@ def finetext_run(source: str, options: dict[str, Any]) -> dict[str, Any]:
         "seconds": seconds,
         "features": environment["features"],
         "steps": steps,
-        "test": {
-            name: run.metrics["test"][name]
-            for name in ("accuracy", "macro_f1", "mcc")
-            if name in run.metrics["test"]
-        },
+        "task": run.metrics["task"],
+        "train_texts": run.metrics["examples"]["train"],
+        "test": {name: run.metrics["test"][name] for name in FIGURES},
+        "tfidf": {name: run.metrics["baselines"][TFIDF][name] for name in FIGURES},
     }
 
 
@@ -107,6 +109,13 @@ def predict(folder: str, source: str, precision: str, texts: int) -> dict[str, A
     return {"texts_per_second": len(chosen) / seconds, "padding": 1 - sum(counts) / padded}
 
 
+def stock_quality(source: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Train stock Trainer's three epochs and return its figures."""
+    from benchmarks import quality
+
+    return quality.stock_quality(source, options)
+
+
 def rates() -> dict[str, Any]:
     """Measure the matrix rates of this machine in bf16 and float32."""
     import torch
@@ -120,6 +129,7 @@ MEASUREMENTS = {
     "finetext": finetext_run,
     "textbook": textbook,
     "stock": stock,
+    "stock quality": stock_quality,
     "pipeline": pipeline,
     "predict": predict,
     "rates": rates,

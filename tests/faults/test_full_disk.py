@@ -47,7 +47,13 @@ class FillsTheDisk:
 
 def test_a_full_disk_ends_with_one_line_and_keeps_the_last_good_checkpoint(small_disk, checkpoint, messages):
     run = small_disk / "run"
-    options = {"model": str(checkpoint("bert")), "epochs": 6, "trainable": "all", "save_every": 4}
+    options = {
+        "model": str(checkpoint("bert")),
+        "epochs": 6,
+        "trainable": "all",
+        "save_every": 4,
+        "batch_size": 8,
+    }
     with pytest.raises(RunError, match="no space left") as caught:
         finetext.train(messages, output=run, progress=FillsTheDisk(small_disk), **options)
     assert len(str(caught.value).splitlines()) == 1

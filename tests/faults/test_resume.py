@@ -31,7 +31,7 @@ def broken_off(tmp_path, checkpoint, messages):
     """A run that ended after its first checkpoints, on files of its own."""
     data = shutil.copy(messages, tmp_path / "messages.csv")
     model = shutil.copytree(checkpoint("bert"), tmp_path / "model")
-    options = {"model": str(model), "epochs": 3, "save_every": 2, "trainable": "all"}
+    options = {"model": str(model), "epochs": 3, "save_every": 2, "trainable": "all", "batch_size": 8}
     with pytest.raises(KeyboardInterrupt):
         finetext.train(data, output=tmp_path / "run", progress=Stops(5), **options)
     return tmp_path / "run"
@@ -103,11 +103,18 @@ def test_a_damaged_checkpoint_means_the_one_before_it_with_a_notice(broken_off):
     assert steps == list(range(1, len(steps) + 1))
 
 
+def test_outputs_that_are_not_finite_are_told_in_a_line(tmp_path, checkpoint, messages):
+    options = {"model": str(checkpoint("bert")), "epochs": 1, "trainable": "all", "optimizer": "sgd"}
+    options |= {"learning_rate": 9.9, "max_gradient_norm": 0.0, "weight_decay": 9e37, "batch_size": 64}
+    with pytest.raises(RunError, match=r"outputs are not finite.*--learning-rate"):
+        finetext.train(messages, output=tmp_path / "run", warmup=0.0, **options)
+
+
 def test_a_loss_that_is_not_finite_keeps_the_last_good_state(tmp_path, checkpoint, messages):
     options = {"model": str(checkpoint("bert")), "epochs": 40, "trainable": "all", "optimizer": "sgd"}
     options |= {"learning_rate": 9.9, "max_gradient_norm": 0.0, "schedule": "constant", "weight_decay": 9e8}
     with pytest.raises(RunError, match="--learning-rate"):
-        finetext.train(messages, output=tmp_path / "run", **options)
+        finetext.train(messages, output=tmp_path / "run", batch_size=8, warmup=0.0, **options)
     loaded, notices = load_checkpoint(tmp_path / "run" / "checkpoints")
     assert notices == []
     assert all(tensor.isfinite().all() for tensor in loaded.weights.values())
@@ -143,7 +150,12 @@ def test_a_lack_of_memory_is_told_in_a_line_and_the_run_ends_well(tmp_path, chec
 
     listener = Listener()
     run = finetext.train(
-        messages, output=tmp_path / "run", model=str(checkpoint("bert")), epochs=1, progress=listener
+        messages,
+        output=tmp_path / "run",
+        model=str(checkpoint("bert")),
+        epochs=1,
+        batch_size=8,
+        progress=listener,
     )
     told = [text for text in listener.notices if "out of memory" in text]
     assert len(told) == 1 and "2 at a time" in told[0] and "effective batch stays 8" in told[0]

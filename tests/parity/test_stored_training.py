@@ -24,6 +24,7 @@ TARGETS = torch.tensor([(n * 5 + n // 3) % 2 for n in range(len(TEXTS))])
 
 def prepared(folder, **options):
     chosen = {"dropout": 0.0, "learning_rate": 2e-3, "epochs": 5, "seed": 3, "model": str(folder)}
+    chosen |= {"batch_size": 8, "warmup": 0.0, "trainable": "last-block"}
     config = override(TrainConfig(), chosen | options)
     model = load_model(find_model(config.model.model), ("ham", "spam"), "binary", config.model, seed=3)
     return config, model

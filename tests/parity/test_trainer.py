@@ -71,6 +71,8 @@ def config_of(case, folder):
         "weight_decay": 0.0,
         "max_gradient_norm": 1.0,
         "group_by_length": False,
+        "warmup": 0.0,
+        "batch_size": 8,
         "seed": 3,
     }
     return override(TrainConfig(), options | {k: v for k, v in case.items() if k != "class_weights"})

@@ -263,6 +263,7 @@ def test_over_the_budget_it_trains_without_the_store_and_says_so(tmp_path, check
         model=str(checkpoint("gpt2")),
         epochs=1,
         cache_limit="2KB",
+        trainable="last-block",
         progress=listener,
     )
     assert run.folder.finished

@@ -18,7 +18,7 @@ class ModelConfig:
     """`random` trains the architecture from scratch, for comparison."""
     depth: int | Literal["auto"] | None = None
     """Keep only this many of the first layers; `auto` lets a linear probe choose. By default all."""
-    trainable: str = "last-block"
+    trainable: str = "last-2-blocks"
     """What is trained: head, last-block, last-N-blocks (such as last-2-blocks), all, lora, or gradual."""
     lora_rank: int = 8
     """Rank of the LoRA matrices."""

@@ -72,12 +72,12 @@ def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None
         return hook
 
     handles = [layer.register_forward_hook(note(index)) for index, layer in enumerate(layers)]
-    low = computes_bf16_fast(model.device)
+    dtype = torch.bfloat16 if computes_bf16_fast(model.device) else torch.float32
     try:
         with (
             torch.no_grad(),
             evaluating(model.network),
-            packed(_on_cpu(model), torch.bfloat16 if low else torch.float32),
+            packed(_on_cpu(model), dtype),
         ):
             lengths = [len(text[0]) for text in inputs.encoded]
             for chosen in token_budget_batches(lengths, default_token_budget(model.device)):

@@ -14,17 +14,18 @@ METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "micro_f1", "roc_
 class OptimizationConfig:
     """Training."""
 
-    epochs: Annotated[int, also("--num-train-epochs")] = 5
-    """Number of passes over the training split."""
-    batch_size: Annotated[int, also("--per-device-train-batch-size", "--train-batch-size")] = 8
+    epochs: Annotated[int | None, also("--num-train-epochs")] = None
+    """Number of passes over the training split; by default 4, for small data as many as make 200 steps, at most 20."""
+    batch_size: Annotated[int, also("--per-device-train-batch-size", "--train-batch-size")] = 16
     """Number of texts in a step before accumulation."""
     gradient_accumulation: Annotated[int, also("--gradient-accumulation-steps")] = 1
     """Number of batches whose gradients make one optimizer step."""
     learning_rate: float | None = None
-    """Peak rate. Default by `trainable`: head 1e-3, lora 5e-4, last blocks 2e-4, gradual 1e-4, all 5e-5."""
+    """Peak rate. Default by `trainable`: head 1e-3, lora 5e-4, all 5e-5; last blocks 3e-4 and gradual 1e-4 for
+    hidden states of 384, less for wider ones."""
     schedule: Annotated[Literal["linear", "cosine", "constant"], also("--lr-scheduler-type")] = "linear"
     """Course of the learning rate after the warm-up: down to zero, or constant."""
-    warmup: Annotated[float, also("--warmup-ratio", "--warmup-steps")] = 0.0
+    warmup: Annotated[float, also("--warmup-ratio", "--warmup-steps")] = 0.1
     """Optimizer steps over which the rate rises from zero; below 1 it is a share of all steps."""
     weight_decay: float = 0.01
     """Decoupled weight decay of the matrices; biases and norms have none."""

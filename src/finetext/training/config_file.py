@@ -165,7 +165,7 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("lora_dropout", lambda x: 0 <= x < 1, "must be at least 0 and below 1"),
     ("dropout", lambda x: x is None or 0 <= x < 1, "must be at least 0 and below 1"),
     ("max_length", lambda n: n is None or n >= 4, "must be at least 4"),
-    ("epochs", lambda n: n >= 1, "must be at least 1"),
+    ("epochs", lambda n: n is None or n >= 1, "must be at least 1"),
     ("batch_size", lambda n: n >= 1, "must be at least 1"),
     ("gradient_accumulation", lambda n: n >= 1, "must be at least 1"),
     ("learning_rate", lambda x: x is None or 0 < x < 10, "must be above 0 and below 10"),

@@ -1,9 +1,10 @@
 """Carrying out a job's training: the consumer of the steps, that evaluates, selects, records and saves."""
 
+import numpy as np
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from finetext.errors import Interrupted
+from finetext.errors import Interrupted, RunError
 from finetext.evaluation import Metrics, compute_metrics
 from finetext.models import predict_logits, probabilities
 from finetext.runs import RunFolder
@@ -142,7 +143,13 @@ class Execution:
 
     def _validation_metrics(self) -> Metrics:
         job = self._job
-        probs = probabilities(predict_logits(job.model, self._inputs.validation), job.dataset.task)
+        logits = predict_logits(job.model, self._inputs.validation)
+        if not np.isfinite(logits).all():  # the step before went too far; its weights are not worth keeping
+            raise RunError(
+                f"after step {self._learner.step} the model's outputs are not finite; the last checkpoint is kept. "
+                "Start again with a lower --learning-rate."
+            )
+        probs = probabilities(logits, job.dataset.task)
         return compute_metrics(
             job.targets(job.splits.validation), probs, job.dataset.class_names, job.dataset.task
         )

@@ -7,6 +7,7 @@ from finetext import files
 from finetext.engine import FeatureStore, Inputs, StoreFull, computes_bf16_fast, store_features
 from finetext.models import make_trunk, trained_blocks
 from finetext.training.config import TrainConfig
+from finetext.training.defaults import resolve_epochs
 from finetext.training.job import Job
 
 
@@ -50,7 +51,7 @@ def prepare_inputs(
     whole = {name: model.inputs(encoded) for name, encoded in splits.items()}
     plain = RunInputs(whole["train"], whole["validation"], whole["test"])
     config = job.config
-    cut = first_trained_layer(config, model.anatomy.depth)
+    cut = first_trained_layer(config, model.anatomy.depth, resolve_epochs(config, len(job.train)))
     if config.train.store == "none" or cut == 0:
         return plain
     arithmetic = trunk_arithmetic(job)
@@ -85,12 +86,12 @@ def feature_store(limit: str | None = None) -> FeatureStore:
     return FeatureStore(files.cache_folder() / "features", None if limit is None else files.parse_size(limit))
 
 
-def first_trained_layer(config: TrainConfig, depth: int) -> int:
+def first_trained_layer(config: TrainConfig, depth: int, epochs: int) -> int:
     """Return the cut of a run: the index of the first layer that is trained in any of its epochs."""
     mode = config.model.trainable
     if mode in ("all", "lora") or depth == 0:
         return 0
-    return depth - trained_blocks(mode, depth, config.train.epochs - 1)
+    return depth - trained_blocks(mode, depth, epochs - 1)
 
 
 def stored_dtype(config: TrainConfig) -> str:

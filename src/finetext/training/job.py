@@ -79,7 +79,7 @@ def prepare(config: TrainConfig) -> Job:
         ModelError: The model cannot be had or is refused.
         UsageError: An option does not fit the data, the model or the machine.
     """
-    config = resolve_defaults(with_absolute_paths(config))
+    config = with_absolute_paths(config)
     seed = config.train.seed
     prepare_cpu()
     device = choose_device(config.train.device)
@@ -97,6 +97,8 @@ def prepare(config: TrainConfig) -> Job:
             config, model=dataclasses.replace(config.model, revision=source.revision)
         )
     model = load_model(source, dataset.class_names, dataset.task, config.model, seed)
+    width = model.network.config.get_text_config().hidden_size
+    config = resolve_defaults(config, len(train), width, model.anatomy.depth)
     torch.manual_seed(seed)  # of the LoRA matrices
     set_trainable(model, config.model, 0)
     model.network.to(device)

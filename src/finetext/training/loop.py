@@ -19,7 +19,7 @@ from finetext.engine import Inputs
 from finetext.errors import RunError, UsageError
 from finetext.models import Model, set_trainable, trained_parameters
 from finetext.training.config import TrainConfig
-from finetext.training.defaults import resolve_learning_rate
+from finetext.training.defaults import resolve_epochs, resolve_learning_rate
 from finetext.training.losses import loss_sum, loss_weight
 from finetext.training.optimizers import make_optimizer, make_schedule
 
@@ -87,7 +87,8 @@ class Learner:
         self.class_weights = (
             None if class_weights is None else torch.tensor(class_weights, device=model.device)
         )
-        self.parameters = trained_parameters(model, config.model, config.train.epochs)
+        self.epochs = resolve_epochs(config, len(inputs))
+        self.parameters = trained_parameters(model, config.model, self.epochs)
         self.optimizer: Any = accelerator.prepare(
             make_optimizer(
                 self.parameters.values(),
@@ -116,7 +117,7 @@ class Learner:
     @property
     def total_steps(self) -> int:
         """Optimizer steps of the whole run."""
-        return self.steps_per_epoch * self.config.train.epochs
+        return self.steps_per_epoch * self.epochs
 
     def train_mode(self) -> None:
         """Switch dropout on in what is trained; the frozen layers below the cut have none."""
