@@ -25,7 +25,12 @@ def balanced(messages: list[tuple[str, str]], seed: int = 123) -> list[tuple[str
     ham = [own for own in messages if own[1] == "ham"]
     chosen = spam + random.Random(seed).sample(ham, len(spam))
     random.Random(seed).shuffle(chosen)
-    return chosen
+    seen: dict[str, int] = {}
+    distinct = []
+    for text, label in chosen:  # told apart, or finetext would keep them out of a second split
+        seen[text] = seen.get(text, 0) + 1
+        distinct.append((f"{text} {seen[text]}" if seen[text] > 1 else text, label))
+    return distinct
 
 
 def write_splits(examples: list[tuple[str, str]], folder: Path, shares: tuple[float, float]) -> Splits:

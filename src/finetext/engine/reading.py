@@ -65,7 +65,7 @@ class ReadPosition:
     def install(
         self, network: nn.Module, narrowed: list[nn.Module], layer: nn.Module, behind: list[nn.Module]
     ) -> None:
-        """Narrow the modules of the last layer that stand behind its attention, and the norms behind it."""
+        """Narrow the modules of the last layer that stand behind its attention, and those behind it."""
         self._handles.append(network.register_forward_pre_hook(self._find, with_kwargs=True))
         self._handles.append(layer.register_forward_pre_hook(self._enter))
         self._handles.append(layer.register_forward_hook(self._leave, always_call=True))
@@ -161,7 +161,8 @@ def read_one_position(
 def _behind_attention(
     network: Any, layer: nn.Module, forward: Forward, batch: Batch
 ) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Return the modules behind the attention inside `layer`, and the norms between it and the head."""
+    """Return the modules behind the attention inside `layer`, and those behind it that read every position."""
+    inside_backbone = set(network.base_model.modules())
     plain = _inputs_of_leaves(network, layer, forward, batch, change=False)
     changed = _inputs_of_leaves(network, layer, forward, batch, change=True)
     narrowed: list[nn.Module] = []
@@ -171,7 +172,7 @@ def _behind_attention(
         if before.ndim != 3 or before.shape[1] != batch.input_ids.shape[1]:
             continue
         if not inside:
-            if mixed and "norm" in type(module).__name__.lower():
+            if mixed and (module not in inside_backbone or "norm" in type(module).__name__.lower()):
                 behind.append(module)
             continue
         mixed = mixed or not torch.equal(before[0, 1], after[0, 1])
@@ -204,7 +205,7 @@ def _inputs_of_leaves(
 
     leaves = [
         module
-        for module in network.base_model.modules()
+        for module in network.modules()
         if next(module.children(), None) is None and next(module.parameters(), None) is not None
     ]
     handles: list[Any] = [layer.register_forward_pre_hook(enter, with_kwargs=True, prepend=True)]

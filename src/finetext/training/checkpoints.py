@@ -5,6 +5,7 @@ manifest with a digest of each, then the folder takes its name. Only a folder wh
 whose digests agree counts. At most two lie on disk, so that a damaged one leaves the one before it.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -78,7 +79,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 def _write_parts(folder: Path, checkpoint: Checkpoint) -> None:
     save_weights(checkpoint.weights, folder / WEIGHTS)
     if checkpoint.best is not None:
-        save_weights(checkpoint.best, folder / BEST)
+        _write_best(folder, checkpoint)
     torch.save(checkpoint.state, folder / STATE)
     digests = {}
     for path in sorted(folder.iterdir()):
@@ -94,6 +95,15 @@ def _write_parts(folder: Path, checkpoint: Checkpoint) -> None:
             "identity": checkpoint.identity,
         },
     )
+
+
+def _write_best(folder: Path, checkpoint: Checkpoint) -> None:
+    if checkpoint.best is checkpoint.weights:
+        with contextlib.suppress(OSError):  # some file systems have no links
+            (folder / BEST).hardlink_to(folder / WEIGHTS)
+            return
+    assert checkpoint.best is not None
+    save_weights(checkpoint.best, folder / BEST)
 
 
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:

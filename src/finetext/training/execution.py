@@ -164,15 +164,17 @@ class Execution:
 
     def _save(self, history: History) -> None:
         history.sync()
-        learner = self._learner
+        learner, best = self._learner, self._selection
+        current = best.weights is not None and best.step == learner.step > 0
+        weights = best.weights if current and best.weights is not None else learner.weights()
         save_checkpoint(
             self._folder.checkpoints,
             Checkpoint(
                 step=learner.step,
-                weights=learner.weights(),
-                best=self._selection.weights,
+                weights=weights,
+                best=best.weights,
                 state=learner.state(),
-                progress=self._selection.to_dict(),
+                progress=best.to_dict(),
                 identity=self._job.identity,
             ),
         )

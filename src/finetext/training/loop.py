@@ -119,6 +119,19 @@ class Learner:
         """Optimizer steps of the whole run."""
         return self.steps_per_epoch * self.epochs
 
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a loss; without a gradient scaler Accelerate would only look for one each time."""
+        if self.accelerator.scaler is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self.accelerator.backward(loss)
+
+    def update(self) -> None:
+        """Take the optimizer's step."""
+        optimizer = self.optimizer.optimizer
+        (optimizer if self.accelerator.scaler is None else self.optimizer).step()
+        vars(optimizer).pop("grad_scale", None)
+
     def train_mode(self) -> None:
         """Switch dropout on in what is trained; the frozen layers below the cut have none."""
         network = self.model.network
@@ -254,7 +267,7 @@ def _fitting_step(learner: Learner, chosen: list[int]) -> tuple[float, float]:
                     "use --gradient-checkpointing, or choose a smaller model."
                 ) from error
         learner.micro_batch = math.ceil(learner.micro_batch / 2)
-        learner.optimizer.zero_grad()
+        learner.optimizer.optimizer.zero_grad()
         restore_random_state(state)
         gc.collect()
         if learner.model.device.type == "cuda":
@@ -279,24 +292,24 @@ def _step(learner: Learner, chosen: list[int]) -> tuple[float, float]:
         with learner.accelerator.autocast():
             logits = model.logits(batch)  # (B, C)
         loss = loss_sum(logits, targets[part], learner.class_weights, train.label_smoothing) / weight
-        learner.accelerator.backward(loss)
+        learner.backward(loss)
         total += loss.detach()
     if not math.isfinite(total.item()):
-        learner.optimizer.zero_grad()
+        learner.optimizer.optimizer.zero_grad()
         raise StepError(_not_finite(learner, total.item(), "loss"))
     norm = _clip(learner, train.max_gradient_norm)
     if not math.isfinite(norm) and learner.accelerator.scaler is None:  # a scaler skips such a step itself
-        learner.optimizer.zero_grad()
+        learner.optimizer.optimizer.zero_grad()
         raise StepError(_not_finite(learner, norm, "gradient"))
-    learner.optimizer.step()
-    vars(learner.optimizer.optimizer).pop("grad_scale", None)
+    learner.update()
     learner.schedule.step()
-    learner.optimizer.zero_grad()
+    learner.optimizer.optimizer.zero_grad()
     return total.item(), norm
 
 
 def _clip(learner: Learner, limit: float) -> float:
-    learner.accelerator.unscale_gradients(learner.optimizer)
+    if learner.accelerator.scaler is not None:
+        learner.accelerator.unscale_gradients(learner.optimizer)
     gradients = [p.grad for p in learner.parameters.values() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
     value = float(norm)
