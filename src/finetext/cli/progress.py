@@ -11,6 +11,7 @@ from finetext.cli.console import data, prose
 if TYPE_CHECKING:
     from finetext.evaluation import Metrics
     from finetext.training import EpochLine, Job, Run, Step
+    from finetext.training.features import RunInputs
 
 _LINE = "{:>7} {:>7} {:>10} {:>10} {:>9} {:>9} {:>8} {:>9}"
 _HEADER = _LINE.format("epoch", "step", "train loss", "val loss", "accuracy", "macro-F1", "MCC", "texts/s")
@@ -32,6 +33,7 @@ class ConsoleProgress:
         )
         self._task: TaskID | None = None
         self._features: TaskID | None = None
+        self._inputs: RunInputs | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -47,13 +49,18 @@ class ConsoleProgress:
 
     def prepared(self, job: "Job", first_step: int, total_steps: int) -> None:
         """Print what will be trained on what, and start the bar."""
-        for name, text in describe_job(job):
+        frozen = [] if self._inputs is None else [("features", describe_features(job, self._inputs))]
+        for name, text in [*describe_job(job), *frozen]:
             self._console.print(f"{name:<10} {text}", markup=False)
         if first_step:
             self._console.print(f"{'resumed':<10} after step {first_step} of {total_steps}")
         self._console.print("\n" + _HEADER, markup=False)
         self._bar.start()
         self._task = self._bar.add_task("training", total=total_steps, completed=first_step)
+
+    def ready(self, inputs: "RunInputs") -> None:
+        """Keep what was stored, for the summary."""
+        self._inputs = inputs
 
     def features(self, done: int, total: int) -> None:
         """Advance the bar of the frozen layers."""
@@ -136,6 +143,19 @@ def describe_job(job: "Job") -> list[tuple[str, str]]:
     if source.synthetic:
         lines.insert(1, ("", "this data set is synthetic: its figures say nothing about real messages"))
     return lines
+
+
+def describe_features(job: "Job", inputs: "RunInputs") -> str:
+    """Return in words what of the model is constant and where that is kept."""
+    if inputs.stored is None:
+        return "none stored: every layer runs in every step"
+    depth = job.model.anatomy.depth
+    what = "the whole backbone" if inputs.cut == depth else f"layers 1 to {inputs.cut} of {depth}"
+    done = (
+        f"ran once for {inputs.computed_tokens:,} tokens" if inputs.computed_tokens else "found in the cache"
+    )
+    start = ", head start by a linear probe" if job.config.train.head_start == "probe" else ""
+    return f"{what} frozen: {done}, stored in {inputs.stored}{start}"
 
 
 def _count(labels: list[tuple[str, ...]], name: str) -> int:

@@ -48,7 +48,8 @@ class OptimizationConfig:
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "auto"
-    """Arithmetic of forward and backward; the trained weights themselves stay in float32."""
+    """Arithmetic of forward and backward; the trained weights themselves stay in float32. `auto` is bf16 on a GPU
+    and, on a processor with AMX or AVX512-BF16, for the frozen layers."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where the model runs."""
     seed: int = 42

@@ -166,4 +166,6 @@ def _inputs(job: Job, stop: StopRequest, progress: Progress) -> RunInputs:
         if stop.signal_number is not None:
             raise Interrupted(stop.message, stop.signal_number)
 
-    return prepare_inputs(job, tell, progress.notice)
+    inputs = prepare_inputs(job, tell, progress.notice)
+    progress.ready(inputs)
+    return inputs

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from finetext.evaluation import Metrics
+    from finetext.training.features import RunInputs
     from finetext.training.history import EpochLine
     from finetext.training.job import Job
     from finetext.training.loop import Step
@@ -17,6 +18,9 @@ class Progress(Protocol):
 
     def prepared(self, job: "Job", first_step: int, total_steps: int) -> None:
         """Data and model are ready; training starts, or goes on, after `first_step`."""
+
+    def ready(self, inputs: "RunInputs") -> None:
+        """What the run reads is ready: stored features, or the texts' tokens alone."""
 
     def features(self, done: int, total: int) -> None:
         """The frozen layers have seen `done` of `total` tokens."""
@@ -41,6 +45,9 @@ class Silent:
         """Do nothing."""
 
     def prepared(self, job: "Job", first_step: int, total_steps: int) -> None:
+        """Do nothing."""
+
+    def ready(self, inputs: "RunInputs") -> None:
         """Do nothing."""
 
     def features(self, done: int, total: int) -> None:
