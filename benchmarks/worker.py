@@ -3,6 +3,7 @@
 `python -m benchmarks.worker` reads what to measure as JSON on stdin and prints what it found as JSON.
 """
 
+import csv
 import json
 import os
 import resource
@@ -47,7 +48,7 @@ def finetext_run(source: str, options: dict[str, Any]) -> dict[str, Any]:
         total = time.perf_counter() - began
         environment = json.loads(run.folder.environment.read_text())
         with run.folder.history.open() as file:
-            steps = sum(1 for _ in file) - 1
+            steps = [float(row["seconds"]) for row in csv.DictReader(file)]
     seconds = environment["seconds"]
     recipe = seconds["features"] + seconds["training"] + seconds["evaluating"]
     return {
@@ -55,7 +56,8 @@ def finetext_run(source: str, options: dict[str, Any]) -> dict[str, Any]:
         "total": total,
         "seconds": seconds,
         "features": environment["features"],
-        "steps": steps,
+        "steps": len(steps),
+        "step_seconds": sum(steps),
         "task": run.metrics["task"],
         "train_texts": run.metrics["examples"]["train"],
         "test": {name: run.metrics["test"][name] for name in FIGURES},

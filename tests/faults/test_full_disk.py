@@ -1,6 +1,7 @@
 """A full disk ends the run with one line and leaves the last good checkpoint loadable."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import finetext
 from finetext.errors import RunError
 from finetext.training.checkpoints import load_checkpoint
+from finetext.training.progress import Silent
 
 SIZE = 3 << 20
 
@@ -26,16 +28,11 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-class FillsTheDisk:
+class FillsTheDisk(Silent):
     """Leaves next to no space once a checkpoint was written."""
 
     def __init__(self, folder):
         self.folder = folder
-
-    def notice(self, text): ...
-    def prepared(self, job, first_step, total_steps): ...
-    def finishing(self, what): ...
-    def evaluated(self, line): ...
 
     def step(self, step):
         if step.number != 6:
@@ -70,3 +67,34 @@ def test_a_disk_full_from_the_start_leaves_nothing(small_disk, checkpoint, messa
     with pytest.raises(RunError, match="no space left"):
         finetext.train(messages, output=small_disk / "run", model=str(checkpoint("bert")), epochs=1)
     assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+
+def test_a_full_disk_under_the_feature_cache_means_training_without_it(
+    tmp_path, monkeypatch, small_disk, checkpoint, messages
+):
+    listener = Told()
+    monkeypatch.setenv("FINETEXT_HOME", str(small_disk / "home"))
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "filler").write_bytes(b"\0" * (free - 3 * 4096))
+    run = finetext.train(
+        messages,
+        output=tmp_path / "run",
+        model=str(checkpoint("gpt2")),
+        trainable="last-block",
+        epochs=1,
+        cache_limit="1GB",
+        progress=listener,
+    )
+    assert run.folder.finished
+    assert any("training without stored features" in text for text in listener.notices)
+    assert not list((small_disk / "home").glob("features/*/*.bin"))
+
+
+class Told(Silent):
+    """Keeps the notices of a run."""
+
+    def __init__(self):
+        self.notices = []
+
+    def notice(self, text):
+        self.notices.append(text)

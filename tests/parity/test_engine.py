@@ -166,3 +166,18 @@ def test_inputs_give_the_windows_of_any_texts_in_any_order(checkpoint):
 
 def test_decoders_are_among_those_that_are_cut():
     assert DECODERS <= set(ARCHITECTURES) - UNCUT
+
+
+def test_an_adapter_between_a_layer_and_its_gelu_is_not_skipped(checkpoint):
+    from finetext.models import set_trainable
+
+    model = load(checkpoint, "gpt2")
+    set_trainable(model, ModelConfig(trainable="lora", lora_rank=2))
+    with torch.no_grad():
+        for name, parameter in model.network.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.3)
+        batch = collate(model.encode(TEXTS), model.pad_id)
+        plain = model.logits(batch)
+        layers = pack([model.network], torch.float32)
+        assert layers and close(model.logits(batch), plain)

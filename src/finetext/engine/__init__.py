@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING
 from finetext import lazy
 
 if TYPE_CHECKING:
-    from finetext.engine.arithmetic import FastLinear, noting_fusions, pack, packed, unpack, use_fast_kernels
+    from finetext.engine.arithmetic import (
+        FastLinear,
+        forget_fusions,
+        noting_fusions,
+        pack,
+        packed,
+        unpack,
+        use_fast_kernels,
+    )
     from finetext.engine.batches import Batch, Encoded, collate, token_budget_batches
     from finetext.engine.device import (
         Precision,
@@ -44,6 +52,7 @@ __all__ = [
     "default_token_budget",
     "evaluating",
     "fit_logistic",
+    "forget_fusions",
     "noting_fusions",
     "pack",
     "packed",
@@ -63,6 +72,7 @@ __getattr__ = lazy.exports(
         "FastLinear": "arithmetic",
         "evaluating": "features",
         "fit_logistic": "logistic",
+        "forget_fusions": "arithmetic",
         "LinearFit": "logistic",
         "Batch": "batches",
         "Encoded": "batches",

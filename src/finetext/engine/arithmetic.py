@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _TANH_GELUS = ("NewGELUActivation", "FastGELUActivation", "GELUTanh", "PytorchGELUTanh")
-_HAS_KERNEL = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+_HAS_KERNEL = all(
+    hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight")
+) and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 _NOTHING_ELSE: Any = ("none", [], "")
 """What oneDNN is to do to a product: the name of a function, its scalars, its algorithm."""
 
@@ -181,6 +183,13 @@ def noting_fusions(network: nn.Module) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def forget_fusions(network: nn.Module) -> None:
+    """Let every GELU be computed for itself: something now stands between it and the layer before."""
+    for module in network.modules():
+        if isinstance(module, _Product):
+            module.activation = ()
 
 
 def pack(modules: Iterable[nn.Module], dtype: torch.dtype) -> list[nn.Module]:

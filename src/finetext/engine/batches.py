@@ -10,6 +10,12 @@ Encoded = tuple[list[int], ...]
 """The token ids of one text: one list a window, and one window unless the text is long."""
 
 
+LEAST_SHARE = 0.8
+"""A text shorter than this share of the longest begins a new batch, which pads less, ..."""
+LEAST_FILL = 1 / 8
+"""... unless the batch holds less than this share of the budget, which would cost more than padding."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Padded windows of some texts.
@@ -72,8 +78,15 @@ def token_budget_batches(lengths: Sequence[int], max_tokens: int) -> list[list[i
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     batches: list[list[int]] = []
     for index in order:
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= max_tokens:
+        if batches and _joins(batches[-1], lengths, index, max_tokens):
             batches[-1].append(index)
         else:
             batches.append([index])
     return batches
+
+
+def _joins(batch: list[int], lengths: Sequence[int], index: int, max_tokens: int) -> bool:
+    longest = lengths[batch[0]]
+    if (len(batch) + 1) * longest > max_tokens:
+        return False
+    return lengths[index] >= LEAST_SHARE * longest or len(batch) * longest < LEAST_FILL * max_tokens

@@ -58,6 +58,8 @@ class Features:
     def hidden(self, windows: Sequence[int] | NDArray[np.int64]) -> Tensor:
         """Return the hidden states of some windows as `(W, T, H)` float32, zero behind each one's end."""
         counts = self.count[windows]
+        if len(self.arrays) == 1 and counts.max() == 1:  # what a head alone reads: no loop
+            return self.arrays[0][torch.from_numpy(self.offset[windows])].float().unsqueeze(1)
         width = self.arrays[0].shape[1]
         hidden = torch.zeros(len(counts), int(counts.max()), width)
         for row, (window, count) in enumerate(zip(windows, counts, strict=True)):

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from finetext import files
+from finetext.engine import forget_fusions
 from finetext.errors import ModelError
 from finetext.models.config import ModelConfig
 from finetext.models.model import Model
@@ -55,6 +56,7 @@ def adapt(model: Model, config: ModelConfig) -> None:
     )
     with _fan_in_fan_out_is_found():
         inject_adapter_in_model(settings, model.network, ADAPTER)
+    forget_fusions(model.network)
     model.network.peft_settings = settings
 
 

@@ -1,6 +1,7 @@
 """Backbone, head and tokenizer as one: everything that turns texts into logits."""
 
 import inspect
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -57,6 +58,7 @@ class Model:
         self.encoder = TextEncoder(self.tokenizer, self.settings.max_length, self.settings.long_texts)
         takes_positions = "position_ids" in inspect.signature(self.network.forward).parameters
         self._give_positions = takes_positions and self.anatomy.reads == "last"
+        self._alone = threading.Lock()  # what is fed and read is state of the network
         self.replay: Replay | None = None
         self.reading: ReadPosition | None = read_one_position(
             self.network, self.anatomy.layers, self.reads, self.logits, self._ordinary_ids(), self.pad_id
@@ -134,9 +136,10 @@ class Model:
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         if self._give_positions:  # positions count from the first real token, wherever the padding is
             inputs["position_ids"] = (batch.attention_mask.cumsum(1) - 1).clamp(min=0)
-        if self.replay is not None:
-            self.replay.feed(batch.hidden)
-        windows = self.network(**inputs).logits.float()  # (W, C)
+        with self._alone:
+            if self.replay is not None:
+                self.replay.feed(batch.hidden)
+            windows = self.network(**inputs).logits.float()  # (W, C)
         if len(windows) == batch.size:
             return windows  # type: ignore[no-any-return]
         how = {"mean": "mean", "max": "amax"}[self.settings.window_pooling]
