@@ -37,12 +37,20 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on `device`."""
         return Batch(
-            self.input_ids.to(device),
-            self.attention_mask.to(device),
-            self.owner.to(device),
+            _move(self.input_ids, device),
+            _move(self.attention_mask, device),
+            _move(self.owner, device),
             self.size,
-            None if self.hidden is None else self.hidden.to(device),
+            None if self.hidden is None else _move(self.hidden, device),
         )
+
+
+def _move(tensor: Tensor, device: torch.device) -> Tensor:
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(
+        device, non_blocking=True
+    )  # from pinned memory the copy need not be waited for
 
 
 def collate(encoded: Sequence[Encoded], pad_id: int, padding_side: str = "right") -> Batch:

@@ -58,20 +58,26 @@ def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None
     seconds = torch.zeros(len(layers))
     state: dict[str, Any] = {}
 
-    def note(index: int) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            state["seconds"][index] = time.perf_counter() - state["began"]
-            hidden = (output if isinstance(output, Tensor) else output[0]).float()  # (W, T, H)
-            if norm is not None:
-                hidden = (
-                    norm(hidden) if model.reads == "mean" else _norm_read(norm, hidden, state["mask"], model)
-                )
-            pooled = pool(hidden, state["mask"], model.reads) if hidden.ndim == 3 else hidden
-            vectors[index, state["texts"]] = pooled.cpu()
+    def note(index: int, hidden: Tensor) -> None:
+        state["seconds"][index] = time.perf_counter() - state["began"]
+        hidden = hidden.float()  # (W, T, H)
+        if norm is not None and model.reads == "mean":
+            hidden = norm(hidden)
+        pooled = pool(hidden, state["mask"], model.reads)  # (W, H)
+        if norm is not None and model.reads != "mean":
+            pooled = norm(pooled.unsqueeze(1))[:, 0]
+        vectors[index, state["texts"]] = pooled.cpu()
 
-        return hook
+    def entering(index: int) -> Callable[..., None]:
+        # The input of the next layer, not the output of this one: some models work between their layers.
+        return lambda module, args, kwargs: note(index, args[0] if args else kwargs["hidden_states"])
 
-    handles = [layer.register_forward_hook(note(index)) for index, layer in enumerate(layers)]
+    def leaving(module: nn.Module, args: Any, output: Any) -> None:
+        note(len(layers) - 1, output if isinstance(output, Tensor) else output[0])
+
+    handles: list[Any] = [layers[-1].register_forward_hook(leaving)]
+    for index, layer in enumerate(layers[1:]):
+        handles.append(layer.register_forward_pre_hook(entering(index), with_kwargs=True))
     dtype = torch.bfloat16 if computes_bf16_fast(model.device) else torch.float32
     try:
         with (
@@ -105,11 +111,6 @@ def _final_norm(model: Model) -> nn.Module | None:
     return found[0] if len(found) == 1 else None
 
 
-def _norm_read(norm: nn.Module, hidden: Tensor, mask: Tensor, model: Model) -> Tensor:
-    normed: Tensor = norm(pool(hidden, mask, model.reads).unsqueeze(1))
-    return normed[:, 0]
-
-
 def parameters_by_depth(model: Model) -> list[int]:
     """Return how many parameters a model has that ends after each of its layers."""
     whole = sum(parameter.numel() for parameter in model.network.parameters())
@@ -128,6 +129,6 @@ def shorten(settings: Any, depth: int) -> None:
     if not 1 <= depth <= whole:
         raise UsageError(f"`depth` {depth}: the model has {whole} layers. Choose 1 to {whole}, or auto.")
     for name, value in list(vars(inner).items()):
-        if isinstance(value, list) and len(value) == whole:  # such as the attention type of each layer
+        if isinstance(value, list) and len(value) == whole and "layer" in name:  # such as `layer_types`
             setattr(inner, name, value[:depth])
     inner.num_hidden_layers = depth

@@ -65,7 +65,7 @@ class Execution:
         try:
             self._stop_if_asked(history)
             if self._learner.step == 0 and self._job.config.train.head_start == "probe":
-                self._start_head(history)
+                self._start_head()
             if not self._selection.exhausted:
                 self._take_steps(history)
         finally:
@@ -105,7 +105,7 @@ class Execution:
             self._save(history)
             raise
 
-    def _start_head(self, history: History) -> None:
+    def _start_head(self) -> None:
         job, inputs = self._job, self._inputs
         fit = start_head(
             job.model,
