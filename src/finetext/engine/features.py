@@ -18,6 +18,7 @@ from finetext.engine.batches import Batch, Encoded, collate, token_budget_batche
 from finetext.engine.device import default_token_budget
 from finetext.engine.replay import Forward, Replay
 from finetext.engine.store import Features, FeatureStore, StoreFull, window_digest
+from finetext.errors import RunError
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def store_features(
                         writer.add(digests[places[index]], hidden)
                         done += len(windows[index])
                         progress(done, total)
-            except OSError as error:
+            except (OSError, RunError) as error:
                 raise StoreFull(f"the feature cache cannot be written: {error}") from error
         features = shelf.features(digests)
     return _split_up(splits, features, trunk)
