@@ -78,7 +78,8 @@ def test_a_shorter_model_is_trained_saved_and_loaded_by_plain_transformers(
     plain = AutoModelForSequenceClassification.from_pretrained(found.folder.model)
     assert plain.config.get_text_config().num_hidden_layers == 1
     answer = pipeline("text-classification", model=str(found.folder.model), device="cpu")("win a prize")[0]
-    assert answer["score"] == pytest.approx(found.classifier()("win a prize")[0]["score"], abs=1e-5)
+    # The tiny models' wide weights magnify float32's rounding; another layer would change the first digit.
+    assert answer["score"] == pytest.approx(found.classifier()("win a prize")[0]["score"], abs=1e-4)
 
 
 def test_depth_auto_chooses_records_and_resumes(tmp_path, checkpoint, messages):

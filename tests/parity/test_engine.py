@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from checkpoints import ARCHITECTURES, DECODERS
-from finetext.engine import Batch, Inputs, collate, pack, unpack
+from finetext.engine import Batch, Inputs, arithmetic, collate, pack, unpack
 from finetext.models import find_model, load_model
 from finetext.models.config import ModelConfig
 
@@ -149,7 +149,8 @@ def test_packed_weights_give_the_same_logits(checkpoint, architecture):
         unpack(layers)
         assert torch.equal(model.logits(batch), plain)
     assert close(exact, plain)
-    assert layers == [] or not torch.equal(near, plain)
+    if arithmetic._HAS_BF16:
+        assert not torch.equal(near, plain)
     assert close(near, plain, 0.2)
 
 

@@ -18,6 +18,7 @@ _TANH_GELUS = ("NewGELUActivation", "FastGELUActivation", "GELUTanh", "PytorchGE
 _HAS_KERNEL = all(
     hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight")
 ) and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+_HAS_BF16 = _HAS_KERNEL and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 _NOTHING_ELSE: Any = ("none", [], "")
 """What oneDNN is to do to a product: the name of a function, its scalars, its algorithm."""
 
@@ -73,7 +74,8 @@ class _Product(nn.Module):
             return functional.linear(hidden, weight, self.bias)
         mixed = torch.is_autocast_enabled("cpu")
         dtype = torch.get_autocast_dtype("cpu") if mixed else torch.float32
-        if hidden.dtype not in (torch.float32, dtype) or dtype not in (torch.float32, torch.bfloat16):
+        known = dtype == torch.float32 or (dtype == torch.bfloat16 and _HAS_BF16)
+        if not known or hidden.dtype not in (torch.float32, dtype):
             return functional.linear(hidden, weight, self.bias)
         return _LinearFunction.apply(hidden, self.weight, self.bias, self.transposed, dtype)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -197,7 +199,8 @@ def pack(modules: Iterable[nn.Module], dtype: torch.dtype) -> list[nn.Module]:
 
     Args:
         modules: Modules on the CPU, each with all below it.
-        dtype: float32, or bfloat16: products in bfloat16 with float32 sums, all else in float32.
+        dtype: float32, or bfloat16: products in bfloat16 with float32 sums, all else in float32. A processor
+            that has no such products takes float32.
 
     Returns:
         The layers that are packed; give them to `unpack`, at the latest when their weights change.
@@ -205,6 +208,8 @@ def pack(modules: Iterable[nn.Module], dtype: torch.dtype) -> list[nn.Module]:
     done: list[nn.Module] = []
     if not _HAS_KERNEL:
         return done
+    if dtype == torch.bfloat16 and not _HAS_BF16:
+        dtype = torch.float32
     for layer in (layer for module in modules for layer in module.modules()):
         if not isinstance(layer, _Product) or layer.weight.device.type != "cpu" or layer.packed is not None:
             continue
