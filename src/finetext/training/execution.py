@@ -10,7 +10,7 @@ from finetext.models import predict_logits, probabilities
 from finetext.runs import RunFolder
 from finetext.training.checkpoints import Checkpoint, save_checkpoint
 from finetext.training.features import RunInputs
-from finetext.training.head_start import start_head
+from finetext.training.head_start import shorten_head, start_head
 from finetext.training.history import EpochLine, History
 from finetext.training.job import Job
 from finetext.training.loop import Learner, Step, StepError, training_steps
@@ -120,6 +120,8 @@ class Execution:
         if self._selection.offer(metrics, 0, 0.0):
             self._selection.weights = self._learner.weights()
         self._progress.head_started(metrics, fit.strength)
+        if self._job.config.model.trainable != "head":
+            shorten_head(job.model)
 
     def _evaluate(self, recent: list[Step]) -> EpochLine:
         learner, step = self._learner, recent[-1]

@@ -2,8 +2,11 @@
 
 Linear probing, then fine-tuning (Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
 Out-of-Distribution", ICLR 2022): a fresh head's first gradients would pull at the backbone for nothing.
+Of the fit only the direction is kept where layers below are trained too: a logistic regression on few texts has
+weights a hundred times a fresh head's, and every gradient below would be as many times too large.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -53,3 +56,18 @@ def start_head(
     )
     set_output_layer(model, fit.weight, fit.bias)
     return fit
+
+
+def shorten_head(model: Model) -> None:
+    """Scale the output layer down until its longest row is as long as a fresh one; what it predicts stays.
+
+    A fresh row of `H` weights of standard deviation `initializer_range` has a length of about its `sqrt(H)`-fold.
+    """
+    layer = output_layer(model)
+    deviation = getattr(model.network.config.get_text_config(), "initializer_range", None) or 0.02
+    longest = float(layer.weight.detach().norm(dim=1).max())
+    scale = min(1.0, deviation * math.sqrt(layer.in_features) / max(longest, 1e-12))
+    with torch.no_grad():
+        layer.weight.mul_(scale)
+        if layer.bias is not None:
+            layer.bias.mul_(scale)
