@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from finetext.training.loop import Step
     from finetext.training.progress import Progress
     from finetext.training.run import Run
+    from finetext.training.trial import Trial, run_trial
 
 __all__ = [
     "EpochLine",
@@ -21,10 +22,12 @@ __all__ = [
     "Run",
     "Step",
     "TrainConfig",
+    "Trial",
     "check_config",
     "override",
     "read_config",
     "resume",
+    "run_trial",
     "train",
     "write_config",
 ]
@@ -37,10 +40,12 @@ __getattr__ = lazy.exports(
         "Progress": "progress",
         "Run": "run",
         "Step": "loop",
+        "Trial": "trial",
         "check_config": "config_file",
         "override": "config_file",
         "read_config": "config_file",
         "resume": "flow",
+        "run_trial": "trial",
         "train": "flow",
         "write_config": "config_file",
     },

@@ -12,10 +12,10 @@ from finetext.data import Dataset
 from finetext.engine import fit_logistic
 from finetext.evaluation import Metrics, compute_metrics
 from finetext.models import parameters_by_depth, pooled_by_depth, probabilities
-from finetext.training.config import TrainConfig
 from finetext.training.head_start import MOST_TEXTS
-from finetext.training.job import Job
+from finetext.training.job import Job, prepare
 from finetext.training.losses import loss_sum, loss_weight
+from finetext.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,16 @@ def best_depth(scores: list[DepthScore]) -> int:
     return next(score.depth for score, own in zip(scores, accuracies, strict=True) if own >= best - error)
 
 
-def with_depth(config: TrainConfig, depth: int) -> TrainConfig:
-    """Return a configuration for a model of this depth."""
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, depth=depth))
+def with_best_depth(job: Job, progress: Progress) -> Job:
+    """Return the job, or where its depth is `auto` the one with the depth that a linear probe chooses."""
+    if job.config.model.depth != "auto":
+        return job
+    scores = score_depths(job, lambda done, total: None)
+    depth = best_depth(scores)
+    progress.notice(
+        f"depth {depth} of {len(scores)} chosen by a linear probe: "
+        + ", ".join(f"{own.depth}: {own.validation.accuracy:.3f}" for own in scores)
+        + " (accuracy on validation by depth)."
+    )
+    model = dataclasses.replace(job.config.model, depth=depth)
+    return prepare(dataclasses.replace(job.config, model=model), (job.dataset, job.splits))

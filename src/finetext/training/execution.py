@@ -26,12 +26,13 @@ class Execution:
     def __init__(
         self,
         job: Job,
-        folder: RunFolder,
+        folder: RunFolder | None,
         inputs: RunInputs,
         checkpoint: Checkpoint | None,
         stop: StopRequest,
         progress: Progress,
     ) -> None:
+        """Get ready; without a folder nothing is written, neither history nor checkpoints."""
         self._inputs = inputs
         self._job, self._folder, self._stop, self._progress = job, folder, stop, progress
         train = job.config.train
@@ -59,9 +60,10 @@ class Execution:
             Interrupted: A signal asked to stop; a checkpoint was written.
             RunError: The loss is not finite, or memory or disk do not suffice; the last good state is kept.
         """
-        history = History(self._folder.history, self._learner.step)
+        history = None if self._folder is None else History(self._folder.history, self._learner.step)
         self._progress.prepared(self._job, self._learner.step, self._learner.total_steps)
-        start_trackers(self._accelerator, self._job.config, self._folder.tracking)
+        if self._folder is not None:
+            start_trackers(self._accelerator, self._job.config, self._folder.tracking)
         try:
             self._stop_if_asked(history)
             if self._learner.step == 0 and self._job.config.train.head_start == "probe":
@@ -69,13 +71,14 @@ class Execution:
             if not self._selection.exhausted:
                 self._take_steps(history)
         finally:
-            history.close()
+            if history is not None:
+                history.close()
             self._accelerator.end_training()
         assert self._selection.weights is not None
         self._learner.load_weights(self._selection.weights)
         return self._selection
 
-    def _take_steps(self, history: History) -> None:
+    def _take_steps(self, history: History | None) -> None:
         train = self._job.config.train
         recent: list[Step] = []
         try:
@@ -86,7 +89,8 @@ class Execution:
                 if step.ends_epoch or _due(step, train.eval_every):
                     line = self._evaluate(recent)
                     recent = []
-                history.write(step, line)
+                if history is not None:
+                    history.write(step, line)
                 log_step(self._accelerator, step, line)
                 self._progress.step(step)
                 if line is not None:
@@ -164,7 +168,9 @@ class Execution:
                 f"the effective batch stays {self._learner.step_size}."
             )
 
-    def _save(self, history: History) -> None:
+    def _save(self, history: History | None) -> None:
+        if history is None or self._folder is None:
+            return
         history.sync()
         learner, best = self._learner, self._selection
         current = best.weights is not None and best.step == learner.step > 0
@@ -181,11 +187,13 @@ class Execution:
             ),
         )
 
-    def _stop_if_asked(self, history: History) -> None:
+    def _stop_if_asked(self, history: History | None) -> None:
         number = self._stop.signal_number
         if number is None:
             return
         self._save(history)
+        if self._folder is None:
+            raise Interrupted(self._stop.message, number)
         raise Interrupted(
             f"stopped at step {self._learner.step}. Go on with: finetext train --resume {self._folder.path}",
             number,
@@ -196,15 +204,15 @@ def _due(step: Step, every: int | None) -> bool:
     return every is not None and step.number % every == 0
 
 
-def make_accelerator(job: Job, folder: RunFolder) -> Accelerator:
-    """Return Accelerate's handle on precision, device and trackers for a job."""
+def make_accelerator(job: Job, folder: RunFolder | None) -> Accelerator:
+    """Return Accelerate's handle on precision, device and trackers for a job; without a folder nothing is tracked."""
     # Accelerate keeps one state a process; a second run in it may want another precision or device.
     AcceleratorState._reset_state(reset_partial_state=True)
     precision = {"bf16": "bf16", "fp16": "fp16"}.get(job.precision.name, "no")
-    track = list(job.config.train.track)
+    track = [] if folder is None else list(job.config.train.track)
     return Accelerator(
         mixed_precision=precision,
         cpu=job.model.device.type == "cpu",
         log_with=track or None,
-        project_dir=str(folder.tracking) if track else None,
+        project_dir=None if folder is None or not track else str(folder.tracking),
     )

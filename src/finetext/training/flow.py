@@ -12,7 +12,7 @@ from finetext.runs import RunFolder, next_run_folder
 from finetext.training.checkpoints import Checkpoint, differences, load_checkpoint
 from finetext.training.config import TrainConfig
 from finetext.training.config_file import check_config, override, read_config
-from finetext.training.depth import best_depth, score_depths, with_depth
+from finetext.training.depth import with_best_depth
 from finetext.training.execution import Execution
 from finetext.training.features import RunInputs, prepare_inputs
 from finetext.training.finish import finish
@@ -67,21 +67,9 @@ def train(
     refuse_taken(folder)
     with StopRequest() as stop:
         job = prepare(config)
-        if job.config.model.depth == "auto":
-            job = _with_best_depth(job, progress or Silent())
+        job = with_best_depth(job, progress or Silent())
         with creating(folder, job.config):
             return _complete(job, folder, None, stop, progress or Silent())
-
-
-def _with_best_depth(job: Job, progress: Progress) -> Job:
-    scores = score_depths(job, lambda done, total: None)
-    depth = best_depth(scores)
-    progress.notice(
-        f"depth {depth} of {len(scores)} chosen by a linear probe: "
-        + ", ".join(f"{own.depth}: {own.validation.accuracy:.3f}" for own in scores)
-        + " (accuracy on validation by depth)."
-    )
-    return prepare(with_depth(job.config, depth))
 
 
 def resume(path: str | Path, *, progress: Progress | None = None, **options: Any) -> Run:

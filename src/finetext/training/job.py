@@ -71,8 +71,12 @@ class Job:
         return torch.from_numpy(targets.astype(np.int64 if targets.ndim == 1 else np.float32))
 
 
-def prepare(config: TrainConfig) -> Job:
+def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) -> Job:
     """Read the data, load the model and encode the texts.
+
+    Args:
+        config: The options.
+        parts: A dataset and its splits, read and drawn already; else both follow from the options.
 
     Raises:
         DataError: The data cannot be read, or training makes no sense with it.
@@ -85,8 +89,7 @@ def prepare(config: TrainConfig) -> Job:
     device = choose_device(config.train.device)
     precision = choose_precision(config.train.precision, device)
     optimizer, optimizer_notice = resolve_optimizer(config.train.optimizer, device)
-    dataset = read(config.data.source, config.data)
-    splits = split(dataset, config.data, seed)
+    dataset, splits = parts or read_splits(config)
     train = balance(splits.train, config.data, seed)
     weights = class_weights(train, config.data)
     source = find_model(
@@ -129,6 +132,17 @@ def prepare(config: TrainConfig) -> Job:
         notices=tuple(notice for notice in notices if notice),
         identity=_identity(config, dataset, splits, source, encoded),
     )
+
+
+def read_splits(config: TrainConfig) -> tuple[Dataset, Splits]:
+    """Return all examples of a run and its splits.
+
+    Raises:
+        DataError: The data cannot be read, or training makes no sense with it.
+        UsageError: An option does not fit it.
+    """
+    dataset = read(config.data.source, config.data)
+    return dataset, split(dataset, config.data, config.train.seed)
 
 
 def describe_finding(finding: Finding) -> str:
