@@ -22,7 +22,7 @@ def train(
     Args:
         source: A CSV, TSV, JSON Lines or Parquet file (also gzipped), a folder with train, validation and
             test files, `hf:owner/name`, or a built-in name: `sample` (synthetic) or `sms-spam`.
-        config: TOML file with the tables [data], [model] and [train]; flags go before it.
+        config: TOML file with the tables [data], [model], [train] and [decision]; flags go before it.
         resume: Go on with the interrupted run in this folder.
         output: Run folder to create; by default runs/SOURCE-MODEL-N.
         options: Every other option.

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from finetext.data.balancing import balance, class_weights
     from finetext.data.checks import Finding, Findings, check_lengths
     from finetext.data.config import DataConfig, SplitName, Task
+    from finetext.data.folds import assign_folds, fold_splits, join
     from finetext.data.loading import examine, read, read_text_table
     from finetext.data.splits import Splits, limit, split
     from finetext.data.table import Dataset, Source, fold
@@ -21,11 +22,14 @@ __all__ = [
     "SplitName",
     "Splits",
     "Task",
+    "assign_folds",
     "balance",
     "check_lengths",
     "class_weights",
     "examine",
     "fold",
+    "fold_splits",
+    "join",
     "limit",
     "read",
     "read_text_table",
@@ -35,6 +39,9 @@ __all__ = [
 __getattr__ = lazy.exports(
     __name__,
     {
+        "join": "folds",
+        "fold_splits": "folds",
+        "assign_folds": "folds",
         "DataConfig": "config",
         "Dataset": "table",
         "Finding": "checks",

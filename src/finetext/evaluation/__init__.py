@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from finetext import lazy
 
 if TYPE_CHECKING:
+    from finetext.evaluation.bootstrap import bootstrap_intervals, with_intervals
+    from finetext.evaluation.calibration import fit_temperature, scaled_probabilities
     from finetext.evaluation.metrics import (
         ClassMetrics,
         Metrics,
@@ -13,32 +15,57 @@ if TYPE_CHECKING:
         wilson_interval,
     )
     from finetext.evaluation.predictions import Evaluation, evaluate, write_predictions
-    from finetext.evaluation.simple import MAJORITY, TFIDF, BaselineResult, baselines, mcnemar, verdict
-    from finetext.evaluation.targets import decide, encode_targets, is_right
+    from finetext.evaluation.simple import (
+        MAJORITY,
+        TFIDF,
+        BaselineResult,
+        baselines,
+        compare_right,
+        mcnemar,
+        verdict,
+    )
+    from finetext.evaluation.targets import encode_targets, is_right
+    from finetext.evaluation.thresholds import Criterion, choose_thresholds, count_at, parse_criterion
 
 __all__ = [
     "MAJORITY",
     "TFIDF",
     "BaselineResult",
     "ClassMetrics",
+    "Criterion",
     "Evaluation",
     "Metrics",
     "baselines",
+    "bootstrap_intervals",
+    "choose_thresholds",
+    "compare_right",
     "compute_metrics",
-    "decide",
+    "count_at",
     "encode_targets",
     "evaluate",
+    "fit_temperature",
     "higher_is_better",
     "is_right",
     "mcnemar",
+    "parse_criterion",
+    "scaled_probabilities",
     "verdict",
     "wilson_interval",
+    "with_intervals",
     "write_predictions",
 ]
 
 __getattr__ = lazy.exports(
     __name__,
     {
+        "parse_criterion": "thresholds",
+        "count_at": "thresholds",
+        "choose_thresholds": "thresholds",
+        "Criterion": "thresholds",
+        "scaled_probabilities": "calibration",
+        "fit_temperature": "calibration",
+        "with_intervals": "bootstrap",
+        "bootstrap_intervals": "bootstrap",
         "MAJORITY": "simple",
         "TFIDF": "simple",
         "BaselineResult": "simple",
@@ -46,8 +73,8 @@ __getattr__ = lazy.exports(
         "Evaluation": "predictions",
         "Metrics": "metrics",
         "baselines": "simple",
+        "compare_right": "simple",
         "compute_metrics": "metrics",
-        "decide": "targets",
         "encode_targets": "targets",
         "evaluate": "predictions",
         "higher_is_better": "metrics",

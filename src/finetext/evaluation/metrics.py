@@ -2,21 +2,23 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from finetext.evaluation.targets import decide, is_right
+from finetext.evaluation.targets import is_right
+from finetext.models import LIKELIEST, Decision, decide
 
 CALIBRATION_BINS = 15
 LOWER_IS_BETTER = frozenset({"log_loss", "calibration_error", "hamming_loss"})
 
 Probs = NDArray[np.floating[Any]]
 Targets = NDArray[np.integer[Any]]
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Metrics:
         hamming_loss: Share of wrong decisions, multi-label only.
         confusion: Rows are true classes, columns predicted ones; none for multi-label.
         classes: The figures of each class.
+        intervals: 95 % intervals of the headline figures, where they were asked for.
     """
 
     examples: int
@@ -85,6 +88,7 @@ class Metrics:
     hamming_loss: float | None
     confusion: tuple[tuple[int, ...], ...] | None
     classes: tuple[ClassMetrics, ...]
+    intervals: Mapping[str, Interval | None] = field(default_factory=dict)
 
     def value(self, name: str) -> float | None:
         """Return one figure by its name."""
@@ -101,7 +105,9 @@ def higher_is_better(name: str) -> bool:
     return name not in LOWER_IS_BETTER
 
 
-def compute_metrics(targets: Targets, probs: Probs, class_names: Sequence[str], task: str) -> Metrics:
+def compute_metrics(
+    targets: Targets, probs: Probs, class_names: Sequence[str], task: str, decision: Decision = LIKELIEST
+) -> Metrics:
     """Return the figures of some predictions.
 
     Args:
@@ -109,13 +115,14 @@ def compute_metrics(targets: Targets, probs: Probs, class_names: Sequence[str], 
         probs: `(N, C)`.
         class_names: The classes in the order of their ids.
         task: binary, multi-class or multi-label.
+        decision: How probabilities become labels. A text on which it abstains counts with the label it would get.
     """
     probs = probs.astype(np.float64)
     multi = task == "multi-label"
-    predicted = decide(probs, task)
+    predicted = decide(probs, task, decision)
     ids = list(range(len(class_names)))
     one_hot = targets if multi else np.eye(len(ids), dtype=np.int64)[targets]
-    right = is_right(targets, probs, task)
+    right = is_right(targets, probs, task, decision)
     low, high = wilson_interval(int(right.sum()), len(right))
     averages = {
         kind: sk.precision_recall_fscore_support(
@@ -144,7 +151,7 @@ def compute_metrics(targets: Targets, probs: Probs, class_names: Sequence[str], 
         roc_auc=_mean_over_classes(sk.roc_auc_score, one_hot, probs, task),
         pr_auc=_mean_over_classes(sk.average_precision_score, one_hot, probs, task),
         log_loss=_log_loss(targets, probs, multi),
-        calibration_error=_calibration_error(targets, predicted, probs, multi),
+        calibration_error=_calibration_error(targets, probs, multi),
         hamming_loss=float((predicted != targets).mean()) if multi else None,
         confusion=None if multi else _confusion(targets, predicted, ids),
         classes=tuple(
@@ -186,11 +193,18 @@ def expected_calibration_error(confidence: Probs, right: NDArray[np.bool_]) -> f
     return float(np.abs(sums).sum() / len(confidence))
 
 
-def _calibration_error(targets: Targets, predicted: Targets, probs: Probs, multi: bool) -> float:
+def likeliest(targets: Targets, probs: Probs, multi: bool) -> tuple[Probs, NDArray[np.bool_]]:
+    """Return the probability of each likeliest outcome and whether it came true, one a text, or a decision if multi.
+
+    Calibration is about probabilities, so a chosen threshold has no part in it.
+    """
     if multi:
-        confidence = np.where(predicted == 1, probs, 1 - probs)
-        return expected_calibration_error(confidence.ravel(), (predicted == targets).ravel())
-    return expected_calibration_error(probs.max(axis=1), predicted == targets)
+        return np.maximum(probs, 1 - probs).ravel(), ((probs >= 0.5) == targets).ravel()
+    return probs.max(axis=1), probs.argmax(axis=1) == targets
+
+
+def _calibration_error(targets: Targets, probs: Probs, multi: bool) -> float:
+    return expected_calibration_error(*likeliest(targets, probs, multi))
 
 
 def _mcc(targets: Targets, predicted: Targets) -> float:

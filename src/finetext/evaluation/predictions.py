@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetext import files
+from finetext.evaluation.bootstrap import with_intervals
 from finetext.evaluation.metrics import Metrics, Probs, Targets, compute_metrics
-from finetext.evaluation.targets import decide, encode_targets
+from finetext.evaluation.targets import encode_targets
+from finetext.models import LIKELIEST, Decision, abstains, decide
 
 
 class Probabilistic(Protocol):
@@ -25,6 +27,10 @@ class Probabilistic(Protocol):
     @property
     def task(self) -> str:
         """Binary, multi-class or multi-label."""
+
+    @property
+    def decision(self) -> Decision:
+        """How its probabilities become labels."""
 
     def predict_proba(
         self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None
@@ -67,16 +73,24 @@ def evaluate(
     """
     targets = encode_targets(labels, classifier.class_names, classifier.task)
     probs = classifier.predict_proba(texts, progress=progress)
-    metrics = compute_metrics(targets, probs, classifier.class_names, classifier.task)
+    metrics = compute_metrics(targets, probs, classifier.class_names, classifier.task, classifier.decision)
+    metrics = with_intervals(metrics, targets, probs, classifier.task, classifier.decision)
     return Evaluation(metrics, targets, probs)
 
 
 def write_predictions(
-    path: Path, texts: Sequence[str], targets: Targets, probs: Probs, class_names: Sequence[str], task: str
+    path: Path,
+    texts: Sequence[str],
+    targets: Targets,
+    probs: Probs,
+    class_names: Sequence[str],
+    task: str,
+    decision: Decision = LIKELIEST,
 ) -> None:
     """Write a CSV file with the columns text, label, predicted, and the probability of each class.
 
-    Several labels of a text are joined by `|`.
+    Several labels of a text are joined by `|`. Where the decision may abstain, a last column `abstained` says for
+    which texts it does; their prediction is the one that they would get.
     """
 
     def names(row: NDArray[np.integer[Any]]) -> str:
@@ -84,10 +98,15 @@ def write_predictions(
             return "|".join(name for name, chosen in zip(class_names, row, strict=True) if chosen)
         return class_names[int(row)]
 
-    predicted = decide(probs, task)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["text", "label", "predicted", *(f"prob_{name}" for name in class_names)])
-    for row, (target, guess, prob) in zip(texts, zip(targets, predicted, probs, strict=True), strict=True):
-        writer.writerow([row, names(target), names(guess), *(f"{p:.7g}" for p in prob)])
-    files.write_text(path, text.getvalue())
+    predicted = decide(probs, task, decision)
+    rejects = decision.abstain_below is not None
+    abstained = abstains(probs, task, decision)
+    content = io.StringIO(newline="")
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(
+        ["text", "label", "predicted", *(f"prob_{name}" for name in class_names), *["abstained"] * rejects]
+    )
+    for text, target, guess, prob, left_out in zip(texts, targets, predicted, probs, abstained, strict=True):
+        last = [int(left_out)] * rejects
+        writer.writerow([text, names(target), names(guess), *(f"{p:.7g}" for p in prob), *last])
+    files.write_text(path, content.getvalue())

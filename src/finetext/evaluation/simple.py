@@ -29,6 +29,7 @@ class BaselineResult:
     Attributes:
         name: What it is.
         metrics: Its figures.
+        probs: `(M, C)`.
         right: `(M,)`, whether it is right on each text.
         train_seconds: Time to train it.
         predict_seconds: Time to label the test split.
@@ -36,6 +37,7 @@ class BaselineResult:
 
     name: str
     metrics: Metrics
+    probs: NDArray[np.floating[Any]]
     right: NDArray[np.bool_]
     train_seconds: float
     predict_seconds: float
@@ -70,7 +72,7 @@ def baselines(
         done = time.perf_counter()
         metrics = compute_metrics(test_targets, probs, class_names, task)
         right = is_right(test_targets, probs, task)
-        results.append(BaselineResult(name, metrics, right, trained - began, done - trained))
+        results.append(BaselineResult(name, metrics, probs, right, trained - began, done - trained))
     return results
 
 
@@ -86,6 +88,31 @@ def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> 
     if only_first + only_second == 0:
         return 1.0
     return float(binomtest(only_first, only_first + only_second).pvalue)
+
+
+def compare_right(right: NDArray[np.bool_], baseline: NDArray[np.bool_]) -> dict[str, Any]:
+    """Compare a classifier with a baseline on the same texts, as JSON values.
+
+    The 95 % interval of the difference is by the bootstrap. Only how many texts the first alone and the second alone
+    is right on matters, so resamples are drawn from three numbers.
+
+    Args:
+        right: `(N,)`, whether the classifier is right on each text.
+        baseline: `(N,)`, whether the baseline is.
+    """
+    difference = float(right.mean() - baseline.mean())
+    p_value = mcnemar(right, baseline)
+    only_first, only_second = int((right & ~baseline).sum()), int((~right & baseline).sum())
+    rest = len(right) - only_first - only_second
+    shares = np.array([only_first, only_second, rest]) / len(right)
+    drawn = np.random.default_rng(0).multinomial(len(right), shares, size=20_000)
+    low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / len(right), [0.025, 0.975])
+    return {
+        "accuracy_difference": difference,
+        "accuracy_difference_interval": [float(low), float(high)],
+        "mcnemar_p_value": p_value,
+        "verdict": verdict(p_value, difference),
+    }
 
 
 def verdict(p_value: float, difference: float) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetext.errors import DataError, closest
+from finetext.models import LIKELIEST, Decision, decide
 
 
 def encode_targets(
@@ -33,15 +34,11 @@ def encode_targets(
 
 
 def is_right(
-    targets: NDArray[np.integer[Any]], probs: NDArray[np.floating[Any]], task: str
+    targets: NDArray[np.integer[Any]],
+    probs: NDArray[np.floating[Any]],
+    task: str,
+    decision: Decision = LIKELIEST,
 ) -> NDArray[np.bool_]:
-    """Return `(N,)`, whether each text's prediction is right; for multi-label, all its labels."""
-    right = decide(probs, task) == targets
+    """Return `(N,)`, whether each text's prediction is right, abstaining aside; for multi-label, all its labels."""
+    right = decide(probs, task, decision) == targets
     return np.asarray(right.all(axis=1) if task == "multi-label" else right, dtype=np.bool_)
-
-
-def decide(probs: NDArray[np.floating[Any]], task: str) -> NDArray[np.int64]:
-    """Return what is predicted: the likeliest class `(N,)`, or every label of at least 0.5 `(N, C)`."""
-    if task == "multi-label":
-        return np.asarray(probs >= 0.5, dtype=np.int64)
-    return np.asarray(probs.argmax(axis=1), dtype=np.int64)

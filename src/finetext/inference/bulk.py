@@ -12,6 +12,7 @@ import polars as pl
 from finetext import files
 from finetext.errors import UsageError
 from finetext.inference.classifier import Classifier
+from finetext.models import confidence
 
 TableFormat = Literal["csv", "tsv", "jsonl", "parquet"]
 PREDICTED, SCORE = "predicted", "score"
@@ -37,7 +38,7 @@ def predict_table(
     Returns:
         The table with the columns `predicted` and `score` (and `prob_CLASS`) added, and the number of rows
         without text, whose prediction is empty. A column of the input that has such a name keeps it, and the
-        new one gets a `_2`.
+        new one gets a `_2`. A row on which the classifier abstains has a score and no prediction.
     """
     texts = frame[text_column].cast(pl.String).to_list()
     present = [row for row, text in enumerate(texts) if text is not None and text.strip()]
@@ -46,8 +47,9 @@ def predict_table(
     scores: list[float | None] = [None] * len(texts)
     for row, own in zip(present, probs, strict=True):
         chosen = classifier.decide(own)
-        labels[row] = "|".join(chosen)
-        scores[row] = float(own.max())
+        labels[row] = "|".join(chosen) if chosen or classifier.task == "multi-label" else None
+    for row, score in zip(present, confidence(probs, classifier.task, classifier.decision), strict=True):
+        scores[row] = float(score)
     added = [pl.Series(PREDICTED, labels, dtype=pl.String), pl.Series(SCORE, scores, dtype=pl.Float64)]
     if all_scores:
         columns = np.full((len(texts), probs.shape[1]), np.nan)

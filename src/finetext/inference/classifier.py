@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from finetext.engine import Precision, choose_device, choose_precision, pack, prepare_cpu
 from finetext.errors import UsageError
-from finetext.models import Model, load_bundle, predict_logits, probabilities
+from finetext.models import (
+    Decision,
+    Model,
+    abstains,
+    confidence,
+    decide,
+    load_bundle,
+    predict_logits,
+    probabilities,
+)
 from finetext.runs import model_folder
 
 Answer = dict[str, Any]
@@ -45,12 +54,18 @@ class Classifier:
         """Binary, multi-class or multi-label."""
         return self.model.task
 
+    @property
+    def decision(self) -> Decision:
+        """How probabilities become labels, as it was saved with the model."""
+        return self.model.settings.decision
+
     def __call__(self, texts: str | Sequence[str], top_k: int | None = 1) -> list[Any]:
         """Label one text or several, in the shape of transformers' text-classification pipeline.
 
         Args:
             texts: A text, or a list of them.
-            top_k: How many labels a text; None for all, the likeliest first.
+            top_k: How many labels a text; None for all, the likeliest first. With 1 the saved thresholds decide;
+                the label is None where the classifier abstains.
 
         Returns:
             For one text, a list of `{"label", "score"}`. For a list, one `{"label", "score"}` a text with
@@ -69,6 +84,10 @@ class Classifier:
         return [own[0] for own in answers] if top_k == 1 else answers
 
     def _answers(self, probs: NDArray[np.float32], top_k: int | None) -> list[Answer]:
+        if top_k == 1 and self.task != "multi-label":
+            labels = self.decide(probs)
+            score = float(confidence(probs[None], self.task, self.decision)[0])
+            return [{"label": labels[0] if labels else None, "score": score}]
         order = np.argsort(-probs, kind="stable")[:top_k]
         return [{"label": self.class_names[i], "score": float(probs[i])} for i in order]
 
@@ -98,14 +117,16 @@ class Classifier:
         return probabilities(logits, self.task)
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
-        """Return the predicted labels of each text: exactly one, or those of at least 0.5 if multi-label."""
+        """Return the predicted labels of each text: one, or none if it abstains; any number if multi-label."""
         return [self.decide(row) for row in self.predict_proba(texts)]
 
     def decide(self, probs: NDArray[np.float32]) -> tuple[str, ...]:
         """Return the labels that a text's probabilities `(C,)` stand for."""
+        row = probs[None]
+        chosen = decide(row, self.task, self.decision)[0]
         if self.task == "multi-label":
-            return tuple(name for name, prob in zip(self.class_names, probs, strict=True) if prob >= 0.5)
-        return (self.class_names[int(probs.argmax())],)
+            return tuple(name for name, own in zip(self.class_names, chosen, strict=True) if own)
+        return () if abstains(row, self.task, self.decision)[0] else (self.class_names[int(chosen)],)
 
 
 def _check_texts(texts: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from finetext.models.bundle import load_bundle, save_bundle
     from finetext.models.catalogue import ALIASES, CATALOGUE, Entry
     from finetext.models.causal import continue_text
+    from finetext.models.decision import LIKELIEST, Decision, abstains, confidence, decide
     from finetext.models.depths import Depths, parameters_by_depth, pooled_by_depth
     from finetext.models.encoding import TextEncoder, load_tokenizer, position_limit
     from finetext.models.guard import check_folder
@@ -25,16 +26,21 @@ if TYPE_CHECKING:
 __all__ = [
     "ALIASES",
     "CATALOGUE",
+    "LIKELIEST",
     "Anatomy",
     "BundleSettings",
+    "Decision",
     "Depths",
     "Entry",
     "Model",
     "ModelSource",
     "ModelSummary",
     "TextEncoder",
+    "abstains",
     "check_folder",
+    "confidence",
     "continue_text",
+    "decide",
     "describe",
     "find_model",
     "head_inputs",
@@ -60,6 +66,11 @@ __all__ = [
 __getattr__ = lazy.exports(
     __name__,
     {
+        "decide": "decision",
+        "confidence": "decision",
+        "abstains": "decision",
+        "Decision": "decision",
+        "LIKELIEST": "decision",
         "pooled_by_depth": "depths",
         "parameters_by_depth": "depths",
         "Depths": "depths",

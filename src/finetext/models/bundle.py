@@ -25,7 +25,8 @@ from finetext.models.model import BundleSettings, Model
 from finetext.runs import model_folder
 
 FINETEXT = "finetext.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_READABLE = (1, 2)
 
 
 def save_bundle(model: Model, folder: Path, provenance: dict[str, Any]) -> None:
@@ -104,6 +105,12 @@ def load_bundle(path: Path, *, allow_pickle: bool = False) -> Model:
     return assemble(network, tokenizer, names, _bundle_settings(folder, settings, names, network))
 
 
+def _check_thresholds(settings: BundleSettings, names: tuple[str, ...]) -> None:
+    wanted = {"binary": 1, "multi-label": len(names)}.get(settings.task, 0)
+    if settings.decision.thresholds is not None and len(settings.decision.thresholds) != wanted:
+        raise ValueError("thresholds")
+
+
 def _check_labels(raw: dict[str, Any], folder: Path) -> None:
     id2label = raw.get("id2label")
     if id2label is None:
@@ -127,10 +134,12 @@ def _bundle_settings(folder: Path, settings: Any, names: tuple[str, ...], networ
         return BundleSettings(task, "native", position_limit(settings, network), "truncate", "mean")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if values["schema_version"] != SCHEMA_VERSION:
+        if values["schema_version"] not in _READABLE:
             raise ModelError(
                 f"{path}: was written by another version of finetext. Load it with that version."
             )
-        return settings_from(values, position_limit(settings, network))
+        found = settings_from(values, position_limit(settings, network))
+        _check_thresholds(found, names)
+        return found
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: is damaged. Copy the folder again.") from error

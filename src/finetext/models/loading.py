@@ -11,6 +11,7 @@ from finetext.engine import noting_fusions, use_fast_kernels
 from finetext.errors import ModelError
 from finetext.models.anatomy import find_anatomy
 from finetext.models.config import ModelConfig
+from finetext.models.decision import Decision
 from finetext.models.depths import shorten
 from finetext.models.encoding import choose_limit, choose_pad_token, load_tokenizer, position_limit
 from finetext.models.model import BundleSettings, Model
@@ -249,4 +250,7 @@ def settings_from(values: dict[str, Any], limit: int) -> BundleSettings:
     for name, allowed in known.items():
         if values[name] not in allowed:
             raise ValueError(name)
-    return BundleSettings(**{name: values[name] for name in known})
+    rule = values.get("decision") or {}  # there since schema version 2
+    thresholds = rule.get("thresholds")
+    decision = Decision(None if thresholds is None else tuple(thresholds), rule.get("abstain_below"))
+    return BundleSettings(**{name: values[name] for name in known}, decision=decision)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from finetext.engine import Batch, Encoded, Inputs, ReadPosition, Replay, cut_network, read_one_position
 from finetext.models.anatomy import Anatomy
+from finetext.models.decision import LIKELIEST, Decision
 from finetext.models.encoding import TextEncoder
 from finetext.models.pooling import Pooling
 
@@ -25,6 +26,7 @@ class BundleSettings:
         max_length: Longest text or window in tokens.
         long_texts: What is done with longer ones.
         window_pooling: How the logits of a text's windows become one.
+        decision: How probabilities become labels.
     """
 
     task: str
@@ -32,6 +34,7 @@ class BundleSettings:
     max_length: int
     long_texts: Literal["truncate", "head-tail", "windows"]
     window_pooling: Literal["mean", "max"]
+    decision: Decision = LIKELIEST
 
 
 @dataclass

@@ -72,9 +72,25 @@ class OptimizationConfig:
 
 
 @dataclass(frozen=True)
+class DecisionConfig:
+    """Decision. All of it is chosen on validation, and saved with the model."""
+
+    calibrate: bool = False
+    """Fit a temperature, so that probabilities are as sure as they are right; it becomes part of the saved head."""
+    threshold: str | None = None
+    """From which probability on the second class, or each label, is predicted: chosen for `f1`, `mcc`,
+    `precision=0.95`, `recall=0.9` or `cost=1:5` (a false positive, a false negative), or a number. By default 0.5."""
+    abstain_below: float | None = None
+    """Give no label to a text whose predicted class has a lower probability than this."""
+    folds: int | None = None
+    """Also cross-validate with this many folds: mean and standard deviation of the figures."""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Every option of a run."""
 
     data: Annotated[DataConfig, section("Data")] = field(default_factory=DataConfig)
     model: Annotated[ModelConfig, section("Model")] = field(default_factory=ModelConfig)
     train: Annotated[OptimizationConfig, section("Training")] = field(default_factory=OptimizationConfig)
+    decision: Annotated[DecisionConfig, section("Decision")] = field(default_factory=DecisionConfig)

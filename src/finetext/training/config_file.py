@@ -26,7 +26,7 @@ def option_types() -> dict[str, tuple[str, Any]]:
 
 
 def read_config(path: Path) -> TrainConfig:
-    """Read a TOML file with the tables `[data]`, `[model]` and `[train]`.
+    """Read a TOML file with the tables `[data]`, `[model]`, `[train]` and `[decision]`.
 
     Raises:
         UsageError: The file is missing, is no TOML, or holds unknown tables, keys or values.
@@ -177,6 +177,8 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("patience", lambda n: n is None or n >= 1, "must be at least 1"),
     ("eval_every", lambda n: n is None or n >= 1, "must be at least 1"),
     ("save_every", lambda n: n is None or n >= 1, "must be at least 1"),
+    ("abstain_below", lambda x: x is None or 0 < x < 1, "must lie between 0 and 1"),
+    ("folds", lambda n: n is None or n >= 2, "must be at least 2"),
     ("class_weights", lambda w: all(x > 0 for x in w.values()), "must all be above 0"),
 )
 
@@ -196,11 +198,20 @@ def check_config(config: TrainConfig) -> None:
             files.parse_size(config.train.cache_limit)
         except UsageError as error:
             problems.append(f"`cache_limit`: {error}")
+    if config.decision.threshold is not None:
+        from finetext.evaluation import parse_criterion
+
+        try:
+            parse_criterion(config.decision.threshold)
+        except UsageError as error:
+            problems.append(str(error))
     if config.data.validation + config.data.test >= 1:
         problems.append("`validation` and `test` together must leave something to train on (below 1).")
     if config.data.class_weights and config.data.balance != "weights":
         problems.append("`class_weights` need `balance = weights` (--balance weights).")
     if config.model.keep_adapter and config.model.trainable != "lora":
         problems.append("`keep_adapter` needs `trainable = lora` (--trainable lora).")
+    if config.model.keep_adapter and config.decision.calibrate:
+        problems.append("`calibrate` changes the merged model alone: leave out `keep_adapter`.")
     if problems:
         raise UsageError(" ".join(problems))

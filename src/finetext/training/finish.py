@@ -1,6 +1,7 @@
 """The end of a run: the bundle saved and proved, the test split read once, the figures written."""
 
 import contextlib
+import dataclasses
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,25 +17,37 @@ from finetext.evaluation import (
     BaselineResult,
     Metrics,
     baselines,
+    compare_right,
     compute_metrics,
     is_right,
-    mcnemar,
-    verdict,
+    with_intervals,
     write_predictions,
 )
-from finetext.models import merge_adapter, predict_logits, probabilities, save_adapter, save_bundle
+from finetext.models import (
+    Decision,
+    abstains,
+    merge_adapter,
+    predict_logits,
+    probabilities,
+    save_adapter,
+    save_bundle,
+)
 from finetext.runs import RunFolder
+from finetext.training.deciding import apply_decision, choose_decision, coverage
 from finetext.training.environment import describe_environment
 from finetext.training.features import RunInputs
+from finetext.training.folds import cross_validate
 from finetext.training.job import Job
 from finetext.training.progress import Progress
 from finetext.training.proof import prove
 from finetext.training.run import Run
 from finetext.training.selection import Selection
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PROVED_TEXTS = 4
 """How many training texts the saved bundle must give the same logits for."""
+TIMED_TEXTS = 128
+"""How many test texts are labelled once more by the whole model, for the time that takes."""
 
 
 def finish(
@@ -52,6 +65,11 @@ def finish(
     """
     device = job.model.device
     seconds = dict(seconds)
+    if job.config.model.trainable == "lora":
+        _merge(job, folder)
+    with _timing(seconds, "deciding"):
+        chosen = choose_decision(job, inputs, progress)
+        apply_decision(job.model, chosen)
     with _timing(seconds, "saving"):
         _save(job, folder, progress)
     progress.finishing("evaluating on validation and test, and the baselines")
@@ -59,8 +77,12 @@ def finish(
         job.model.network.to(device)
         validation, _ = _evaluate(job, job.splits.validation, inputs.validation)
         test, probs = _evaluate(job, job.splits.test, inputs.test)
+        labelling = _labelling_seconds(job)
     with _timing(seconds, "baselines"):
         beside = _baselines(job)
+    folds = job.config.decision.folds
+    with _timing(seconds, "cross-validation"):
+        crossed = None if folds is None else cross_validate(job, folds, progress)
     write_predictions(
         folder.predictions,
         job.splits.test.texts,
@@ -68,25 +90,33 @@ def finish(
         probs,
         job.dataset.class_names,
         job.dataset.task,
+        chosen.decision,
     )
-    seconds |= {f"{b.name}, training": b.train_seconds for b in beside}
-    seconds |= {f"{b.name}, test": b.predict_seconds for b in beside}
     files.write_json(folder.environment, describe_environment(job, inputs, started, seconds))
-    right = is_right(job.targets(job.splits.test), probs, job.dataset.task)
-    metrics = _figures(job, selection, validation, test, beside, right)
+    metrics = _figures(job, selection, validation, test, probs, beside)
+    metrics |= {
+        "costs": {"finetext": _cost(seconds["features"] + seconds["training"], labelling)}
+        | {b.name: _cost(b.train_seconds, b.predict_seconds / len(job.splits.test)) for b in beside},
+        "decision": chosen.to_dict() | _coverage(job, probs, chosen.decision),
+        "data": _data(job),
+        "folds": crossed,
+    }
     files.write_json(folder.metrics, metrics)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     return Run.open(folder.path)
+
+
+def _merge(job: Job, folder: RunFolder) -> None:
+    if job.config.model.keep_adapter:
+        job.model.network.to("cpu")
+        save_adapter(job.model, folder.adapter)
+    merge_adapter(job.model)
 
 
 def _save(job: Job, folder: RunFolder, progress: Progress) -> None:
     progress.finishing("saving the model and loading it in a fresh process")
     model = job.model
     model.network.to("cpu")
-    if job.config.model.trainable == "lora":
-        if job.config.model.keep_adapter:
-            save_adapter(model, folder.adapter)
-        merge_adapter(model)
     shutil.rmtree(folder.model, ignore_errors=True)  # of a run that was killed in here
     save_bundle(model, folder.model, _provenance(job))
     texts = job.train.texts[:PROVED_TEXTS]
@@ -116,8 +146,43 @@ def _timing(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 def _evaluate(job: Job, split: Dataset, inputs: Inputs) -> tuple[Metrics, NDArray[np.float32]]:
     probs = probabilities(predict_logits(job.model, inputs), job.dataset.task)
-    names, task = job.dataset.class_names, job.dataset.task
-    return compute_metrics(job.targets(split), probs, names, task), probs
+    targets, task, rule = job.targets(split), job.dataset.task, job.model.settings.decision
+    metrics = compute_metrics(targets, probs, job.dataset.class_names, task, rule)
+    return with_intervals(metrics, targets, probs, task, rule), probs
+
+
+def _labelling_seconds(job: Job) -> float:
+    """Return the time that the whole model takes to label a text of the test split, measured on some of them."""
+    texts = job.splits.test.texts[:TIMED_TEXTS]
+    began = time.perf_counter()
+    predict_logits(job.model, texts)
+    return (time.perf_counter() - began) / len(texts)
+
+
+def _cost(train_seconds: float, seconds_a_text: float) -> dict[str, float]:
+    return {"train_seconds": train_seconds, "seconds_per_1000": seconds_a_text * 1000}
+
+
+def _coverage(job: Job, probs: NDArray[np.float32], rule: Decision) -> dict[str, Any]:
+    if rule.abstain_below is None:
+        return {}
+    task = job.dataset.task
+    right = is_right(job.targets(job.splits.test), probs, task, rule)
+    return {"test": coverage(right, abstains(probs, task, rule))}
+
+
+def _data(job: Job) -> dict[str, Any]:
+    source, findings = job.dataset.source, job.dataset.findings
+    items = [*findings.items, *([job.lengths] if job.lengths.count else [])]
+    return {
+        "source": source.name,
+        "digest": source.digest,
+        "revision": source.revision,
+        "findings": [dataclasses.asdict(item) for item in items],
+        "classes": [list(pair) for pair in findings.classes],
+        "characters": [list(pair) for pair in findings.characters],
+        "notes": list(job.splits.notes),
+    }
 
 
 def _baselines(job: Job) -> list[BaselineResult]:
@@ -137,13 +202,15 @@ def _figures(
     selection: Selection,
     validation: Metrics,
     test: Metrics,
+    probs: NDArray[np.float32],
     beside: list[BaselineResult],
-    right: NDArray[np.bool_],
 ) -> dict[str, Any]:
-    best = selection.to_dict()
+    best, task = selection.to_dict(), job.dataset.task
+    targets = job.targets(job.splits.test)
+    right = is_right(targets, probs, task, job.model.settings.decision)
     return {
         "schema_version": SCHEMA_VERSION,
-        "task": job.dataset.task,
+        "task": task,
         "class_names": list(job.dataset.class_names),
         "synthetic_data": job.dataset.source.synthetic,
         "examples": {
@@ -155,17 +222,6 @@ def _figures(
         "best": {name: best[name] for name in ("metric", "value", "step", "epoch")},
         "validation": validation.to_dict(),
         "test": test.to_dict(),
-        "baselines": {b.name: b.metrics.to_dict() for b in beside},
-        "comparisons": {b.name: _compare(test, right, b) for b in beside},
-    }
-
-
-def _compare(test: Metrics, right: NDArray[np.bool_], baseline: BaselineResult) -> dict[str, Any]:
-    """Compare the model with a baseline on the same test texts."""
-    difference = test.accuracy - baseline.metrics.accuracy
-    p_value = mcnemar(right, baseline.right)
-    return {
-        "accuracy_difference": difference,
-        "mcnemar_p_value": p_value,
-        "verdict": verdict(p_value, difference),
+        "baselines": {b.name: with_intervals(b.metrics, targets, b.probs, task).to_dict() for b in beside},
+        "comparisons": {b.name: compare_right(right, b.right) for b in beside},
     }

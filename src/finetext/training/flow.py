@@ -110,7 +110,7 @@ def _refuse_other_options(config: TrainConfig, options: Mapping[str, Any]) -> No
     asked = with_absolute_paths(override(config, options))
     changed = [
         f"--{name.replace('_', '-')}"
-        for table in ("data", "model", "train")
+        for table in ("data", "model", "train", "decision")
         for name, value in dataclasses.asdict(getattr(asked, table)).items()
         if value != getattr(getattr(config, table), name)
     ]

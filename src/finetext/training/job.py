@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from finetext.data import Dataset, Finding, Splits, balance, check_lengths, class_weights, read, split
 from finetext.engine import Encoded, Precision, choose_device, choose_precision, prepare_cpu
+from finetext.errors import UsageError
 from finetext.evaluation import encode_targets
-from finetext.models import Model, ModelSource, find_model, load_model, set_trainable
+from finetext.models import Model, ModelSource, find_model, load_model, output_layer, set_trainable
 from finetext.training.config import TrainConfig
 from finetext.training.defaults import resolve_defaults
 from finetext.training.optimizers import resolve_optimizer
@@ -39,6 +40,7 @@ class Job:
         encoded_validation: Those of the validation split.
         precision: The arithmetic of training.
         optimizer: The optimizer that is really used.
+        lengths: What the check of lengths found.
         notices: What the user should know.
         identity: Digests of what a run that resumes must share with this one.
     """
@@ -54,6 +56,7 @@ class Job:
     encoded_validation: list[Encoded]
     precision: Precision
     optimizer: str
+    lengths: Finding
     notices: tuple[str, ...]
     identity: dict[str, str]
 
@@ -100,6 +103,7 @@ def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) ->
             config, model=dataclasses.replace(config.model, revision=source.revision)
         )
     model = load_model(source, dataset.class_names, dataset.task, config.model, seed)
+    _check_decision(config, dataset.task, model)
     width = model.network.config.get_text_config().hidden_size
     config = resolve_defaults(config, len(train), width, model.anatomy.depth)
     torch.manual_seed(seed)  # of the LoRA matrices
@@ -129,6 +133,7 @@ def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) ->
         encoded_validation=model.encode(splits.validation.texts),
         precision=precision,
         optimizer=optimizer,
+        lengths=lengths,
         notices=tuple(notice for notice in notices if notice),
         identity=_identity(config, dataset, splits, source, encoded),
     )
@@ -150,6 +155,25 @@ def describe_finding(finding: Finding) -> str:
     rows = ", ".join(map(str, finding.first_rows))
     more = ", …" if finding.count > len(finding.first_rows) else ""
     return f"{finding.name}: {finding.count:,} (rows {rows}{more}). {finding.detail}"
+
+
+def _check_decision(config: TrainConfig, task: str, model: Model) -> None:
+    """Refuse what the task or the model cannot do, before anything is trained.
+
+    Raises:
+        UsageError: Thresholds of several classes, or abstaining from several labels.
+        ModelError: The head has no linear layer that a temperature could go into.
+    """
+    options = config.decision
+    if options.threshold is not None and task == "multi-class":
+        raise UsageError(
+            "--threshold is for two classes or several labels a text; of more classes the likeliest is taken. "
+            "Leave it out."
+        )
+    if options.abstain_below is not None and task == "multi-label":
+        raise UsageError("--abstain-below is for one label a text; leave it out, or choose --threshold.")
+    if options.calibrate:
+        output_layer(model)
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:

@@ -28,6 +28,7 @@ class Trial:
         selection: Its best evaluation on validation.
         validation: `(N, C)` probabilities on the validation split.
         test: `(M, C)` probabilities on the test split; None if it was left unread.
+        test_logits: The logits that they were made from.
         feature_seconds: Time of the frozen layers, where they were not stored already.
         train_seconds: Time of the training, evaluations on validation included.
         predict_seconds: Time to label the test split.
@@ -38,6 +39,7 @@ class Trial:
     selection: Selection
     validation: NDArray[np.float32]
     test: NDArray[np.float32] | None
+    test_logits: NDArray[np.float32] | None
     feature_seconds: float
     train_seconds: float
     predict_seconds: float
@@ -78,12 +80,13 @@ def run_trial(
     selection = Execution(job, None, inputs, None, stop, progress).run()
     validation = probabilities(predict_logits(job.model, inputs.validation), job.dataset.task)
     trained = time.perf_counter()
-    test = probabilities(predict_logits(job.model, inputs.test), job.dataset.task) if read_test else None
+    logits = predict_logits(job.model, inputs.test) if read_test else None
     return Trial(
         job=job,
         selection=selection,
         validation=validation,
-        test=test,
+        test=None if logits is None else probabilities(logits, job.dataset.task),
+        test_logits=logits,
         feature_seconds=stored - began,
         train_seconds=trained - stored,
         predict_seconds=time.perf_counter() - trained,

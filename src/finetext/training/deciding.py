@@ -1,0 +1,100 @@
+"""After training: how sure a score is, and from which one on a label is given. The test split has no part in it."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetext.evaluation import choose_thresholds, fit_temperature, parse_criterion, scaled_probabilities
+from finetext.models import LIKELIEST, Decision, Model, output_layer, predict_logits, set_output_layer
+from finetext.training.features import RunInputs
+from finetext.training.folds import held_out_logits
+from finetext.training.job import Job
+from finetext.training.progress import Progress
+
+LEAST_TEXTS = 200
+"""With fewer validation texts, temperature and thresholds are chosen by cross-fitting on training and validation."""
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """How a run's probabilities become labels.
+
+    Attributes:
+        decision: The rule that is saved with the model.
+        criterion: What its thresholds were chosen for.
+        temperature: What the logits are divided by; None if they are not calibrated.
+        chosen_on: validation or cross-fitting; None if nothing was chosen.
+        examples: How many texts that was.
+    """
+
+    decision: Decision = LIKELIEST
+    criterion: str | None = None
+    temperature: float | None = None
+    chosen_on: str | None = None
+    examples: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        thresholds = self.decision.thresholds
+        return {
+            "rule": "argmax" if thresholds is None else "threshold",
+            "criterion": self.criterion,
+            "thresholds": None if thresholds is None else list(thresholds),
+            "abstain_below": self.decision.abstain_below,
+            "temperature": self.temperature,
+            "chosen_on": self.chosen_on,
+            "examples": self.examples,
+        }
+
+
+def choose_decision(job: Job, inputs: RunInputs, progress: Progress) -> Chosen:
+    """Fit the temperature and choose the thresholds that were asked for.
+
+    Args:
+        job: The run, its model trained.
+        inputs: What it reads.
+        progress: Told what happens.
+    """
+    options, task = job.config.decision, job.dataset.task
+    if not options.calibrate and options.threshold is None:
+        return Chosen(Decision(None, options.abstain_below))
+    criterion = None if options.threshold is None else parse_criterion(options.threshold)
+    if len(job.splits.validation) >= LEAST_TEXTS:
+        logits, targets = predict_logits(job.model, inputs.validation), job.targets(job.splits.validation)
+        chosen_on = "validation"
+    else:
+        progress.notice(
+            f"{len(job.splits.validation)} validation texts are too few to choose on: "
+            f"cross-fitting over {FOLDS} folds of training and validation instead."
+        )
+        held_out, logits = held_out_logits(job, FOLDS, progress)
+        targets, chosen_on = job.targets(held_out), "cross-fitting"
+    temperature = fit_temperature(logits, targets) if options.calibrate else None
+    probs = scaled_probabilities(logits, temperature or 1.0, task)
+    thresholds = None if criterion is None else choose_thresholds(targets, probs, task, criterion)
+    return Chosen(
+        Decision(thresholds, options.abstain_below), options.threshold, temperature, chosen_on, len(targets)
+    )
+
+
+def apply_decision(model: Model, chosen: Chosen) -> None:
+    """Fold the temperature into the output layer, and keep the rule with the model."""
+    if chosen.temperature is not None:
+        layer = output_layer(model)
+        bias = None if layer.bias is None else layer.bias.detach() / chosen.temperature
+        set_output_layer(model, layer.weight.detach() / chosen.temperature, bias)
+    model.settings = dataclasses.replace(model.settings, decision=chosen.decision)
+
+
+def coverage(right: NDArray[np.bool_], left_out: NDArray[np.bool_]) -> Any:
+    """Return how many texts get a label and how many of those labels are right, as JSON values."""
+    kept = ~left_out
+    return {
+        "coverage": float(kept.mean()),
+        "accuracy": float(right[kept].mean()) if kept.any() else None,
+        "texts": int(kept.sum()),
+    }
