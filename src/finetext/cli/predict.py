@@ -54,7 +54,9 @@ def predict(
     frame, column = _read(texts, file, text_column, encoding)
     classifier = load(model, device=device, precision=precision)
     with progress_bar("labelling", frame.height) as advance:
-        labelled, empty = predict_table(classifier, frame, column, all_scores=all_scores, progress=advance)
+        labelled, empty, abstained = predict_table(
+            classifier, frame, column, all_scores=all_scores, progress=advance
+        )
     if output is not None:
         write_table(labelled, output, overwrite=overwrite)
         prose().print(f"{labelled.height:,} rows written to {output}", markup=False)
@@ -62,6 +64,11 @@ def predict(
         _show(labelled, format)
     if empty:
         prose().print(f"note: {empty:,} rows have no text; their prediction is empty.", markup=False)
+    if abstained:
+        prose().print(
+            f"note: the classifier abstains on {abstained:,} rows (--abstain-below); their prediction is empty.",
+            markup=False,
+        )
 
 
 def _read(

@@ -25,7 +25,7 @@ def predict_table(
     *,
     all_scores: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> tuple[pl.DataFrame, int]:
+) -> tuple[pl.DataFrame, int, int]:
     """Label the texts of a table.
 
     Args:
@@ -36,9 +36,9 @@ def predict_table(
         progress: Called with the number of texts done since the last call.
 
     Returns:
-        The table with the columns `predicted` and `score` (and `prob_CLASS`) added, and the number of rows
-        without text, whose prediction is empty. A column of the input that has such a name keeps it, and the
-        new one gets a `_2`. A row on which the classifier abstains has a score and no prediction.
+        The table with the columns `predicted` and `score` (and `prob_CLASS`) added, the number of rows without
+        text, whose prediction is empty, and the number of rows on which the classifier abstains, which have a score
+        and no prediction. A column of the input that has such a name keeps it, and the new one gets a `_2`.
     """
     texts = frame[text_column].cast(pl.String).to_list()
     present = [row for row, text in enumerate(texts) if text is not None and text.strip()]
@@ -60,7 +60,8 @@ def predict_table(
         ]
     for series in added:
         frame = frame.with_columns(series.alias(_free_name(series.name, frame.columns)))
-    return frame, len(texts) - len(present)
+    abstained = sum(labels[row] is None for row in present)
+    return frame, len(texts) - len(present), abstained
 
 
 def _free_name(name: str, taken: list[str]) -> str:

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetext.evaluation import bootstrap_intervals, compute_metrics, with_intervals
+from finetext.evaluation.bootstrap import _class_decisions, _draws, _label_decisions, _Ranking, _sums
+from finetext.models import Decision, decide
+
+FIGURES = ("balanced_accuracy", "macro_f1", "weighted_f1", "micro_f1", "mcc")
+
+
+def predictions(seed: int, classes: int, texts: int = 60, rounded: bool = True):
+    random = np.random.default_rng(seed)
+    targets = random.integers(0, classes, texts)
+    logits = random.normal(size=(texts, classes))
+    logits[np.arange(texts), targets] += 1
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    if rounded:  # scores that tie
+        probs = np.round(probs, 1) + 0.01
+        probs /= probs.sum(axis=1, keepdims=True)
+    return targets, probs
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_each_resample_has_the_figures_of_the_texts_that_were_drawn(classes):
+    targets, probs = predictions(0, classes)
+    task = "binary" if classes == 2 else "multi-class"
+    counts = next(_draws(targets, 5, 1))
+    decided = _class_decisions(targets, decide(probs, task), classes)(counts)
+    sums = _sums(targets, probs, False)(counts)
+    columns = [1] if classes == 2 else range(classes)
+    rankings = [_Ranking((targets == c).astype(int), probs[:, c]) for c in columns]
+    areas = np.mean([ranking.areas(counts) for ranking in rankings], axis=0)
+    for number in range(5):
+        drawn = np.repeat(np.arange(len(targets)), counts[:, number].astype(int))
+        wanted = compute_metrics(targets[drawn], probs[drawn], [str(c) for c in range(classes)], task)
+        for name in FIGURES:
+            assert decided[name][number] == pytest.approx(wanted.value(name), abs=1e-6), name
+        assert sums["log_loss"][number] == pytest.approx(wanted.log_loss, rel=1e-5)
+        assert sums["calibration_error"][number] == pytest.approx(wanted.calibration_error, abs=1e-5)
+        assert areas[0, number] == pytest.approx(wanted.roc_auc, abs=1e-6)
+        assert areas[1, number] == pytest.approx(wanted.pr_auc, abs=1e-6)
+
+
+def test_each_resample_of_several_labels_has_their_figures():
+    random = np.random.default_rng(2)
+    targets = (random.random((80, 4)) < 0.4).astype(int)
+    probs = np.round(random.random((80, 4)), 2)
+    rule = Decision((0.3, 0.5, 0.5, 0.7))
+    counts = next(_draws(np.zeros(80, int), 4, 1))
+    decided = _label_decisions(targets, decide(probs, "multi-label", rule), 4)(counts)
+    sums = _sums(targets, probs, True)(counts)
+    for number in range(4):
+        drawn = np.repeat(np.arange(80), counts[:, number].astype(int))
+        wanted = compute_metrics(targets[drawn], probs[drawn], list("abcd"), "multi-label", rule)
+        for name in FIGURES:
+            assert decided[name][number] == pytest.approx(wanted.value(name), abs=1e-6), name
+        assert sums["log_loss"][number] == pytest.approx(wanted.log_loss, rel=1e-5)
+        assert sums["calibration_error"][number] == pytest.approx(wanted.calibration_error, abs=1e-5)
+
+
+def test_a_resample_keeps_the_size_of_each_class():
+    strata = np.array([0] * 3 + [1] * 50 + [2])
+    for counts in _draws(strata, 40, 0):
+        for stratum, size in ((0, 3), (1, 50), (2, 1)):
+            assert (counts[strata == stratum].sum(axis=0) == size).all()
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 1000), st.integers(2, 5))
+def test_an_interval_holds_its_figure_and_a_seed_its_interval(seed, classes):
+    targets, probs = predictions(seed, classes, 120, rounded=False)
+    task = "binary" if classes == 2 else "multi-class"
+    metrics = compute_metrics(targets, probs, [str(c) for c in range(classes)], task)
+    intervals = bootstrap_intervals(targets, probs, task, resamples=400)
+    for name in ("macro_f1", "mcc", "roc_auc", "pr_auc", "log_loss"):
+        low, high = intervals[name]
+        assert low <= metrics.value(name) <= high, name
+    assert intervals == bootstrap_intervals(targets, probs, task, resamples=400)
+
+
+def test_the_interval_of_a_mean_is_as_wide_as_theory_says():
+    targets, probs = predictions(5, 2, 4000, rounded=False)
+    low, high = bootstrap_intervals(targets, probs, "binary")["micro_f1"]
+    right = probs.argmax(axis=1) == targets
+    shares = [(targets == c).mean() ** 2 * right[targets == c].var() / (targets == c).sum() for c in (0, 1)]
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(sum(shares)), rel=0.08)
+
+
+@pytest.mark.parametrize(
+    ("targets", "probs", "task"),
+    [
+        (np.array([1]), np.array([[0.2, 0.8]]), "binary"),  # a single example
+        (np.array([0, 0, 0]), np.array([[0.9, 0.1]] * 3), "binary"),  # a class is absent
+        (np.array([0, 1, 1, 0]), np.array([[0.5, 0.5]] * 4), "binary"),  # nothing but ties
+        (np.array([0, 2, 2]), np.array([[0.8, 0.1, 0.1]] * 3), "multi-class"),  # one class is predicted
+        (np.zeros((3, 2), int), np.full((3, 2), 0.1), "multi-label"),  # no label applies
+    ],
+)
+def test_edge_cases_have_intervals_or_none(targets, probs, task):
+    names = [str(c) for c in range(probs.shape[1])]
+    metrics = with_intervals(compute_metrics(targets, probs, names, task), targets, probs, task)
+    for name, interval in metrics.intervals.items():
+        if metrics.value(name) is None:
+            assert interval is None, name
+        else:
+            assert interval is not None and np.isfinite(interval).all(), name

@@ -1,0 +1,111 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from finetext.errors import UsageError
+from finetext.evaluation import (
+    choose_thresholds,
+    count_at,
+    fit_temperature,
+    parse_criterion,
+    scaled_probabilities,
+)
+from finetext.evaluation.thresholds import choose_threshold
+from finetext.models import Decision, abstains, confidence, decide
+
+SCORED = st.lists(st.tuples(st.integers(0, 1), st.floats(1e-6, 1 - 1e-6)), min_size=1, max_size=40)
+
+
+@given(SCORED)
+def test_counts_at_a_threshold_are_those_of_scikit_learn(scored):
+    wanted, probs = np.array([s[0] for s in scored]), np.array([s[1] for s in scored])
+    counts = count_at(wanted, probs)
+    for index, threshold in enumerate(counts.thresholds):
+        own = (probs >= threshold).astype(int)
+        tn, fp, fn, tp = sk.confusion_matrix(wanted, own, labels=[0, 1]).ravel()
+        assert (counts.tn[index], counts.fp[index]) == (tn, fp)
+        assert (counts.fn[index], counts.tp[index]) == (fn, tp)
+        assert counts.f1[index] == pytest.approx(sk.f1_score(wanted, own, zero_division=0))
+
+
+@given(SCORED, st.sampled_from(["f1", "mcc", "cost=1:5", "cost=3:1"]))
+def test_no_threshold_at_all_is_better_than_the_chosen_one(scored, text):
+    wanted, probs = np.array([s[0] for s in scored]), np.array([s[1] for s in scored])
+    criterion = parse_criterion(text)
+    chosen = choose_threshold(wanted, probs, criterion)
+
+    def worth(threshold: float) -> float:
+        counts = count_at(wanted, probs, np.array([threshold]))
+        if criterion.kind == "cost":
+            return -float(criterion.costs[0] * counts.fp[0] + criterion.costs[1] * counts.fn[0])
+        return float(getattr(counts, criterion.kind)[0])
+
+    levels = [0.0, *probs, 1.0]
+    every = [*levels, *((a + b) / 2 for a, b in itertools.pairwise(sorted(levels)))]
+    assert worth(chosen) >= max(map(worth, every)) - 1e-9
+
+
+def test_a_wanted_precision_is_reached_with_the_most_recall_and_a_recall_with_the_most_precision():
+    wanted = np.array([1, 1, 1, 0, 1, 0, 0, 0])
+    probs = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
+    assert choose_threshold(wanted, probs, parse_criterion("precision=1")) == pytest.approx(0.65)
+    assert choose_threshold(wanted, probs, parse_criterion("recall=1")) == pytest.approx(0.45)
+    assert choose_threshold(wanted, probs, parse_criterion("precision=0.8")) == pytest.approx(0.45)
+
+
+def test_of_equally_good_thresholds_the_one_nearest_to_a_half_is_taken():
+    assert choose_threshold(np.array([0, 1]), np.array([0.2, 0.8]), parse_criterion("f1")) == 0.5
+
+
+def test_a_rare_label_keeps_a_half():
+    targets = np.array([[1, 1]] * 6 + [[0, 1]] * 4 + [[0, 0]] * 10)
+    targets[:, 0] = [1] * 4 + [0] * 16
+    probs = np.linspace(0.9, 0.1, 20)[:, None].repeat(2, axis=1)
+    rare, common = choose_thresholds(targets, probs, "multi-label", parse_criterion("f1"))
+    assert rare == 0.5
+    assert 0.44 < common < 0.53
+
+
+@pytest.mark.parametrize(
+    "text", ["f2", "precision", "precision=1.5", "cost=0:0", "0", "1", "cost=1", "1.2.3", ""]
+)
+def test_what_is_no_criterion_is_refused(text):
+    with pytest.raises(UsageError, match="--threshold"):
+        parse_criterion(text)
+
+
+def test_a_rule_decides_as_it_says():
+    probs = np.array([[0.7, 0.3], [0.55, 0.45], [0.1, 0.9]])
+    rule = Decision((0.4,), 0.5)
+    assert decide(probs, "binary", rule).tolist() == [0, 1, 1]
+    assert confidence(probs, "binary", rule).tolist() == [0.7, 0.45, 0.9]
+    assert abstains(probs, "binary", rule).tolist() == [False, True, False]
+    assert decide(probs, "multi-label", Decision((0.1, 0.5))).tolist() == [[1, 0], [1, 0], [1, 1]]
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        Decision((1.5,))
+
+
+def test_a_temperature_that_was_put_in_is_found_again():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(20_000, 3))
+    probs = scaled_probabilities(logits, 1.0, "multi-class")
+    targets = (probs.cumsum(axis=1) < random.random((20_000, 1))).sum(axis=1)
+    assert fit_temperature(logits * 2.5, targets) == pytest.approx(2.5, rel=0.05)
+    several = (random.random((20_000, 3)) < scaled_probabilities(logits, 1.0, "multi-label")).astype(int)
+    assert fit_temperature(logits / 2, several) == pytest.approx(0.5, rel=0.05)
+
+
+def test_the_least_log_loss_is_that_of_no_other_temperature():
+    random = np.random.default_rng(1)
+    logits, targets = random.normal(size=(300, 4)) * 3, random.integers(0, 4, 300)
+    logits[np.arange(300), targets] += 3
+    found = fit_temperature(logits, targets)
+    losses = [
+        sk.log_loss(targets, scaled_probabilities(logits, t, "multi-class"))
+        for t in (found, found * 0.98, found * 1.02)
+    ]
+    assert losses[0] == min(losses)
