@@ -24,7 +24,7 @@ def pair(tmp_path_factory, checkpoint, messages):
         "model": str(checkpoint("bert")),
         "epochs": 2,
         "trainable": "last-block",
-        "learning_rate": 3e-3,
+        "head_start": "none",
     }
     plain = train(messages, output=folder / "plain", **options)
     chosen = train(
