@@ -1,7 +1,7 @@
 """What `finetext train` shows: the summary, a line an evaluation, a live bar in a terminal, the figures."""
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -162,20 +162,9 @@ def _count(labels: list[tuple[str, ...]], name: str) -> int:
     return sum(name in own for own in labels)
 
 
-def verdict_line(figures: dict[str, Any]) -> str:
-    """Return what the paired test says of the model beside the best baseline, in a sentence."""
-    name = max(figures["baselines"], key=lambda name: float(figures["baselines"][name]["accuracy"]))
-    compared = figures["comparisons"][name]
-    words = {"better": "finetext is better", "worse": "finetext is worse"}
-    says = words.get(compared["verdict"], "no difference shown")
-    return (
-        f"Against {name}: {says} ({compared['accuracy_difference'] * 100:+.1f} points of accuracy, "
-        f"McNemar's exact test p = {compared['mcnemar_p_value']:.2g})."
-    )
-
-
 def print_run(run: "Run") -> None:
     """Print the figures of a finished run to stdout, and where its files are to stderr."""
+    from finetext.cli.sentences import conclusions
     from finetext.cli.tables import class_table, figures_table
 
     console = data()
@@ -184,7 +173,8 @@ def print_run(run: "Run") -> None:
         console.print("Synthetic data: these figures say nothing about real messages.")
     rows = {"finetext": figures["test"], **figures["baselines"]}
     console.print(figures_table(rows, f"Test split, {figures['examples']['test']:,} texts"))
-    console.print(verdict_line(figures))
+    for sentence in conclusions(figures):
+        console.print(sentence, markup=False)
     console.print(class_table(figures["test"]))
     prose().print(
         f'\nrun        {run.folder.path}\ntry it     finetext predict {run.folder.path} "a text"',

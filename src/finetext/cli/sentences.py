@@ -1,0 +1,73 @@
+"""What a run's figures say, in sentences."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Figures = Mapping[str, Any]
+"""What `metrics.json` holds."""
+SAID = {"accuracy": "accuracy", "macro_f1": "macro-F1", "mcc": "MCC"}
+
+
+def conclusions(figures: Figures) -> Iterator[str]:
+    """Yield what stands under the table of a run: verdict, rule of decision, cross-validation."""
+    yield verdict(figures)
+    if rule := decision(figures):
+        yield rule
+    if figures["folds"]:
+        yield cross_validation(figures["folds"])
+
+
+def verdict(figures: Figures) -> str:
+    """Return what the paired test says of the model beside the best baseline."""
+    name = max(figures["baselines"], key=lambda name: float(figures["baselines"][name]["accuracy"]))
+    compared = figures["comparisons"][name]
+    words = {"better": "finetext is better", "worse": "finetext is worse"}
+    says = words.get(compared["verdict"], "no difference shown")
+    low, high = compared["accuracy_difference_interval"]
+    mcc = interval(figures["test"], "mcc")
+    return (
+        f"MCC {figures['test']['mcc']:.3f}{mcc}. Against {name}: {says} "
+        f"({compared['accuracy_difference'] * 100:+.1f} points of accuracy, 95 % {low * 100:+.1f} to "
+        f"{high * 100:+.1f}; McNemar's exact test p = {compared['mcnemar_p_value']:.2g})."
+    )
+
+
+def interval(metrics: Figures, name: str) -> str:
+    """Return a figure's 95 % interval in brackets, or nothing where it has none."""
+    found = metrics["intervals"].get(name)
+    return "" if found is None else f" (95 % {found[0]:.3f}–{found[1]:.3f})"
+
+
+def decision(figures: Figures) -> str:
+    """Return how scores become labels, where that was asked for."""
+    own = figures["decision"]
+    parts = []
+    if own["temperature"] is not None:
+        parts.append(f"scores calibrated with a temperature of {own['temperature']:.3g}")
+    if own["thresholds"] is not None:
+        names = figures["class_names"] if figures["task"] == "multi-label" else figures["class_names"][1:]
+        shown = [f"{name} from {own:.3g}" for name, own in zip(names, own["thresholds"], strict=True)]
+        more = f", … {len(shown) - 5} more" if len(shown) > 5 else ""
+        parts.append(f"threshold ({own['criterion']}): {', '.join(shown[:5])}{more}")
+    if own["chosen_on"] is not None:
+        parts.append(
+            f"chosen on {own['examples']:,} texts ({own['chosen_on']}), none of them of the test split"
+        )
+    if own["abstain_below"] is not None:
+        kept = own["test"]
+        right = "" if kept["accuracy"] is None else f", {kept['accuracy']:.4f} of them rightly"
+        parts.append(
+            f"abstains below {own['abstain_below']:g}: {kept['texts']:,} of {figures['test']['examples']:,} "
+            f"test texts get a label{right}"
+        )
+    return f"Decision: {'; '.join(parts)}." if parts else ""
+
+
+def cross_validation(folds: Figures) -> str:
+    """Return mean and standard deviation over folds."""
+    shown = ", ".join(
+        f"{word} {folds['metrics'][name]['mean']:.4f} ± {folds['metrics'][name]['std']:.4f}"
+        for name, word in SAID.items()
+        if name in folds["metrics"]
+    )
+    return f"{folds['k']}-fold cross-validation over {folds['examples']:,} texts: {shown} (mean ± standard deviation)."
