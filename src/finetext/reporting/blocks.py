@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; a long one scrolls inside its own box on a screen."""
+    """A table; a long one scrolls inside its own box on a screen, a half one takes half the width there."""
 
     kind: ClassVar[str] = "table"
     caption: str
@@ -48,6 +48,7 @@ class Table:
     rows: tuple[Row, ...]
     note: str = ""
     long: bool = False
+    half: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class Report:
         summary: The verdict's sentences.
         statements: The comparisons behind it.
         sections: Everything else.
-        version: Of finetext.
+        version: Of finetext; empty if the folder does not say.
     """
 
     title: str

@@ -41,7 +41,11 @@ def roc(target: Ids, score: Floats) -> Curve:
 def precision_recall(target: Ids, score: Floats) -> Curve:
     """Return the precision over the recall, as a staircase whose area is the average precision."""
     precision, recall, _ = sk.precision_recall_curve(target, score)
-    return Curve(recall[::-1], precision[::-1])
+    # Of the points of one recall, the first that reaches it has the best precision.
+    steps, first = np.unique(recall[::-1], return_index=True)
+    heights = precision[::-1][first]
+    heights[0] = heights[1]  # at a recall of 0, scikit-learn puts a precision of 1 that no threshold gives
+    return Curve(steps, heights)
 
 
 def mean_curve(curves: Sequence[Curve], staircase: bool) -> Curve:
@@ -177,12 +181,20 @@ def coverage(predictions: Predictions) -> Coverage:
     return Coverage(falling[ends], kept / len(order), np.cumsum(right[order])[ends] / kept)
 
 
-def smooth(examples: Floats, loss: Floats, most: int = CURVE_POINTS) -> Curve:
-    """Return the training loss as means over neighbouring steps: at least two, at most `most` points."""
-    size = max(1, math.ceil(len(loss) / most), len(loss) // 50)
-    starts = np.arange(0, len(loss), size)
-    sizes = np.diff(np.r_[starts, len(loss)])
-    return Curve(np.add.reduceat(examples, starts) / sizes, np.add.reduceat(loss, starts) / sizes)
+def grouped(curve: Curve, most: int = CURVE_POINTS) -> Curve:
+    """Return the means of neighbouring points, at most about `most` of them."""
+    starts = np.arange(0, len(curve.x), max(1, math.ceil(len(curve.x) / most)))
+    sizes = np.diff(np.r_[starts, len(curve.x)])
+    return Curve(np.add.reduceat(curve.x, starts) / sizes, np.add.reduceat(curve.y, starts) / sizes)
+
+
+def smooth(curve: Curve) -> Curve:
+    """Return a running mean over about a twentieth of the points, narrower at both ends."""
+    reach = len(curve.y) // 40
+    sums = np.r_[0.0, np.cumsum(curve.y)]
+    places = np.arange(len(curve.y))
+    low, high = np.maximum(places - reach, 0), np.minimum(places + reach + 1, len(curve.y))
+    return Curve(curve.x, (sums[high] - sums[low]) / (high - low))
 
 
 def recall_at(curve: Curve, false_rate: float) -> float:

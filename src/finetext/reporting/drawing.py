@@ -91,6 +91,15 @@ def axes(width: float = 4.8, height: float = 3.5) -> "tuple[Figure, Axes]":
     return figure, figure.add_subplot()
 
 
+def stacked_axes(width: float = 4.8, height: float = 3.5) -> "tuple[Figure, tuple[Axes, Axes]]":
+    """Return an empty figure of a plot and a lower one under it, with one x axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    return figure, (upper, lower)
+
+
 def legend(plot: "Axes", **where: Any) -> None:
     """Put a legend of everything that `shown_as` names into the plot."""
     plot.legend(*_entries(plot), **where)

@@ -28,15 +28,17 @@ def losses(history: History, per_epoch: int, best: float | None) -> Drawing:
         best: Epoch of the weights that were kept.
     """
     figure, plot = drawing.axes()
-    train = curves.smooth(history.examples, history.loss)
-    _line(plot, train.x / per_epoch, train.y, "training", 0)
+    steps = curves.grouped(Curve(history.examples, history.loss))
+    train = curves.smooth(steps)
+    plot.plot(steps.x / per_epoch, steps.y, color=SERIES[0], linewidth=0.7, alpha=0.45)
+    _line(plot, train.x / per_epoch, train.y, "training, smoothed", 0)
     found = history.scores["validation_loss"]
     _line(plot, history.evaluated / per_epoch, found, "validation", 1, marker="o", markersize=4)
     _epochs(plot, history, per_epoch, best)
     plot.set_ylabel("loss (nats)")
     plot.set_ylim(bottom=0)
     drawing.legend(plot)
-    finding = f"The training loss ends at {decimal(train.y[-1])}"
+    finding = f"The training loss ends at about {decimal(float(train.y[-1]), 3)}"
     if len(found):
         lowest = int(np.argmin(found))
         finding += (
@@ -57,7 +59,7 @@ def scores(history: History, per_epoch: int, best: float | None) -> Drawing:
     _epochs(plot, history, per_epoch, best)
     plot.set_ylabel("on validation")
     lowest = min((float(own.min()) for name, own in history.scores.items() if name in shown), default=0.0)
-    plot.set_ylim(min(max(0.0, lowest - 0.05), 0.9) if lowest >= 0 else lowest - 0.05, 1.01)
+    plot.set_ylim(min(lowest - 0.03, 0.9), 1.01)
     drawing.legend(plot, loc="lower right")
     accuracy = history.scores["accuracy"]
     highest = int(np.argmax(accuracy))
@@ -84,9 +86,9 @@ def _epochs(plot: "Axes", history: History, per_epoch: int, best: float | None) 
             "kept",
             (best, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(-3, -9),
+            xytext=(-3 if best > last / 2 else 3, -9),
             textcoords="offset points",
-            ha="right",
+            ha="right" if best > last / 2 else "left",
             color=MUTED,
             fontsize=8,
         )
@@ -94,12 +96,12 @@ def _epochs(plot: "Axes", history: History, per_epoch: int, best: float | None) 
 
 def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Drawing:
     """Draw a confusion matrix: counts, shaded by their share of the true class."""
+    from matplotlib.patches import Rectangle
+
     size = len(names)
     side = max(3.2, 0.42 * size + 1.4)
     figure, plot = drawing.axes(max(4.2, side + 0.5), side)
     plot.grid(visible=False)
-    from matplotlib.patches import Rectangle
-
     for row, counts in enumerate(matrix):
         total = sum(counts)
         for column, number in enumerate(counts):
@@ -109,14 +111,14 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Drawing:
                 plot.add_patch(Rectangle(corner, 1, 1, color=CELL, alpha=0.08 + 0.5 * share, linewidth=0))
             strong = "bold" if row == column else "normal"
             colour = TEXT if number else MUTED
-            size_of_text = 10 if size <= 6 else 8
+
             plot.text(
                 column,
                 row,
                 f"{number:,}",
                 ha="center",
                 va="center",
-                fontsize=size_of_text,
+                fontsize=10 if size <= 6 else 8,
                 color=colour,
                 weight=strong,
             )
@@ -224,9 +226,7 @@ def _legend_of_curves(plot: "Axes", inside: str) -> None:
 
 def reliability(bins: Sequence[curves.Bin], error: float) -> Drawing:
     """Draw accuracy over confidence, with the number of predictions in each bin."""
-    figure, plot = drawing.axes(height=3.8)
-    figure.clear()
-    plot, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    figure, (plot, counts) = drawing.stacked_axes(height=3.8)
     plot.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle="dotted")
     confidence = np.array([own.confidence for own in bins])
     accuracy = np.array([own.accuracy for own in bins])
@@ -241,7 +241,7 @@ def reliability(bins: Sequence[curves.Bin], error: float) -> Drawing:
     plot.set_ylabel("accuracy")
     plot.set_ylim(-0.02, 1.04)
     plot.set_xlim(-0.01, 1.01)
-    width = 1 / curves.CALIBRATION_BINS
+    width = bins[0].high - bins[0].low
     counts.bar(
         [own.low for own in bins],
         [own.count for own in bins],
@@ -307,7 +307,7 @@ def lengths(by_class: Mapping[str, Floats], finding: str) -> Drawing:
             shares = np.histogram(own, edges)[0] / len(own) * 100
             line = plot.stairs(shares, edges, color=SERIES[index], linewidth=1.5)
             line.set_linestyle(DASHES[index % len(DASHES)])
-            line.shown_as = f"{plain(name)} ({len(own):,})"  # type: ignore[attr-defined]
+            line.shown_as = f"{plain(name)} ({len(own):,})"
     plot.set_xscale("log")
     plot.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     plot.set_xlabel("characters")
@@ -325,7 +325,7 @@ def class_shares(shares: Mapping[str, Mapping[str, float]], names: Sequence[str]
         bars = plot.barh(
             places, [own[name] * 100 for name in names], height=thickness * 0.9, color=SERIES[index]
         )
-        bars.patches[0].shown_as = split  # type: ignore[attr-defined]
+        bars.patches[0].shown_as = split
     plot.set_yticks(range(len(names)), [plain(name, 18) for name in names])
     plot.tick_params(axis="y", length=0)
     plot.set_ylim(len(names) - 0.5, -0.5)
@@ -338,4 +338,4 @@ def class_shares(shares: Mapping[str, Mapping[str, float]], names: Sequence[str]
 def _line(plot: "Axes", x: Floats, y: Floats, name: str, index: int, **how: Any) -> None:
     defaults = {"color": SERIES[index % len(SERIES)], "linestyle": DASHES[index % len(DASHES)]}
     (line,) = plot.plot(x, y, **(defaults | how))
-    line.shown_as = plain(name) if name else None  # type: ignore[attr-defined]
+    line.shown_as = plain(name) if name else None

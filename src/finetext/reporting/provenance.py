@@ -31,8 +31,10 @@ def training(material: Material) -> Section | None:
         blocks.append(plots.scores(history, per_epoch, best.get("epoch")))
     if best:
         name = NAMES.get(best["metric"], best["metric"])
-        said = f"Kept are the weights after step {best['step']:,} (epoch {best['epoch']:.3g}), those with the best "
-        blocks.append(Paragraph(f"{said}{name} on validation: {decimal(best['value'])}."))
+        when = f"after step {best['step']:,} (epoch {best['epoch']:.3g})"
+        when = when if best["step"] else "from before the first step, with the head start"
+        said = f"Kept are the weights {when}: those with the best {name} on validation, {decimal(best['value'])}."
+        blocks.append(Paragraph(said))
     return Section("training", "Training", tuple(blocks))
 
 
@@ -138,15 +140,22 @@ def _leakage(material: Material) -> list[Block]:
     """Say whether test texts stand in the training split too, as the folder's own files have it."""
     if not {"train", "test"} <= set(material.splits):
         return []
+    shared, repeated = overlap(material)
+    test, train = (texts(len(material.splits[name].texts)) for name in ("test", "train"))
+    said = (
+        f"{f'{shared:,}' if shared else 'None'} of the {test} of the test split {'stands' if shared == 1 else 'stand'} "
+        f"in the training split too, case and white space aside; {repeated:,} of the {train} there repeat another."
+    )
+    if shared:
+        said += " On these texts the classifier may know the answer by heart."
+    return [Paragraph(said)]
+
+
+def overlap(material: Material) -> tuple[int, int]:
+    """Return how many test texts stand in the training split too, and how many there repeat an earlier one."""
     train, test = (_keys(material.splits[name]) for name in ("train", "test"))
     known = set(train)
-    shared = sum(1 for key in test if key in known)
-    repeated = len(train) - len(known)
-    said = f"{shared:,} of {texts(len(test))} of the test split stand in the training split too"
-    said += f" (case and white space aside); {repeated:,} of its {texts(len(train))} repeat an earlier one."
-    if shared:
-        said += " The figures of the test split are too good by what the model knows of them by heart."
-    return [Paragraph(said)]
+    return sum(1 for key in test if key in known), len(train) - len(known)
 
 
 def _keys(split: Split) -> list[str]:
@@ -191,10 +200,10 @@ def repetition(material: Material, command: str) -> Section:
         blocks.append(Code(command))
     for name, options in material.config.items():
         rows = [Row((option, _shown(value))) for option, value in options.items()]
-        blocks.append(Table(f"Configuration: [{name}]", ("option", "value"), tuple(rows)))
+        blocks.append(Table(f"Configuration: [{name}]", ("option", "value"), tuple(rows), half=True))
     if material.environment:
         rows = [Row(pair) for pair in _flat(material.environment)]
-        blocks.append(Table("Environment", ("", ""), tuple(rows)))
+        blocks.append(Table("Environment", ("what", "value"), tuple(rows), half=True))
     return Section("repetition", "Repeating it", tuple(blocks))
 
 

@@ -15,12 +15,14 @@ from finetext.reporting.blocks import (
     Section,
     Table,
 )
-from finetext.reporting.folder import Material, Predictions
+from finetext.reporting.folder import Floats, Ids, Material, Predictions
 from finetext.reporting.words import count, decimal, listing, quoted, shorten, texts
 
 MATRIX_CLASSES = 20
 """Up to how many classes the whole confusion matrix is shown."""
 PAIRS = 20
+BESIDE_CLASSES = 14
+"""Up to how many classes their figures stand beside the confusion matrix."""
 CURVES = 10
 """Of how many classes a curve of their own is drawn, the most frequent ones."""
 MISTAKES = 20
@@ -68,7 +70,7 @@ def _percent(share: float) -> Number:
 def _classes(material: Material) -> Table:
     test = material.figures["test"]
     limits = (material.figures.get("decision") or {}).get("thresholds")
-    with_limits = limits is not None and material.task == "multi-label"
+    with_limits = bool(limits) and material.task == "multi-label"
     rows = []
     for index, own in enumerate(test["classes"]):
         cells: list[Cell] = [own["name"]]
@@ -79,7 +81,8 @@ def _classes(material: Material) -> Table:
             cells.append(Number(own[name] if known else None, decimal(own[name] if known else None), key))
         cells.append(count(own["support"], f"test.classes.{index}.support"))
         if with_limits:
-            cells.append(Number(limits[index], decimal(limits[index], 3), f"decision.thresholds.{index}"))
+            limit = limits[index] if limits else None
+            cells.append(Number(limit, decimal(limit, 3), f"decision.thresholds.{index}"))
         rows.append(Row(tuple(cells)))
     notes = []
     absent = [quoted(own["name"]) for own in test["classes"] if not own["support"]]
@@ -89,7 +92,14 @@ def _classes(material: Material) -> Table:
     if silent:
         notes.append(f"Never predicted: {listing(silent)}; the precision counts as 0.")
     columns = ("", "precision", "recall", "F1", "texts", *(("threshold",) if with_limits else ()))
-    return Table("Figures of each class", columns, tuple(rows), " ".join(notes), long=len(rows) > 30)
+    return Table(
+        "Figures of each class",
+        columns,
+        tuple(rows),
+        " ".join(notes),
+        long=len(rows) > 30,
+        half=test["confusion"] is not None and len(rows) <= BESIDE_CLASSES,
+    )
 
 
 def _never_predicted(material: Material) -> list[str]:
@@ -213,6 +223,7 @@ def _thresholds(material: Material, predictions: Predictions) -> Table:
         ("from", "precision", "recall", "F1", "MCC", "predicted"),
         tuple(rows),
         "To read, not to choose from: a threshold chosen on the test split would make its figures too good.",
+        half=True,
     )
 
 
@@ -242,8 +253,10 @@ def _coverage_table(found: curves.Coverage) -> Table:
         )
         for i in places
     ]
-    note = "Texts are kept from the most confident on; texts of equal confidence are kept together."
-    return Table("Accuracy on the texts kept", ("kept", "accuracy", "confidence from"), tuple(rows), note)
+    note = "Texts of equal confidence are kept together."
+    return Table(
+        "Accuracy on the texts kept", ("kept", "accuracy", "confidence from"), tuple(rows), note, half=True
+    )
 
 
 def mistakes(material: Material) -> Section | None:
@@ -267,22 +280,24 @@ def mistakes(material: Material) -> Section | None:
         )
         for row in worst.tolist()
     )
-    said = f"{len(wrong):,} of {texts(len(predictions.texts))} are labelled wrongly"
+    said = f"{len(wrong):,} of {texts(len(predictions.texts))} are classified wrongly"
     said += f"; here are the {len(items)} that it is most sure of." if len(wrong) > len(items) else "."
-    said += " Some may be labelled wrongly in the data."
+    said += " Look at the true labels too: some may be wrong in the data."
+    if predictions.multi:
+        said += " The confidence is that of the surest wrong decision on a label."
     return Section("mistakes", "Most confident mistakes", (Paragraph(said), Mistakes(items)))
 
 
-def _confidence_of_mistakes(predictions: Predictions, wrong: np.ndarray) -> np.ndarray:
+def _confidence_of_mistakes(predictions: Predictions, wrong: Ids) -> Floats:
     if not predictions.multi:
-        return predictions.confidence[wrong]
+        return np.asarray(predictions.confidence[wrong])
     # Of the decisions on a text's labels, the surest of those that are wrong.
     predicted, probs = predictions.predicted[wrong], predictions.probs[wrong]
     sure = np.where(predicted == 1, probs, 1 - probs)
     return np.asarray(np.where(predicted != predictions.targets[wrong], sure, 0).max(axis=1))
 
 
-def _labels(own: np.ndarray, material: Material) -> str:
+def _labels(own: Ids, material: Material) -> str:
     if material.task != "multi-label":
         return material.class_names[int(own)]
     chosen = [name for name, on in zip(material.class_names, own, strict=True) if on]

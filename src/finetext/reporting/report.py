@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from finetext import __version__, files
+from finetext import files
 from finetext.reporting import drawing, provenance, quality, verdict
 from finetext.reporting.blocks import Figures, Report, Section
 from finetext.reporting.folder import Material, read_folder
@@ -54,7 +54,7 @@ def build_report(material: Material, command: str) -> Report:
         verdict.summary(material),
         verdict.statements(material.figures),
         tuple(own for own in sections if own is not None and own.blocks),
-        __version__,
+        str(material.environment.get("versions", {}).get("finetext", "")),
     )
 
 

@@ -67,9 +67,20 @@ def summary(material: Material) -> tuple[str, ...]:
     worst = [name for name, own in (figures.get("comparisons") or {}).items() if own["verdict"] == "worse"]
     if worst:
         sentences.append(f"Use {listing(map(_called, worst))} instead, or look for what went wrong here.")
+    for name in in_order(figures.get("comparisons") or {}):
+        own = figures["comparisons"][name]
+        if own["verdict"] == "no difference shown" and own["accuracy_difference"] < 0:
+            higher = decimal(figures["baselines"][name]["accuracy"])
+            sentences.append(
+                f"{_capital(_called(name))} has the higher accuracy, {higher}; its lead can be chance."
+            )
     if test["examples"] < FEW_TEXTS:
         sentences.append(f"With only {texts(test['examples'])} to test on, every figure here is rough.")
     return (*sentences, *_oddities(material))
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _oddities(material: Material) -> list[str]:
@@ -93,7 +104,7 @@ def statements(figures: Figures) -> tuple[Statement, ...]:
     """Return the comparison with each baseline in words."""
     comparisons = figures.get("comparisons") or {}
     return tuple(
-        Statement(comparisons[name]["verdict"], name, _compare(figures, name))
+        Statement(comparisons[name]["verdict"], _called(name), _compare(figures, name))
         for name in in_order(comparisons)
     )
 
@@ -108,7 +119,7 @@ def _compare(figures: Figures, name: str) -> str:
         f"{texts(test['examples'])}: {p_value(own['mcnemar_p_value'])}."
     )
     if own["verdict"] == "no difference shown":
-        said += " A difference as small as this one can be chance; it may be there all the same."
+        said += " A difference of this size can be chance; it may be real all the same."
     task = "multi-label" if test["confusion"] is None else "other"
     ahead = [_in_sentence(f) for f in figures_of(task) if better_than(f, other.get(f), test.get(f))]
     if ahead:
@@ -118,7 +129,7 @@ def _compare(figures: Figures, name: str) -> str:
 
 def _in_sentence(name: str) -> str:
     label = NAMES[name]
-    return label if label.isupper() or "AUC" in label else label[0].lower() + label[1:]
+    return label if label.isupper() or "AUC" in label or "Hamming" in label else label[0].lower() + label[1:]
 
 
 def figures_table(material: Material) -> Table:
