@@ -119,7 +119,7 @@ class ThresholdRow:
     precision: float | None
     recall: float | None
     f1: float | None
-    mcc: float | None
+    mcc: float
     positive: int
     used: bool
 
@@ -146,7 +146,7 @@ def _threshold_row(threshold: float, target: Bools, positive: Bools, used: bool)
         tp / (tp + fp) if tp + fp else None,
         tp / (tp + fn) if tp + fn else None,
         2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None,
-        (tp * tn - fp * fn) / math.sqrt(product) if product else None,
+        (tp * tn - fp * fn) / math.sqrt(product) if product else 0.0,  # as in metrics.json
         tp + fp,
         used,
     )

@@ -142,7 +142,8 @@ def save(figure: "Figure", name: str, title: str, finding: str) -> Drawing:
 def _describe(svg: str, title: str, finding: str) -> str:
     """Give an SVG file its title, description and short numbers."""
     start = svg.index(">", svg.index("<svg")) + 1
-    words = f'\n <title id="title">{escape(title)}</title>\n <desc id="desc">{escape(finding)}</desc>'
+    said = "".join(sign if sign.isprintable() else " " for sign in finding)  # XML knows no control characters
+    words = f'\n <title id="title">{escape(title)}</title>\n <desc id="desc">{escape(said)}</desc>'
     head = svg[: start - 1] + ' role="img" aria-labelledby="title desc">'
     body = re.sub(r'(<g) id="[^"]*"', r"\1", svg[start:])
     body = re.sub(r' (?:d|x|y|transform)="[^"]*"', _short_numbers, body)

@@ -76,7 +76,7 @@ def _classes(material: Material) -> Table:
         cells: list[Cell] = [own["name"]]
         for name in ("precision", "recall", "f1"):
             # Without a text of the class there is nothing to find; scikit-learn counts 0 then.
-            known = own["support"] > 0
+            known = own["support"] > 0 or name == "precision"
             key = f"test.classes.{index}.{name}" if known else ""
             cells.append(Number(own[name] if known else None, decimal(own[name] if known else None), key))
         cells.append(count(own["support"], f"test.classes.{index}.support"))
@@ -87,7 +87,7 @@ def _classes(material: Material) -> Table:
     notes = []
     absent = [quoted(own["name"]) for own in test["classes"] if not own["support"]]
     if absent:
-        notes.append(f"No test text is of {listing(absent)}; the macro means count 0 for that.")
+        notes.append(f"The test split has no text of {listing(absent)}; the macro means count 0 for that.")
     silent = [quoted(name) for name in _never_predicted(material)]
     if silent:
         notes.append(f"Never predicted: {listing(silent)}; the precision counts as 0.")

@@ -161,7 +161,10 @@ def _cost_rows(costs: Mapping[str, Mapping[str, float | None]], classifiers: lis
         cells: list[Cell] = []
         for name in classifiers:
             value = (costs.get(name) or {}).get(key)
-            cells.append(Number(value, "–" if value is None else seconds(value), f"costs.{name}.{key}"))
+            if value is None:
+                cells.append(Number(None, "–"))
+            else:
+                cells.append(Number(value, seconds(value), f"costs.{name}.{key}"))
         if any(isinstance(cell, Number) and cell.value is not None for cell in cells):
             rows.append(Row((label, *cells)))
     return rows
