@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from finetext.evaluation import TFIDF, compute_metrics, is_right, mcnemar, verdict, write_predictions
+from finetext.training.history import EVALUATION_COLUMNS, STEP_COLUMNS
 
 HOSTILE = "<script>document.title='taken'</script> & \"quotes\" <img src=x onerror=alert(1)>"
 
@@ -98,10 +99,7 @@ def _train(path: Path, names: list[str], texts: list[str], targets: np.ndarray, 
     steps = 30
     with (path / "history.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(
-            ["step", "epoch", "examples", "loss", "learning_rate", "gradient_norm", "seconds"]
-            + ["validation_loss", "accuracy", "macro_f1", "mcc", "examples_per_second"]
-        )
+        writer.writerow([*STEP_COLUMNS, *EVALUATION_COLUMNS])
         for step in range(1, steps + 1):
             evaluated = [0.5 / step, 0.8, 0.7, 0.6, 100] if step % 10 == 0 else [""] * 5
             writer.writerow([step, 1, step * 10, 1 / step, 0.001, 1.0, 0.1, *evaluated])

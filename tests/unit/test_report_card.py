@@ -1,6 +1,7 @@
 """The model card: what the Hub reads from it, and that it tells the truth about the run."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from finetext.evaluation import TFIDF
 from finetext.reporting import write_card
 from finetext.reporting.card import escape_markdown
+from finetext.training import Run
 from report_folders import guesses, make_folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of a really trained run."""
+    return Run.open(shutil.copytree(trained("bert").folder.path, tmp_path / "run"))
 
 
 def card_of(folder, figures) -> ModelCard:
@@ -23,8 +31,7 @@ def environment(folder, **parts):
     path.write_text(json.dumps(json.loads(path.read_text()) | parts))
 
 
-def test_the_card_of_a_real_run_is_read_by_the_hubs_library(trained):
-    run = trained("bert")
+def test_the_card_of_a_real_run_is_read_by_the_hubs_library(run):
     card = card_of(run.folder.path, run.metrics)
     assert card.data.library_name == "transformers"
     assert card.data.pipeline_tag == "text-classification"
@@ -48,8 +55,7 @@ def test_the_card_of_a_real_run_is_read_by_the_hubs_library(trained):
         assert all(isinstance(own["value"], float) for own in result["metrics"])
 
 
-def test_the_card_tells_neither_time_nor_place(trained, tmp_path):
-    run = trained("bert")
+def test_the_card_tells_neither_time_nor_place(run, tmp_path):
     text = str(card_of(run.folder.path, run.metrics))
     assert str(tmp_path.parent) not in text and "/tmp" not in text
     assert json.loads(run.folder.environment.read_text())["started"][:10] not in text
@@ -64,8 +70,7 @@ def test_the_card_tells_neither_time_nor_place(trained, tmp_path):
     assert cards[0] == cards[1]
 
 
-def test_its_code_runs_with_plain_transformers(trained):
-    run = trained("bert")
+def test_its_code_runs_with_plain_transformers(run):
     text = str(card_of(run.folder.path, run.metrics))
     code = text.split("```python\n")[1].split("```")[0].replace("path/to/this/folder", str(run.folder.model))
     shown = []

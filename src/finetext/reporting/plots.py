@@ -301,7 +301,8 @@ def lengths(by_class: Mapping[str, Floats], finding: str) -> Drawing:
     """Draw the distribution of the texts' lengths in characters, as shares of each class."""
     figure, plot = drawing.axes()
     longest = max(float(own.max()) for own in by_class.values() if len(own))
-    edges = np.unique(np.round(np.geomspace(1, max(longest, 2) + 1, 26)))
+    shortest = min(float(own.min()) for own in by_class.values() if len(own))
+    edges = np.unique(np.round(np.geomspace(max(shortest, 1), max(longest, 2) + 1, 26)))
     for index, (name, own) in enumerate(by_class.items()):
         if len(own):
             shares = np.histogram(own, edges)[0] / len(own) * 100

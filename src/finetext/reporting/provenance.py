@@ -26,9 +26,10 @@ def training(material: Material) -> Section | None:
     if history is None or not per_epoch:
         return None
     best = figures.get("best") or {}
-    blocks: list[Block] = [plots.losses(history, per_epoch, best.get("epoch"))]
+    kept = best.get("epoch") or None  # before the first step there is nothing to mark
+    blocks: list[Block] = [plots.losses(history, per_epoch, kept)]
     if len(history.evaluated):
-        blocks.append(plots.scores(history, per_epoch, best.get("epoch")))
+        blocks.append(plots.scores(history, per_epoch, kept))
     if best:
         name = NAMES.get(best["metric"], best["metric"])
         when = f"after step {best['step']:,} (epoch {best['epoch']:.3g})"

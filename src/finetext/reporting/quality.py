@@ -215,14 +215,13 @@ def _thresholds(material: Material, predictions: Predictions) -> Table:
     rows = []
     for own in curves.threshold_rows(predictions, used):
         cells = [Number(value, decimal(value, 3)) for value in (own.precision, own.recall, own.f1, own.mcc)]
-        first = f"{own.threshold:.4g}{' (in use)' if own.used else ''}"
-        rows.append(Row((first, *cells, count(own.positive)), own.used))
+        rows.append(Row((f"{own.threshold:.4g}", *cells, count(own.positive)), own.used))
     positive = quoted(material.class_names[1])
     return Table(
         f"Thresholds for {positive}",
         ("from", "precision", "recall", "F1", "MCC", "predicted"),
         tuple(rows),
-        "To read, not to choose from: a threshold chosen on the test split would make its figures too good.",
+        f"In use is {used:.4g}, marked. To read, not to choose from: a threshold chosen on the test split would make its figures too good.",
         half=True,
     )
 

@@ -45,7 +45,7 @@ def headline(figures: Figures) -> tuple[str, str]:
     if lost := by_verdict.get("worse"):
         return f"Worse than {listing(lost)}", "worse"
     if level := by_verdict.get("no difference shown"):
-        return f"Not shown to be better than {listing(level)}", "open"
+        return f"Not shown to be better than {listing(level, last='or')}", "open"
     return f"Better than {listing(by_verdict['better'])}", "better"
 
 

@@ -91,12 +91,12 @@ def seconds(value: float) -> str:
     return f"{value / 60:.1f} min"
 
 
-def listing(names: Iterable[str], most: int = 8) -> str:
+def listing(names: Iterable[str], most: int = 8, last: str = "and") -> str:
     """Return names as `a, b and c`; of many the first and how many more there are."""
     known = list(names)
     if len(known) > most:
         return f"{', '.join(known[:most])} and {len(known) - most} more"
-    return " and ".join(part for part in (", ".join(known[:-1]), *known[-1:]) if part)
+    return f" {last} ".join(part for part in (", ".join(known[:-1]), *known[-1:]) if part)
 
 
 def texts(number: int) -> str:
