@@ -221,7 +221,8 @@ def _thresholds(material: Material, predictions: Predictions) -> Table:
         f"Thresholds for {positive}",
         ("from", "precision", "recall", "F1", "MCC", "predicted"),
         tuple(rows),
-        f"In use is {used:.4g}, marked. To read, not to choose from: a threshold chosen on the test split would make its figures too good.",
+        f"In use is {used:.4g}, marked. To read, not to choose from: a threshold chosen on the test split would make "
+        "its figures too good.",
         half=True,
     )
 
