@@ -37,6 +37,16 @@ class RunFolder:
         return self.path / "predictions.csv"
 
     @property
+    def report(self) -> Path:
+        """What the run amounts to, as one HTML page."""
+        return self.path / "report.html"
+
+    @property
+    def plots(self) -> Path:
+        """The report's plots as SVG and PNG files."""
+        return self.path / "plots"
+
+    @property
     def splits(self) -> Path:
         """The folder of `train.csv`, `validation.csv` and `test.csv`."""
         return self.path / "splits"

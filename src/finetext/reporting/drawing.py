@@ -1,0 +1,173 @@
+"""Matplotlib as the report uses it: one size, two palettes, the same bytes each time."""
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
+
+from finetext.reporting.blocks import Drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TEXT = "#1b1f25"
+MUTED = "#5c6773"
+GRID = "#d6dbe1"
+CELL = "#0b62ae"
+SERIES = (
+    "#0b62af",
+    "#c4500b",
+    "#16794c",
+    "#8b3fa8",
+    "#a3720a",
+    "#b3265e",
+    "#0e7c86",
+    "#6b5b4d",
+    "#4b57c9",
+    "#5f7d1f",
+)
+"""Told apart with every common kind of colour vision for the first three; lines differ in their dashes too."""
+DASHES = ("solid", "dashed", "dotted", "dashdot")
+
+_VARIABLES = {TEXT: "currentColor", MUTED: "var(--muted)", GRID: "var(--grid)", CELL: "var(--cell)"} | {
+    colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)
+}
+_SETTINGS = {
+    "svg.fonttype": "none",  # letters stay letters: small, searchable, in the page's own font
+    "svg.hashsalt": "finetext",
+    "text.parse_math": False,  # a class may be called $x$
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "text.color": TEXT,
+    "axes.labelcolor": TEXT,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": TEXT,
+    "ytick.labelcolor": TEXT,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "path.simplify": True,
+}
+PNG_DOTS_PER_INCH = 150
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Draw in the report's style while the block runs."""
+    import matplotlib
+
+    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+        # A script that matplotlib's own font lacks: the SVG keeps its letters, the PNG shows boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def axes(width: float = 4.8, height: float = 3.5) -> "tuple[Figure, Axes]":
+    """Return an empty figure of one plot; its size in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def stacked_axes(width: float = 4.8, height: float = 3.5) -> "tuple[Figure, tuple[Axes, Axes]]":
+    """Return an empty figure of a plot and a lower one under it, with one x axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    return figure, (upper, lower)
+
+
+def legend(plot: "Axes", **where: Any) -> None:
+    """Put a legend of everything that `shown_as` names into the plot."""
+    plot.legend(*_entries(plot), **where)
+
+
+def legend_below(plot: "Axes", columns: int = 2) -> None:
+    """Put the legend under the plot and what is written below it."""
+    handles, labels = _entries(plot)
+    plot.figure.legend(handles, labels, ncols=columns, loc="outside lower center", handlelength=2.4)
+
+
+def _entries(plot: "Axes") -> tuple[list[Any], list[str]]:
+    handles = [part for part in (*plot.get_lines(), *plot.patches) if getattr(part, "shown_as", None)]
+    return handles, [part.shown_as for part in handles]
+
+
+def save(figure: "Figure", name: str, title: str, finding: str) -> Drawing:
+    """Return a figure as the files of a drawing.
+
+    Args:
+        figure: What was drawn, in `style()`.
+        name: Of its files, letters and hyphens.
+        title: What it shows.
+        finding: What is to be seen in it, in words: the text alternative.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    svg, png = io.StringIO(), io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(
+        png, format="png", dpi=PNG_DOTS_PER_INCH, facecolor="white", metadata={"Software": "finetext"}
+    )
+    figure.set_layout_engine("none")  # what was laid out for the PNG holds for the SVG too
+    FigureCanvasSVG(figure)
+    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": "finetext"})
+    return Drawing(name, title, finding, _describe(svg.getvalue(), title, finding), png.getvalue())
+
+
+def _describe(svg: str, title: str, finding: str) -> str:
+    """Give an SVG file its title, description and short numbers."""
+    start = svg.index(">", svg.index("<svg")) + 1
+    said = "".join(sign if sign.isprintable() else " " for sign in finding)  # XML knows no control characters
+    words = f'\n <title id="title">{escape(title)}</title>\n <desc id="desc">{escape(said)}</desc>'
+    head = svg[: start - 1] + ' role="img" aria-labelledby="title desc">'
+    body = re.sub(r'(<g) id="[^"]*"', r"\1", svg[start:])
+    body = re.sub(r' (?:d|x|y|transform)="[^"]*"', _short_numbers, body)
+    return head + words + body
+
+
+def _short_numbers(attribute: re.Match[str]) -> str:
+    return re.sub(r"(\.\d\d)\d+", r"\1", attribute[0])
+
+
+def inline(svg: str, name: str) -> Markup:
+    """Return an SVG file as a part of a page.
+
+    Its colours become the page's variables, its ids begin with `name`, and what would reach beyond it (its style
+    sheet, its declarations) is left out.
+    """
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
+    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", body, flags=re.DOTALL)
+    head, _, rest = body.partition(">")
+    head = re.sub(r' (?:width|height|version|xmlns(?::\w+)?)="[^"]*"', "", head)
+    head = head.replace('"title desc"', f'"{name}-title {name}-desc"')
+    rest = re.sub(r' id="([^"]*)"', rf' id="{name}-\1"', rest)
+    rest = re.sub(r"url\(#", f"url(#{name}-", rest)
+    rest = re.sub(r'xlink:href="#', f'href="#{name}-', rest)
+    rest = re.sub("#[0-9a-f]{6}", lambda found: _VARIABLES.get(found[0], found[0]), rest)
+    return Markup(f"{head}>{rest.strip()}")

@@ -1,0 +1,168 @@
+"""The report in a real browser: phone and desktop, light and dark."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from finetext.evaluation import TFIDF
+from finetext.reporting import write_report
+from report_folders import HOSTILE, guesses, make_folder
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDTHS = {"phone": 390, "desktop": 1280}
+TASKS = ("binary", "multi-class", "many-class", "multi-label", "evaluation")
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """The folders and figures of a report of each kind."""
+    classes = {"binary": 2, "multi-class": 6, "many-class": 27, "multi-label": 12, "evaluation": 2}
+    made = {}
+    for task in TASKS:
+        folder = tmp_path_factory.mktemp(task)
+        names = [f"a rather long class name {n} <b>" for n in range(classes[task])]
+        number = 40 * classes[task]
+        targets, probs = guesses(number, classes[task], multi=task == "multi-label", skill=1.0)
+        beside = None if task == "evaluation" else np.roll(probs, 1, axis=0)
+        figures = make_folder(folder, names, targets, probs, baseline=beside, training=beside is not None)
+        write_report(folder, figures, f"finetext train {'/a/long/path' * 12}.csv")
+        made[task] = folder, figures
+    return made
+
+
+@pytest.fixture
+def open_page(browser, reports):
+    """A function that opens a report and returns the page, what it complained of and what it asked for."""
+    contexts = []
+
+    def opened(task, width="desktop", scheme="light"):
+        size = {"width": WIDTHS[width], "height": 800}
+        context = browser.new_context(viewport=size, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        complaints, requests = [], []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto((reports[task][0] / "report.html").as_uri())
+        return page, complaints, requests
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("task", TASKS)
+def test_a_page_fits_its_screen_and_asks_for_nothing(open_page, reports, task, width, scheme):
+    page, complaints, requests = open_page(task, width, scheme)
+    assert complaints == []
+    own = (reports[task][0] / "report.html").as_uri()
+    assert [url for url in requests if not url.startswith("data:")] == [own]
+    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect().toJSON())"
+    )
+    assert len(boxes) >= 3
+    for box in boxes:
+        assert box["width"] > 200 and box["height"] > 100
+        assert 0 <= box["left"] and box["right"] <= WIDTHS[width]
+    # Nothing but a table's own box may scroll sideways.
+    wide = page.evaluate(
+        "[...document.querySelectorAll('main *:not(svg *)')].filter(e => e.scrollWidth > e.clientWidth + 1 &&"
+        " e.clientWidth && getComputedStyle(e).display != 'inline' && !e.closest('.table, pre')).map(e => e.outerHTML)"
+    )
+    assert wide == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_and_lines_stand_out_from_the_paper(open_page, scheme):
+    page, _, _ = open_page("multi-class", "desktop", scheme)
+    paper = _luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert (paper > 0.8) == (scheme == "light")
+    words = page.evaluate(
+        "[...document.querySelectorAll('main p, td, th, figcaption, dd, small')].map(e => getComputedStyle(e).color)"
+    )
+    letters = page.evaluate("[...document.querySelectorAll('svg text')].map(e => getComputedStyle(e).fill)")
+    lines = page.evaluate(
+        "[...document.querySelectorAll('svg path[style*=\"--series\"]')].map(e => getComputedStyle(e).stroke)"
+        ".filter(c => c.startsWith('rgb'))"
+    )
+    assert len(letters) > 50 and len(lines) > 10
+    assert min(_contrast(_luminance(colour), paper) for colour in {*words, *letters}) >= 4.5
+    assert min(_contrast(_luminance(colour), paper) for colour in set(lines)) >= 3
+
+
+def _luminance(colour):
+    parts = np.array([float(part) for part in re.findall(r"[\d.]+", colour)[:3]]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def _contrast(first, second):
+    return (max(first, second) + 0.05) / (min(first, second) + 0.05)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_hostile_texts_are_shown_and_not_run(open_page, task):
+    page, _, _ = open_page(task)
+    assert page.title() != "taken"
+    assert page.locator("script, img").count() == 0
+    shown = page.locator(".quoted").all_inner_texts()
+    assert any(text.startswith(HOSTILE) for text in shown)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_figures_on_the_page_are_those_of_metrics_json(open_page, reports, task):
+    page, _, _ = open_page(task)
+    figures = reports[task][1]
+    wanted = {"test": figures["test"]}
+    if "baselines" in figures:
+        wanted[f"baselines.{TFIDF}"] = figures["baselines"][TFIDF]
+    for prefix, metrics in wanted.items():
+        for name in ("accuracy", "macro_f1", "mcc", "roc_auc", "log_loss", "calibration_error"):
+            cell = page.locator(f'data[data-key="{prefix}.{name}"]')
+            assert float(cell.get_attribute("value")) == metrics[name]
+            assert cell.inner_text().replace("−", "-") == f"{metrics[name]:.4f}"
+
+
+def test_every_plot_has_a_name_for_screen_readers(open_page):
+    page, _, _ = open_page("binary")
+    for plot in page.locator("svg").all():
+        assert plot.get_attribute("role") == "img"
+        for name in plot.get_attribute("aria-labelledby").split():
+            assert page.locator(f"[id='{name}']").count() == 1
+            assert page.locator(f"[id='{name}']").text_content()
+
+
+def test_on_paper_it_is_dark_on_white_and_whole(open_page):
+    page, _, _ = open_page("many-class", "desktop", "dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    hidden = "[...document.querySelectorAll('.table')].filter(e => getComputedStyle(e).overflowY != 'visible').length"
+    assert page.evaluate(hidden) == 0
+    assert page.pdf().startswith(b"%PDF")

@@ -1,0 +1,96 @@
+"""The numbers behind the plots, against scikit-learn and by hand."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from finetext.evaluation.metrics import expected_calibration_error
+from finetext.reporting import curves
+from finetext.reporting.curves import Curve
+from finetext.reporting.folder import Predictions
+from report_folders import guesses
+
+
+def predictions_of(targets, probs):
+    predicted = (probs >= 0.5).astype(np.int64) if targets.ndim == 2 else probs.argmax(axis=1)
+    return Predictions([f"text {n}" for n in range(len(targets))], targets, predicted, probs, None)
+
+
+def test_areas_under_the_drawn_curves_are_those_of_scikit_learn():
+    targets, probs = guesses(3000, 2, skill=1.0)
+    line = curves.roc(targets, probs[:, 1])
+    assert np.trapezoid(line.y, line.x) == pytest.approx(sk.roc_auc_score(targets, probs[:, 1]))
+    stairs = curves.precision_recall(targets, probs[:, 1])
+    area = (np.diff(stairs.x) * stairs.y[1:]).sum()
+    assert area == pytest.approx(sk.average_precision_score(targets, probs[:, 1]))
+
+
+def test_the_mean_curve_has_the_mean_area():
+    targets, probs = guesses(2000, 4, skill=1.0)
+    one_hot = np.eye(4, dtype=np.int64)[targets]
+    lines = [curves.roc(one_hot[:, c], probs[:, c]) for c in range(4)]
+    mean = curves.mean_curve(lines, staircase=False)
+    assert np.trapezoid(mean.y, mean.x) == pytest.approx(sk.roc_auc_score(one_hot, probs), abs=0.003)
+    stairs = [curves.precision_recall(one_hot[:, c], probs[:, c]) for c in range(4)]
+    mean = curves.mean_curve(stairs, staircase=True)
+    area = (np.diff(mean.x) * mean.y[1:]).sum()
+    assert area == pytest.approx(sk.average_precision_score(one_hot, probs), abs=0.003)
+
+
+def test_a_thinned_curve_has_few_points_and_the_same_area_and_ends():
+    targets, probs = guesses(50_000, 2, skill=1.0)
+    whole = curves.roc(targets, probs[:, 1])
+    thinned = curves.thin(whole)
+    assert len(whole.x) > 1000
+    assert len(thinned.x) <= curves.CURVE_POINTS + 2
+    assert np.trapezoid(thinned.y, thinned.x) == pytest.approx(np.trapezoid(whole.y, whole.x), abs=1e-3)
+    assert (thinned.x[0], thinned.y[0], thinned.x[-1], thinned.y[-1]) == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_reliability_bins_add_up_to_the_calibration_error(multi):
+    found = predictions_of(*guesses(500, 4, multi=multi))
+    bins = curves.reliability(found)
+    confidence, right = curves.likeliest(found)
+    assert sum(own.count for own in bins) == len(confidence)
+    error = sum(own.count * abs(own.confidence - own.accuracy) for own in bins) / len(confidence)
+    assert error == pytest.approx(expected_calibration_error(confidence, right))
+
+
+def test_threshold_rows_are_scikit_learns_figures():
+    targets, probs = guesses(400, 2, skill=0.5)
+    for own in curves.threshold_rows(predictions_of(targets, probs), 0.5):
+        predicted = (probs[:, 1] >= own.threshold).astype(int)
+        assert own.positive == predicted.sum()
+        assert own.recall == pytest.approx(sk.recall_score(targets, predicted))
+        assert own.f1 == pytest.approx(sk.f1_score(targets, predicted))
+        assert own.mcc == pytest.approx(sk.matthews_corrcoef(targets, predicted))
+        if predicted.any():
+            assert own.precision == pytest.approx(sk.precision_score(targets, predicted))
+        else:
+            assert own.precision is None
+
+
+def test_the_row_in_use_counts_what_was_predicted_whatever_the_rounding():
+    found = Predictions(
+        ["a", "b"], np.array([0, 1]), np.array([0, 1]), np.array([[0.5, 0.5], [0.5, 0.5]]), None
+    )
+    (used,) = [own for own in curves.threshold_rows(found, 0.5) if own.used]
+    assert (used.positive, used.precision, used.recall) == (1, 1.0, 1.0)
+
+
+def test_coverage_keeps_texts_of_equal_confidence_together():
+    probs = np.array([[0.9, 0.1], [0.2, 0.8], [0.2, 0.8], [0.6, 0.4]])
+    found = curves.coverage(predictions_of(np.array([0, 1, 0, 1]), probs))
+    np.testing.assert_allclose(found.limit, [0.9, 0.8, 0.6])
+    np.testing.assert_allclose(found.share, [0.25, 0.75, 1.0])
+    np.testing.assert_allclose(found.accuracy, [1.0, 2 / 3, 0.5])
+    assert [found.at(share) for share in (0.2, 0.25, 0.5, 0.75, 1.0)] == [0, 0, 1, 1, 2]
+
+
+def test_smoothing_keeps_the_level_of_the_loss():
+    steps = Curve(np.arange(1, 4001.0), np.full(4000, 0.7))
+    drawn = curves.smooth(curves.grouped(steps))
+    assert len(drawn.x) <= curves.CURVE_POINTS
+    np.testing.assert_allclose(drawn.y, 0.7)
+    assert drawn.x[0] == pytest.approx(np.mean(np.arange(1, 21)))
