@@ -11,7 +11,7 @@ from finetext.errors import FinetextError
 
 COMMANDS = {
     "train": "Fine-tune a pretrained model on labelled text, and evaluate it beside simple baselines.",
-    "inspect": "Check labelled text before training: counts, duplicates, conflicts, lengths.",
+    "inspect": "Check labelled text before training: counts, duplicates, conflicts, lengths, wrong labels.",
     "evaluate": "Evaluate a trained classifier on labelled texts.",
     "predict": "Label texts: those named, those of a file, or those on stdin.",
     "probe": "Show how good each depth of a model is for a task, by a linear classifier on every layer.",

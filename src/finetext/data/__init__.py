@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from finetext.data.config import DataConfig, SplitName, Task
     from finetext.data.loading import examine, read, read_text_table
     from finetext.data.splits import Splits, limit, split
+    from finetext.data.stratify import assign_folds, group_texts
     from finetext.data.table import Dataset, Source, fold
 
 __all__ = [
@@ -21,11 +22,13 @@ __all__ = [
     "SplitName",
     "Splits",
     "Task",
+    "assign_folds",
     "balance",
     "check_lengths",
     "class_weights",
     "examine",
     "fold",
+    "group_texts",
     "limit",
     "read",
     "read_text_table",
@@ -43,11 +46,13 @@ __getattr__ = lazy.exports(
         "SplitName": "config",
         "Splits": "splits",
         "Task": "config",
+        "assign_folds": "stratify",
         "balance": "balancing",
         "check_lengths": "checks",
         "class_weights": "balancing",
         "examine": "loading",
         "fold": "table",
+        "group_texts": "stratify",
         "limit": "splits",
         "read": "loading",
         "read_text_table": "loading",

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
         wilson_interval,
     )
     from finetext.evaluation.predictions import Evaluation, evaluate, write_predictions
-    from finetext.evaluation.simple import MAJORITY, TFIDF, BaselineResult, baselines, mcnemar, verdict
+    from finetext.evaluation.simple import (
+        MAJORITY,
+        TFIDF,
+        BaselineResult,
+        baselines,
+        fit_tfidf,
+        mcnemar,
+        verdict,
+    )
     from finetext.evaluation.targets import decide, encode_targets, is_right
 
 __all__ = [
@@ -28,6 +36,7 @@ __all__ = [
     "decide",
     "encode_targets",
     "evaluate",
+    "fit_tfidf",
     "higher_is_better",
     "is_right",
     "mcnemar",
@@ -50,6 +59,7 @@ __getattr__ = lazy.exports(
         "decide": "targets",
         "encode_targets": "targets",
         "evaluate": "predictions",
+        "fit_tfidf": "simple",
         "higher_is_better": "metrics",
         "is_right": "targets",
         "mcnemar": "simple",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from finetext.models.source import ModelSource, find_model
     from finetext.models.summary import ModelSummary, describe
     from finetext.models.trainable import set_trainable, trained_blocks, trained_parameters
-    from finetext.models.trunk import make_trunk
+    from finetext.models.trunk import make_trunk, mean_vectors
 
 __all__ = [
     "ALIASES",
@@ -42,6 +42,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "make_trunk",
+    "mean_vectors",
     "merge_adapter",
     "output_layer",
     "parameters_by_depth",
@@ -83,6 +84,7 @@ __getattr__ = lazy.exports(
         "load_model": "loading",
         "load_tokenizer": "encoding",
         "make_trunk": "trunk",
+        "mean_vectors": "trunk",
         "merge_adapter": "adapters",
         "position_limit": "encoding",
         "predict_logits": "predict",
