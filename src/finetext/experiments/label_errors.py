@@ -5,7 +5,6 @@ Dataset Labels", JAIR 2021) with cleanlab, on the probabilities that each text g
 seen it: the mean of a logistic regression on a pretrained model's hidden states and of one on TF-IDF features.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
@@ -21,7 +20,7 @@ from finetext.errors import DataError, UsageError
 from finetext.evaluation import encode_targets, fit_tfidf
 from finetext.experiments.faults import Fault, Faults
 from finetext.experiments.similar import find_similar, unit_vectors
-from finetext.models import find_model, load_model, mean_vectors, probabilities
+from finetext.models import find_model, load_model, mean_vectors, probabilities, two_thirds
 from finetext.models.config import ModelConfig
 
 FOLDS = 5
@@ -116,17 +115,12 @@ def text_vectors(
     device: str = "auto",
     progress: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
-    """Return the mean of each text's hidden states after two thirds of a model's layers, `(N, H)` float32.
-
-    The upper layers have turned to the task that the model was trained for; `docs/log.md` has the figures.
-    """
+    """Return the mean of each text's hidden states after two thirds of a model's layers, `(N, H)` float32."""
     prepare_cpu()
     source = find_model(config.model, revision=config.revision, allow_pickle=config.allow_pickle)
     model = load_model(source, dataset.class_names, dataset.task, config, seed)
     model.network.to(choose_device(device))
-    depth = model.anatomy.depth
-    encoded = model.encode(dataset.texts)
-    return mean_vectors(model, encoded, max(1, min(depth - 1, math.ceil(depth * 2 / 3))), progress)
+    return mean_vectors(model, model.encode(dataset.texts), two_thirds(model.anatomy.depth), progress)
 
 
 def out_of_fold(
@@ -236,7 +230,8 @@ def _outlier_faults(dataset: Dataset, vectors: NDArray[np.float32]) -> list[Faul
     first = np.array([members[0] for members in group_texts(dataset).members])
     settings = {"k": min(NEIGHBOURS, len(first) - 1)}
     scores = OutOfDistribution(settings).fit_score(features=vectors[first], verbose=False)
-    distances = -np.log(np.maximum(scores.astype(np.float64), 1e-300))  # cleanlab's score is exp(-distance / median distance)
+    # cleanlab's score is exp(-distance / median distance).
+    distances = -np.log(np.maximum(scores.astype(np.float64), 1e-300))
     low, high = np.quantile(distances, (0.25, 0.75))
     beyond = np.flatnonzero(distances > high + 1.5 * (high - low))
     found = []

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -51,6 +52,14 @@ def make_trunk(
     }
     width = model.network.config.get_text_config().hidden_size
     return Trunk(replay, model.logits, frozen, model.pad_id, key, width, dtype, arithmetic, model.device)
+
+
+def two_thirds(depth: int) -> int:
+    """Return after how many of a model's layers its hidden states suit a linear classifier best.
+
+    The upper layers have turned to the task that the model was trained for; `docs/log.md` has the figures.
+    """
+    return max(1, min(depth - 1, math.ceil(depth * 2 / 3)))
 
 
 def mean_vectors(
