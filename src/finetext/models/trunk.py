@@ -63,7 +63,12 @@ def two_thirds(depth: int) -> int:
 
 
 def mean_vectors(
-    model: Model, encoded: Sequence[Encoded], cut: int, progress: Callable[[int], None] = lambda done: None
+    model: Model,
+    encoded: Sequence[Encoded],
+    cut: int,
+    progress: Callable[[int], None] = lambda done: None,
+    *,
+    arithmetic: str | None = None,
 ) -> Tensor:
     """Return the mean of each text's hidden states below a cut; the layers above it do not run.
 
@@ -74,6 +79,7 @@ def mean_vectors(
         encoded: `N` texts. Of one with several windows it is the mean over their tokens.
         cut: How many of the first layers run.
         progress: Called with the number of windows done since the last call.
+        arithmetic: Precision of the products: bf16 or fp32; by default bf16 where that is fast.
 
     Returns:
         `(N, H)` float32.
@@ -81,10 +87,9 @@ def mean_vectors(
     replay = model.cut(cut)
     if replay is None:
         return head_inputs(model, model.inputs(encoded))
-    low = computes_bf16_fast(model.device)
     width = model.network.config.get_text_config().hidden_size
     frozen = (model.network.base_model,) if replay.one_position else model.anatomy.layers[:cut]
-    arithmetic = "bf16" if low else "fp32"
+    arithmetic = arithmetic or ("bf16" if computes_bf16_fast(model.device) else "fp32")
     trunk = Trunk(replay, model.logits, frozen, model.pad_id, {}, width, "fp32", arithmetic, model.device)
     owners = [text for text, windows in enumerate(encoded) for _ in windows]
     sums, counts = torch.zeros(len(encoded), width), torch.zeros(len(encoded), 1)

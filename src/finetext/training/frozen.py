@@ -9,7 +9,7 @@ from torch import Tensor
 from finetext.engine import Inputs, fit_logistic
 from finetext.evaluation import BaselineResult, compute_metrics, is_right
 from finetext.models import mean_vectors, probabilities, two_thirds
-from finetext.training.features import RunInputs, first_trained_layer
+from finetext.training.features import RunInputs, first_trained_layer, trunk_arithmetic
 from finetext.training.head_start import MOST_TEXTS
 from finetext.training.job import Job
 from finetext.training.losses import mean_loss
@@ -41,7 +41,7 @@ def frozen_features_baseline(
             return _mean_of_stored(getattr(inputs, name), texts)
         known = {"train": job.encoded, "validation": job.encoded_validation}
         encoded = known[name] if name in known else job.model.encode(splits.test.texts)
-        return mean_vectors(job.model, encoded[:texts], _cut(job), progress)
+        return mean_vectors(job.model, encoded[:texts], _cut(job), progress, arithmetic=trunk_arithmetic(job))
 
     validation = job.targets_tensor(splits.validation)[:MOST_TEXTS]
     fit = fit_logistic(
