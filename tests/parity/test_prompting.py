@@ -106,6 +106,10 @@ def test_without_a_chat_template_a_text_holds_no_special_token(checkpoint):
     assert 0 not in prompter.prompt("<|endoftext|>")
 
 
+def test_half_a_surrogate_pair_is_no_obstacle(checkpoint):
+    assert np.isfinite(Prompter(load(checkpoint, "gpt2"), QUESTION).log_likelihoods(["win \ud83d now"])).all()
+
+
 def test_what_is_written_is_greedy(checkpoint):
     prompter = Prompter(load(checkpoint, "gpt2"), QUESTION)
     network, ids = prompter._model.network, prompter.prompt("tea")

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -210,3 +211,9 @@ def test_options_that_would_do_nothing_are_refused(messages, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["inspect", str(messages), "--issues", str(tmp_path / "issues.csv")])
     assert ended.value.code == 2 and "--label-errors" in capsys.readouterr().err
+
+
+def test_a_missing_cleanlab_names_the_extra(messages, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cleanlab", None)
+    with pytest.raises(UsageError, match=r'pip install "finetext\[label-errors\]"'):
+        find_faults(examine(messages, DataConfig()))

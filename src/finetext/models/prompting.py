@@ -18,6 +18,7 @@ from torch import Tensor
 from finetext.engine import collate, default_token_budget, token_budget_batches
 from finetext.errors import UsageError, closest
 from finetext.models.causal import LanguageModel
+from finetext.models.encoding import special_ends, well_formed
 
 TEXT = "{text}"
 YES, NO = "yes", "no"
@@ -119,6 +120,7 @@ class Prompter:
         """
         self._model, self._tokenizer = model, model.tokenizer
         self._chat = bool(getattr(self._tokenizer, "chat_template", None))
+        self._start = special_ends(model.tokenizer)[0]  # what stands before a text, but nothing behind it
         self._before, self._after = self._frame(question.template)
         self.answers = [self._answer_ids(word) for word in question.words]
         limit = min(model.limit, max_length or model.limit)
@@ -140,6 +142,7 @@ class Prompter:
 
     def prompt(self, text: str) -> list[int]:
         """Return the token ids of the question about a text, cut so that an answer fits behind it."""
+        text = well_formed(text)
         ids = self._encode(text)
         if len(ids) <= self._room:
             return ids
@@ -156,18 +159,12 @@ class Prompter:
         if not self._chat:
             whole = f"{self._before}{text}{self._after}"
             body = self._tokenizer(whole, add_special_tokens=False)["input_ids"]
-            return [*self._start(), *body]
+            return [*self._start, *body]
         # The template's own special tokens count; those that a text spells out are broken up.
         for token in self._tokenizer.all_special_tokens:
             text = text.replace(token, f"{token[0]} {token[1:]}")
         whole = f"{self._before}{text}{self._after}"
         return list(self._tokenizer(whole, add_special_tokens=False, split_special_tokens=False)["input_ids"])
-
-    def _start(self) -> list[int]:
-        """Return the special tokens that the tokenizer puts before a text, but none that it puts behind."""
-        from finetext.models.encoding import special_ends
-
-        return special_ends(self._tokenizer)[0]
 
     def _answer_ids(self, word: str) -> list[int]:
         """Return the tokens of a word as they follow the prompt."""
