@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from finetext.data.config import DataConfig
-from finetext.options import Parameter, also, section
+from finetext.options import Parameter, section
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,7 +16,7 @@ def baseline(
     source: str,
     /,
     *,
-    model: Annotated[tuple[str, ...], also("--model-name-or-path")] = ("minilm",),
+    model: Annotated[tuple[str, ...], Parameter(alias="--model-name-or-path", negative=())] = ("minilm",),
     prompt: str | None = None,
     label_words: dict[str, str] | None = None,
     generate: int = 0,
@@ -39,8 +39,8 @@ def baseline(
             several times.
         prompt: What a causal model is asked, with {text} where the text goes, and for a multi-label task {label}.
             By default whether the text is of the second of two classes, or of which of several.
-        label_words: What it answers for each class, such as `--label-words.spam junk`; by default yes and no, or
-            the classes' names.
+        label_words: What it answers for each class, such as `--label-words.spam junk`; by default no and yes
+            where the default prompt asks for that, else the classes' names.
         generate: Also print what it writes for so many test texts.
         max_length: Longest text in tokens, with the question; by default the model's own limit.
         seed: Seed of the splits and of the TF-IDF classifier.
