@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from finetext.data import DataConfig, assign_folds, fold_splits, read
+from finetext.data import DataConfig, fold_splits, held_out_folds, read
 from finetext.training import TrainConfig, override, run_trial, train
 
 
@@ -22,7 +22,7 @@ def test_folds_keep_equal_texts_together_and_the_shares_of_the_classes(repeated)
     dataset = read(str(repeated), DataConfig())
     rare = [row for row, own in enumerate(dataset.labels) if own == ("c",)]
     dataset = dataset.subset([row for row in range(len(dataset)) if row not in rare[1:]])
-    folds = assign_folds(dataset, 4, 0)
+    folds = held_out_folds(dataset, 4, 0)
     labels = np.array([own[0] for own in dataset.labels])
     assert (folds[labels == "c"] == -1).all()
     for name in "ab":
@@ -34,7 +34,7 @@ def test_folds_keep_equal_texts_together_and_the_shares_of_the_classes(repeated)
 
 def test_the_splits_of_a_fold_hold_every_text_once(repeated):
     dataset = read(str(repeated), DataConfig())
-    folds = assign_folds(dataset, 4, 0)
+    folds = held_out_folds(dataset, 4, 0)
     splits = fold_splits(dataset, folds == 2, DataConfig(), 0)
     assert splits.test.texts == [text for text, own in zip(dataset.texts, folds, strict=True) if own == 2]
     every = [*splits.train.texts, *splits.validation.texts, *splits.test.texts]

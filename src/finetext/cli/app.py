@@ -11,9 +11,10 @@ from finetext.errors import FinetextError
 
 COMMANDS = {
     "train": "Fine-tune a pretrained model on labelled text, and evaluate it beside simple baselines.",
-    "inspect": "Check labelled text before training: counts, duplicates, conflicts, lengths.",
+    "inspect": "Check labelled text before training: counts, duplicates, conflicts, lengths, wrong labels.",
     "evaluate": "Evaluate a trained classifier on labelled texts.",
     "predict": "Label texts: those named, those of a file, or those on stdin.",
+    "baseline": "Measure what one reaches without fine-tuning: TF-IDF, frozen features, zero-shot prompting.",
     "probe": "Show how good each depth of a model is for a task, by a linear classifier on every layer.",
     "models": "List the models with a short name, or check one.",
     "cache": "List the stored features of frozen layers, or remove them.",

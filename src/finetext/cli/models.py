@@ -57,4 +57,4 @@ def check(
     from finetext.models import continue_text, find_model
 
     source = find_model(name, revision=revision, allow_pickle=allow_pickle)
-    data().print(continue_text(source, prompt, tokens), markup=False)
+    data().print(continue_text(source, prompt, tokens, allow_pickle=allow_pickle), markup=False)

@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from finetext.data.balancing import balance, class_weights
     from finetext.data.checks import Finding, Findings, check_lengths
     from finetext.data.config import DataConfig, SplitName, Task
-    from finetext.data.folds import assign_folds, fold_splits, join
+    from finetext.data.folds import fold_splits, held_out_folds, join
     from finetext.data.loading import examine, read, read_text_table
     from finetext.data.splits import Splits, limit, split
+    from finetext.data.stratify import assign_folds, group_texts
     from finetext.data.table import Dataset, Source, fold
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "examine",
     "fold",
     "fold_splits",
+    "group_texts",
+    "held_out_folds",
     "join",
     "limit",
     "read",
@@ -41,7 +44,7 @@ __getattr__ = lazy.exports(
     {
         "join": "folds",
         "fold_splits": "folds",
-        "assign_folds": "folds",
+        "held_out_folds": "folds",
         "DataConfig": "config",
         "Dataset": "table",
         "Finding": "checks",
@@ -50,11 +53,13 @@ __getattr__ = lazy.exports(
         "SplitName": "config",
         "Splits": "splits",
         "Task": "config",
+        "assign_folds": "stratify",
         "balance": "balancing",
         "check_lengths": "checks",
         "class_weights": "balancing",
         "examine": "loading",
         "fold": "table",
+        "group_texts": "stratify",
         "limit": "splits",
         "read": "loading",
         "read_text_table": "loading",

@@ -8,33 +8,25 @@ from numpy.typing import NDArray
 
 from finetext.data.config import DataConfig, SplitName
 from finetext.data.splits import Splits, split
-from finetext.data.stratify import assign_groups, group_texts
+from finetext.data.stratify import assign_folds, group_texts
 from finetext.data.table import Dataset
 
 
-def assign_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
-    """Return the fold of each example, `(N,)`.
+def held_out_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold in which each example is held out, `(N,)`.
 
-    Equal texts (folded) stand in the same fold. A class that has only one text is in none, -1: held out, it could
-    not be learnt.
+    A class that has only one text is held out in none, -1: it could not be learnt from the others.
 
     Args:
         dataset: All examples.
         folds: How many.
         seed: The same seed gives the same folds.
     """
-    random = np.random.default_rng([seed, 3])
-    found = np.full(len(dataset), -1, dtype=np.int64)
+    found = assign_folds(dataset, folds, seed)
     groups = group_texts(dataset)
-    for number, members in enumerate(groups.by_stratum().values()):
-        if len(members) < 2:
-            continue
-        sizes = [len(groups.members[group]) for group in members]
-        share, rest = divmod(sum(sizes), folds)
-        # The larger quotas start at another fold in each class, so that many small classes do not fill the first.
-        quotas = [share + int((fold - number) % folds < rest) for fold in range(folds)]
-        for group, fold in zip(members, assign_groups(sizes, quotas, random), strict=True):
-            found[groups.members[group]] = fold
+    for numbers in groups.by_stratum().values():
+        if len(numbers) == 1:
+            found[groups.members[numbers[0]]] = -1
     return found
 
 

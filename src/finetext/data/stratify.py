@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from finetext.data.table import Dataset
 
@@ -36,6 +37,28 @@ def group_texts(dataset: Dataset, indices: Sequence[int] | None = None) -> Group
         for group in members.values()
     ]
     return Groups(list(members.values()), chosen)
+
+
+def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
+    """Divide examples into folds, stratified by class; equal texts (folded) share one.
+
+    Args:
+        dataset: The examples.
+        count: How many folds.
+        seed: The same seed gives the same folds.
+
+    Returns:
+        `(N,)`, the fold of each example.
+    """
+    random = np.random.default_rng([seed, 2])
+    groups = group_texts(dataset)
+    folds = np.zeros(len(dataset), dtype=np.int64)
+    dealt = 0  # on from class to class, so that rare classes do not all fill the first folds
+    for numbers in groups.by_stratum().values():
+        for number in random.permutation(numbers):
+            folds[groups.members[number]] = dealt % count
+            dealt += 1
+    return folds
 
 
 def allocate(total: int, sizes: Sequence[int], lower: Sequence[int], upper: Sequence[int]) -> list[int]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         BaselineResult,
         baselines,
         compare_right,
+        fit_tfidf,
         mcnemar,
         verdict,
     )
@@ -44,6 +45,7 @@ __all__ = [
     "encode_targets",
     "evaluate",
     "fit_temperature",
+    "fit_tfidf",
     "higher_is_better",
     "is_right",
     "mcnemar",
@@ -77,6 +79,7 @@ __getattr__ = lazy.exports(
         "compute_metrics": "metrics",
         "encode_targets": "targets",
         "evaluate": "predictions",
+        "fit_tfidf": "simple",
         "higher_is_better": "metrics",
         "is_right": "targets",
         "mcnemar": "simple",

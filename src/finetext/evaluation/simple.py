@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from finetext.evaluation.targets import is_right
 
 MAJORITY = "majority class"
 TFIDF = "TF-IDF + logistic regression"
+Predict = Callable[[Sequence[str]], NDArray[np.floating[Any]]]
+"""Gives texts the probability of each class."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def baselines(
         seed: Of the stochastic gradient descent.
     """
     results = []
-    for name, fit in ((MAJORITY, _fit_majority), (TFIDF, _fit_tfidf)):
+    for name, fit in ((MAJORITY, _fit_majority), (TFIDF, fit_tfidf)):
         began = time.perf_counter()
         predict = fit(train_texts, train_targets, len(class_names), seed)
         trained = time.perf_counter()
@@ -122,7 +124,7 @@ def verdict(p_value: float, difference: float) -> str:
     return "better" if difference > 0 else "worse"
 
 
-def _fit_majority(texts: Sequence[str], targets: Targets, classes: int, seed: int) -> Any:
+def _fit_majority(texts: Sequence[str], targets: Targets, classes: int, seed: int) -> Predict:
     # The share of each class in the training split: its argmax is the majority class.
     shares = (
         targets.mean(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=classes) / len(targets)
@@ -130,7 +132,18 @@ def _fit_majority(texts: Sequence[str], targets: Targets, classes: int, seed: in
     return lambda wanted: np.tile(shares, (len(wanted), 1))
 
 
-def _fit_tfidf(texts: Sequence[str], targets: Targets, classes: int, seed: int) -> Any:
+def fit_tfidf(texts: Sequence[str], targets: Targets, classes: int, seed: int) -> Predict:
+    """Fit a logistic regression on TF-IDF features by stochastic gradient descent.
+
+    Args:
+        texts: `N` texts.
+        targets: `(N,)` class ids, or `(N, C)` zeros and ones if multi-label.
+        classes: How many classes there are; not all need occur.
+        seed: Of the descent.
+
+    Returns:
+        What gives texts the probability of each class, `(M, C)`.
+    """
     known = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=classes)
     varied = [c for c in range(classes) if 0 < known[c] < len(texts)]
     constant = known / len(texts)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from finetext.models.anatomy import Anatomy
     from finetext.models.bundle import load_bundle, save_bundle
     from finetext.models.catalogue import ALIASES, CATALOGUE, Entry
-    from finetext.models.causal import continue_text
+    from finetext.models.causal import LanguageModel, continue_text, is_causal, load_language_model
     from finetext.models.decision import LIKELIEST, Decision, abstains, confidence, decide
     from finetext.models.depths import Depths, parameters_by_depth, pooled_by_depth
     from finetext.models.encoding import TextEncoder, load_tokenizer, position_limit
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from finetext.models.loading import load_model
     from finetext.models.model import BundleSettings, Model
     from finetext.models.predict import predict_logits, probabilities
+    from finetext.models.prompting import Prompter, Question, class_probabilities, default_questions
     from finetext.models.source import ModelSource, find_model
     from finetext.models.summary import ModelSummary, describe
     from finetext.models.trainable import set_trainable, trained_blocks, trained_parameters
-    from finetext.models.trunk import make_trunk
+    from finetext.models.trunk import make_trunk, mean_vectors, two_thirds
 
 __all__ = [
     "ALIASES",
@@ -32,22 +33,30 @@ __all__ = [
     "Decision",
     "Depths",
     "Entry",
+    "LanguageModel",
     "Model",
     "ModelSource",
     "ModelSummary",
+    "Prompter",
+    "Question",
     "TextEncoder",
     "abstains",
     "check_folder",
+    "class_probabilities",
     "confidence",
     "continue_text",
     "decide",
+    "default_questions",
     "describe",
     "find_model",
     "head_inputs",
+    "is_causal",
     "load_bundle",
+    "load_language_model",
     "load_model",
     "load_tokenizer",
     "make_trunk",
+    "mean_vectors",
     "merge_adapter",
     "output_layer",
     "parameters_by_depth",
@@ -61,6 +70,7 @@ __all__ = [
     "set_trainable",
     "trained_blocks",
     "trained_parameters",
+    "two_thirds",
 ]
 
 __getattr__ = lazy.exports(
@@ -87,13 +97,21 @@ __getattr__ = lazy.exports(
         "ModelSummary": "summary",
         "TextEncoder": "encoding",
         "check_folder": "guard",
+        "LanguageModel": "causal",
+        "Prompter": "prompting",
+        "Question": "prompting",
+        "class_probabilities": "prompting",
         "continue_text": "causal",
+        "default_questions": "prompting",
+        "is_causal": "causal",
+        "load_language_model": "causal",
         "describe": "summary",
         "find_model": "source",
         "load_bundle": "bundle",
         "load_model": "loading",
         "load_tokenizer": "encoding",
         "make_trunk": "trunk",
+        "mean_vectors": "trunk",
         "merge_adapter": "adapters",
         "position_limit": "encoding",
         "predict_logits": "predict",
@@ -103,5 +121,6 @@ __getattr__ = lazy.exports(
         "set_trainable": "trainable",
         "trained_blocks": "trainable",
         "trained_parameters": "trainable",
+        "two_thirds": "trunk",
     },
 )

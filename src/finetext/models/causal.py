@@ -1,20 +1,68 @@
-"""Letting a causal model go on with a text, so that a person sees whether its weights are sound."""
+"""Loading a causal model with its language-model head, and letting it go on with a text."""
+
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from finetext.errors import ModelError, UsageError
-from finetext.models.encoding import load_tokenizer
+from finetext.models.encoding import load_tokenizer, position_limit
 from finetext.models.loading import first_line, load_settings, quiet
 from finetext.models.source import ModelSource
 
 
-def continue_text(source: ModelSource, prompt: str, tokens: int) -> str:
-    """Return `prompt` and the likeliest tokens after it.
+@dataclass(frozen=True)
+class LanguageModel:
+    """A causal language model.
+
+    Attributes:
+        network: The Hugging Face model, in float32 and in evaluation mode.
+        tokenizer: Its tokenizer.
+        limit: The most tokens that it reads.
+    """
+
+    network: Any
+    tokenizer: Any
+    limit: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        device: torch.device = next(self.network.parameters()).device
+        return device
+
+    def continue_ids(self, ids: list[int], tokens: int) -> list[int]:
+        """Return the likeliest tokens after some others, each given those before (greedy)."""
+        given = torch.tensor([ids], device=self.device)
+        with quiet(), torch.inference_mode():
+            whole = self.network.generate(
+                input_ids=given,
+                attention_mask=torch.ones_like(given),
+                max_new_tokens=tokens,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=self.tokenizer.eos_token_id,
+            )
+        return whole[0, len(ids) :].tolist()  # type: ignore[no-any-return]
+
+
+def is_causal(source: ModelSource) -> bool:
+    """Tell whether a model's configuration names a causal language model."""
+    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in _architectures(source))
+
+
+def _architectures(source: ModelSource) -> list[str]:
+    return [str(name) for name in load_settings(source.folder).architectures or ()]
+
+
+def load_language_model(source: ModelSource, *, allow_pickle: bool = False) -> LanguageModel:
+    """Load a causal model with its language-model head on the CPU.
 
     Args:
         source: What `find_model` found.
-        prompt: The beginning.
-        tokens: How many tokens to add.
+        allow_pickle: Accept a folder without safetensors.
 
     Raises:
         UsageError: The model is not causal.
@@ -22,13 +70,12 @@ def continue_text(source: ModelSource, prompt: str, tokens: int) -> str:
     """
     from transformers import AutoModelForCausalLM
 
-    settings = load_settings(source.folder)
-    written = [str(name) for name in settings.architectures or ()]
-    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in written):
+    if not is_causal(source):
+        written = ", ".join(_architectures(source)) or "no architecture named"
         raise UsageError(
-            f"{source.name}: is no causal language model ({', '.join(written) or 'no architecture named'}) and "
-            "cannot continue a text."
+            f"{source.name}: is no causal language model ({written}) and cannot continue a text."
         )
+    settings = load_settings(source.folder)
     tokenizer = load_tokenizer(source.folder)
     try:
         with quiet():
@@ -36,6 +83,7 @@ def continue_text(source: ModelSource, prompt: str, tokens: int) -> str:
                 source.folder,
                 config=settings,
                 dtype=torch.float32,
+                use_safetensors=None if allow_pickle else True,
                 output_loading_info=True,
                 local_files_only=True,
                 trust_remote_code=False,
@@ -48,14 +96,23 @@ def continue_text(source: ModelSource, prompt: str, tokens: int) -> str:
             "Copy or download the model again."
         )
     network.eval()
-    inputs = tokenizer(prompt, return_tensors="pt")
-    with quiet(), torch.inference_mode():
-        ids = network.generate(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            max_new_tokens=tokens,
-            do_sample=False,
-            pad_token_id=tokenizer.eos_token_id,
-        )
-    text: str = tokenizer.decode(ids[0], skip_special_tokens=True)
+    return LanguageModel(network, tokenizer, position_limit(settings, network))
+
+
+def continue_text(source: ModelSource, prompt: str, tokens: int, *, allow_pickle: bool = False) -> str:
+    """Return `prompt` and the likeliest tokens after it.
+
+    Args:
+        source: What `find_model` found.
+        prompt: The beginning.
+        tokens: How many tokens to add.
+        allow_pickle: Accept a folder without safetensors.
+
+    Raises:
+        UsageError: The model is not causal.
+        ModelError: Its weights cannot be loaded, or the language-model head is not among them.
+    """
+    model = load_language_model(source, allow_pickle=allow_pickle)
+    ids = list(model.tokenizer(prompt)["input_ids"])
+    text: str = model.tokenizer.decode([*ids, *model.continue_ids(ids, tokens)], skip_special_tokens=True)
     return text

@@ -147,7 +147,7 @@ class TextEncoder:
             return []
         with _without_length_warning(self._tokenizer):
             encoded = self._tokenizer(
-                [_well_formed(text) for text in texts],
+                [well_formed(text) for text in texts],
                 add_special_tokens=False,
                 return_attention_mask=False,
                 return_token_type_ids=False,
@@ -189,8 +189,11 @@ def special_ends(tokenizer: Any) -> tuple[list[int], list[int]]:
     )
 
 
-def _well_formed(text: str) -> str:
-    # JSON can name halves of a surrogate pair, which no tokenizer takes: pairs are joined, a lone half is replaced.
+def well_formed(text: str) -> str:
+    """Return a text that every tokenizer takes.
+
+    JSON can name halves of a surrogate pair, which none takes: pairs are joined, a lone half is replaced.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,9 +1,15 @@
-"""The frozen part of a model, as the feature store sees it."""
+"""The frozen part of a model, as the feature store sees it, and a vector of it for each text."""
 
 import hashlib
 import json
+import math
+from collections.abc import Callable, Sequence
 
-from finetext.engine import Trunk, weights_digest
+import torch
+from torch import Tensor
+
+from finetext.engine import Encoded, Trunk, computes_bf16_fast, weights_digest
+from finetext.models.head import head_inputs
 from finetext.models.model import Model
 
 
@@ -46,6 +52,55 @@ def make_trunk(
     }
     width = model.network.config.get_text_config().hidden_size
     return Trunk(replay, model.logits, frozen, model.pad_id, key, width, dtype, arithmetic, model.device)
+
+
+def two_thirds(depth: int) -> int:
+    """Return after how many of a model's layers its hidden states suit a linear classifier best.
+
+    The upper layers have turned to the task that the model was trained for; `docs/log.md` has the figures.
+    """
+    return max(1, min(depth - 1, math.ceil(depth * 2 / 3)))
+
+
+def mean_vectors(
+    model: Model,
+    encoded: Sequence[Encoded],
+    cut: int,
+    progress: Callable[[int], None] = lambda done: None,
+    *,
+    arithmetic: str | None = None,
+) -> Tensor:
+    """Return the mean of each text's hidden states below a cut; the layers above it do not run.
+
+    A model that cannot be cut there gives what its output layer reads.
+
+    Args:
+        model: The model; it is whole again afterwards.
+        encoded: `N` texts. Of one with several windows it is the mean over their tokens.
+        cut: How many of the first layers run.
+        progress: Called with the number of windows done since the last call.
+        arithmetic: Precision of the products: bf16 or fp32; by default bf16 where that is fast.
+
+    Returns:
+        `(N, H)` float32.
+    """
+    replay = model.cut(cut)
+    if replay is None:
+        return head_inputs(model, model.inputs(encoded))
+    width = model.network.config.get_text_config().hidden_size
+    frozen = (model.network.base_model,) if replay.one_position else model.anatomy.layers[:cut]
+    arithmetic = arithmetic or ("bf16" if computes_bf16_fast(model.device) else "fp32")
+    trunk = Trunk(replay, model.logits, frozen, model.pad_id, {}, width, "fp32", arithmetic, model.device)
+    owners = [text for text, windows in enumerate(encoded) for _ in windows]
+    sums, counts = torch.zeros(len(encoded), width), torch.zeros(len(encoded), 1)
+    try:
+        for place, hidden in trunk.run([ids for windows in encoded for ids in windows]):
+            sums[owners[place]] += hidden.float().sum(0)
+            counts[owners[place]] += len(hidden)
+            progress(1)
+    finally:
+        model.uncut()
+    return sums / counts
 
 
 def tokenizer_digest(tokenizer: object) -> str:

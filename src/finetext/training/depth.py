@@ -14,7 +14,7 @@ from finetext.evaluation import Metrics, compute_metrics
 from finetext.models import parameters_by_depth, pooled_by_depth, probabilities
 from finetext.training.head_start import MOST_TEXTS
 from finetext.training.job import Job, prepare
-from finetext.training.losses import loss_sum, loss_weight
+from finetext.training.losses import mean_loss
 from finetext.training.progress import Progress
 
 
@@ -68,13 +68,7 @@ def score_depths(job: Job, progress: Callable[[int, int], None]) -> list[DepthSc
     }
     targets = {name: job.targets_tensor(own) for name, (own, _) in parts.items()}
     seconds = sum((own.seconds for own in found.values()), torch.zeros(model.anatomy.depth))
-    weights = None if job.class_weights is None else torch.tensor(job.class_weights)
-
-    def loss(logits: Tensor, wanted: Tensor) -> Tensor:
-        return loss_sum(logits, wanted, weights, job.config.train.label_smoothing) / loss_weight(
-            wanted, weights
-        )
-
+    loss = mean_loss(job.class_weights, job.config.train.label_smoothing)
     scores = []
     for index, parameters in enumerate(parameters_by_depth(model)):
         vectors = {name: own.vectors[index] for name, own in found.items()}

@@ -32,11 +32,13 @@ from finetext.models import (
     save_adapter,
     save_bundle,
 )
+from finetext.reporting import write_card, write_report
 from finetext.runs import RunFolder
 from finetext.training.deciding import apply_decision, choose_decision, coverage
 from finetext.training.environment import describe_environment
 from finetext.training.features import RunInputs
 from finetext.training.folds import cross_validate
+from finetext.training.frozen import frozen_features_baseline
 from finetext.training.job import Job
 from finetext.training.progress import Progress
 from finetext.training.proof import prove
@@ -79,7 +81,7 @@ def finish(
         test, probs = _evaluate(job, job.splits.test, inputs.test)
         labelling = _labelling_seconds(job)
     with _timing(seconds, "baselines"):
-        beside = _baselines(job)
+        beside = _baselines(job, inputs, seconds["features"], labelling)
     folds = job.config.decision.folds
     with _timing(seconds, "cross-validation"):
         crossed = None if folds is None else cross_validate(job, folds, progress)
@@ -101,6 +103,9 @@ def finish(
         "data": _data(job),
         "folds": crossed,
     }
+    write_card(folder.path, metrics)
+    with _timing(seconds, "report"):
+        write_report(folder.path, metrics, f"finetext train --config {folder.config}")
     files.write_json(folder.metrics, metrics)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     return Run.open(folder.path)
@@ -185,8 +190,12 @@ def _data(job: Job) -> dict[str, Any]:
     }
 
 
-def _baselines(job: Job) -> list[BaselineResult]:
-    return baselines(
+def _baselines(job: Job, inputs: RunInputs, features: float, labelling: float) -> list[BaselineResult]:
+    """Return the simple baselines and, where features are stored, a classifier on those of the frozen layers.
+
+    Its cost is that of the frozen layers too. In use they take at most what the whole model takes.
+    """
+    found = baselines(
         job.train.texts,
         job.targets(job.train),
         job.splits.test.texts,
@@ -195,6 +204,18 @@ def _baselines(job: Job) -> list[BaselineResult]:
         job.dataset.task,
         job.config.train.seed,
     )
+    if inputs.stored is None:
+        return found
+    frozen = frozen_features_baseline(job, inputs)
+    whole = labelling * len(job.splits.test)
+    return [
+        *found,
+        dataclasses.replace(
+            frozen,
+            train_seconds=frozen.train_seconds + features,
+            predict_seconds=frozen.predict_seconds + whole,
+        ),
+    ]
 
 
 def _figures(

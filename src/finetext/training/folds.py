@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finetext.data import Dataset, assign_folds, fold_splits, join
+from finetext.data import Dataset, fold_splits, held_out_folds, join
 from finetext.evaluation import Metrics
 from finetext.training.config import DecisionConfig
 from finetext.training.job import Job
@@ -67,7 +67,7 @@ def fold_trials(
 ) -> Iterator[tuple[NDArray[np.bool_], Trial]]:
     """Train on the rest of each fold; yield which examples were held out, and what was learnt."""
     seed = job.config.train.seed
-    assigned = assign_folds(dataset, folds, seed)
+    assigned = held_out_folds(dataset, folds, seed)
     config = dataclasses.replace(job.config, decision=DecisionConfig())
     for fold in range(folds):
         held_out = assigned == fold

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from finetext.engine import Inputs, LinearFit, fit_logistic
 from finetext.models import Model, head_inputs, output_layer, set_output_layer
-from finetext.training.losses import loss_sum, loss_weight
+from finetext.training.losses import mean_loss
 
 MOST_TEXTS = 20_000
 """More do not change the fit of so few numbers noticeably."""
@@ -40,18 +40,13 @@ def start_head(
         class_weights: Weight of each class in the loss, or None.
         label_smoothing: As in training.
     """
-    weights = None if class_weights is None else torch.tensor(class_weights)
     vectors = head_inputs(model, train)[:MOST_TEXTS]
-
-    def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        return loss_sum(logits, targets, weights, label_smoothing) / loss_weight(targets, weights)
-
     fit = fit_logistic(
         vectors,
         targets[:MOST_TEXTS],
         (head_inputs(model, validation), validation_targets),
         len(model.class_names),
-        loss,
+        mean_loss(class_weights, label_smoothing),
         bias=output_layer(model).bias is not None,
     )
     set_output_layer(model, fit.weight, fit.bias)

@@ -4,6 +4,8 @@ Kept apart so that a step may be cut into micro-batches of any size: the sums of
 the whole step is the same number as the mean over the undivided step.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,3 +41,15 @@ def loss_sum(logits: Tensor, targets: Tensor, class_weights: Tensor | None, labe
     return F.cross_entropy(
         logits, targets, weight=class_weights, label_smoothing=label_smoothing, reduction="sum"
     )
+
+
+def mean_loss(
+    class_weights: Sequence[float] | None, label_smoothing: float
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss of training as a function of all logits and targets at once, a mean."""
+    weights = None if class_weights is None else torch.tensor(class_weights)
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        return loss_sum(logits, targets, weights, label_smoothing) / loss_weight(targets, weights)
+
+    return loss

@@ -1,0 +1,83 @@
+"""A baseline that trains no layer: a regularised logistic regression on the pretrained model's hidden states."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from finetext.engine import Inputs, fit_logistic
+from finetext.evaluation import BaselineResult, compute_metrics, is_right
+from finetext.models import mean_vectors, probabilities, two_thirds
+from finetext.training.features import RunInputs, first_trained_layer, trunk_arithmetic
+from finetext.training.head_start import MOST_TEXTS
+from finetext.training.job import Job
+from finetext.training.losses import mean_loss
+
+FROZEN = "frozen features + LR"
+_BATCH = 256
+
+
+def frozen_features_baseline(
+    job: Job, inputs: RunInputs | None = None, progress: Callable[[int], None] = lambda done: None
+) -> BaselineResult:
+    """Fit a logistic regression on the mean of each text's features, and evaluate it on the test split.
+
+    Its features are the output of the layers that the run leaves frozen; where it trains all, of the first two
+    thirds. The strength of its penalty is chosen on the validation split. Call it before the model is trained.
+
+    Args:
+        job: Data and model.
+        inputs: Stored features are taken from here, and their computation is not in the times; else they are
+            computed.
+        progress: Called with the number of windows read since the last call.
+    """
+    stored = inputs is not None and inputs.stored is not None
+    splits = job.splits
+    began = time.perf_counter()
+
+    def vectors(name: str, texts: int) -> Tensor:
+        if inputs is not None and stored:
+            return _mean_of_stored(getattr(inputs, name), texts)
+        known = {"train": job.encoded, "validation": job.encoded_validation}
+        encoded = known[name] if name in known else job.model.encode(splits.test.texts)
+        return mean_vectors(job.model, encoded[:texts], _cut(job), progress, arithmetic=trunk_arithmetic(job))
+
+    validation = job.targets_tensor(splits.validation)[:MOST_TEXTS]
+    fit = fit_logistic(
+        vectors("train", MOST_TEXTS),
+        job.train_targets()[:MOST_TEXTS],
+        (vectors("validation", MOST_TEXTS), validation),
+        len(job.dataset.class_names),
+        mean_loss(job.class_weights, job.config.train.label_smoothing),
+    )
+    fitted = time.perf_counter()
+    logits = fit.logits(vectors("test", len(splits.test)))
+    probs = probabilities(logits.numpy(), job.dataset.task)
+    done = time.perf_counter()
+    targets = job.targets(splits.test)
+    metrics = compute_metrics(targets, probs, job.dataset.class_names, job.dataset.task)
+    right = is_right(targets, probs, job.dataset.task)
+    return BaselineResult(FROZEN, metrics, probs, right, fitted - began, done - fitted)
+
+
+def _cut(job: Job) -> int:
+    depth = job.model.anatomy.depth
+    own = first_trained_layer(job.config, depth, job.config.train.epochs or 1)
+    return own or two_thirds(depth)
+
+
+def _mean_of_stored(inputs: Inputs, texts: int) -> Tensor:
+    """Return the mean of the stored hidden states of each of the first texts, `(N, H)`."""
+    count = min(texts, len(inputs))
+    parts = []
+    for start in range(0, count, _BATCH):
+        batch = inputs.batch(range(start, min(count, start + _BATCH)))
+        assert batch.hidden is not None
+        size = (batch.size, batch.hidden.shape[-1])
+        sums = torch.zeros(size).index_add_(
+            0, batch.owner, batch.hidden.float().sum(1)
+        )  # (B, H), 0 in padding
+        lengths = torch.zeros(batch.size).index_add_(0, batch.owner, batch.attention_mask.sum(1).float())
+        parts.append(sums / lengths.unsqueeze(1))
+    return torch.cat(parts)
