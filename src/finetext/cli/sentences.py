@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from finetext.evaluation import MAJORITY
+
 Figures = Mapping[str, Any]
 """What `metrics.json` holds."""
 SAID = {"accuracy": "accuracy", "macro_f1": "macro-F1", "mcc": "MCC"}
@@ -10,24 +12,24 @@ SAID = {"accuracy": "accuracy", "macro_f1": "macro-F1", "mcc": "MCC"}
 
 def conclusions(figures: Figures) -> Iterator[str]:
     """Yield what stands under the table of a run: verdict, rule of decision, cross-validation."""
-    yield verdict(figures)
+    test = figures["test"]
+    yield f"MCC {test['mcc']:.3f}{interval(test, 'mcc')}."
+    for name, compared in figures["comparisons"].items():
+        if name != MAJORITY:
+            yield f"Against {name}: {verdict(compared)}"
     if rule := decision(figures):
         yield rule
     if figures["folds"]:
         yield cross_validation(figures["folds"])
 
 
-def verdict(figures: Figures) -> str:
-    """Return what the paired test says of the model beside the best baseline."""
-    name = max(figures["baselines"], key=lambda name: float(figures["baselines"][name]["accuracy"]))
-    compared = figures["comparisons"][name]
+def verdict(compared: Figures) -> str:
+    """Return what the paired test says of the model beside a baseline."""
     words = {"better": "finetext is better", "worse": "finetext is worse"}
     says = words.get(compared["verdict"], "no difference shown")
     low, high = compared["accuracy_difference_interval"]
-    mcc = interval(figures["test"], "mcc")
     return (
-        f"MCC {figures['test']['mcc']:.3f}{mcc}. Against {name}: {says} "
-        f"({compared['accuracy_difference'] * 100:+.1f} points of accuracy, 95 % {low * 100:+.1f} to "
+        f"{says} ({compared['accuracy_difference'] * 100:+.1f} points of accuracy, 95 % {low * 100:+.1f} to "
         f"{high * 100:+.1f}; McNemar's exact test p = {compared['mcnemar_p_value']:.2g})."
     )
 

@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     from finetext.evaluation.bootstrap import bootstrap_intervals, with_intervals
     from finetext.evaluation.calibration import fit_temperature, scaled_probabilities
     from finetext.evaluation.metrics import (
+        CALIBRATION_BINS,
         ClassMetrics,
         Metrics,
         compute_metrics,
         higher_is_better,
+        likeliest,
         wilson_interval,
     )
     from finetext.evaluation.predictions import Evaluation, evaluate, write_predictions
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from finetext.evaluation.thresholds import Criterion, choose_thresholds, count_at, parse_criterion
 
 __all__ = [
+    "CALIBRATION_BINS",
     "MAJORITY",
     "TFIDF",
     "BaselineResult",
@@ -48,6 +51,7 @@ __all__ = [
     "fit_tfidf",
     "higher_is_better",
     "is_right",
+    "likeliest",
     "mcnemar",
     "parse_criterion",
     "scaled_probabilities",
@@ -60,6 +64,8 @@ __all__ = [
 __getattr__ = lazy.exports(
     __name__,
     {
+        "CALIBRATION_BINS": "metrics",
+        "likeliest": "metrics",
         "parse_criterion": "thresholds",
         "count_at": "thresholds",
         "choose_thresholds": "thresholds",

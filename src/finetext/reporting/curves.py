@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from finetext.evaluation.metrics import CALIBRATION_BINS
+from finetext.evaluation import CALIBRATION_BINS, likeliest
 from finetext.reporting.folder import Floats, Ids, Predictions
 
 CURVE_POINTS = 200
@@ -90,7 +90,7 @@ class Bin:
 
 def reliability(predictions: Predictions) -> list[Bin]:
     """Return the bins that hold any prediction, of the likeliest outcomes as the calibration error takes them."""
-    confidence, right = likeliest(predictions)
+    confidence, right = likeliest(predictions.targets, predictions.probs, predictions.multi)
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     counts, sums, hits = (
         np.bincount(bins, weights=weights, minlength=CALIBRATION_BINS)
@@ -101,14 +101,6 @@ def reliability(predictions: Predictions) -> list[Bin]:
         for i, (n, c, h) in enumerate(zip(counts, sums, hits, strict=True))
         if n
     ]
-
-
-def likeliest(predictions: Predictions) -> tuple[Floats, Bools]:
-    """Return each likeliest outcome's probability and whether it came true, one a text, or a decision if multi."""
-    probs, targets = predictions.probs, predictions.targets
-    if predictions.multi:
-        return np.maximum(probs, 1 - probs).ravel(), ((probs >= 0.5) == targets).ravel()
-    return probs.max(axis=1), np.asarray(probs.argmax(axis=1) == targets)
 
 
 @dataclass(frozen=True)
