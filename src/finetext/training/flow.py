@@ -140,7 +140,7 @@ def _complete(
     stop.message = f"interrupted. Go on with: finetext train --resume {folder.path}"
     job.splits.write(folder.splits)
     with stop.deferred():
-        inputs = _inputs(job, stop, progress)
+        inputs = read_inputs(job, stop, progress)
         seconds = {"features": time.perf_counter() - began}
         began = time.perf_counter()
         selection = Execution(job, folder, inputs, checkpoint, stop, progress).run()
@@ -148,12 +148,14 @@ def _complete(
     return finish(job, folder, inputs, selection, progress, started, seconds)
 
 
-def _inputs(job: Job, stop: StopRequest, progress: Progress) -> RunInputs:
+def read_inputs(job: Job, stop: StopRequest, progress: Progress, *, read_test: bool = True) -> RunInputs:
+    """Prepare what a training reads; a signal stops it between two batches of the frozen layers."""
+
     def tell(done: int, total: int) -> None:
         progress.features(done, total)
         if stop.signal_number is not None:
             raise Interrupted(stop.message, stop.signal_number)
 
-    inputs = prepare_inputs(job, tell, progress.notice)
+    inputs = prepare_inputs(job, tell, progress.notice, read_test=read_test)
     progress.ready(inputs)
     return inputs
