@@ -15,6 +15,9 @@ COMMANDS = {
     "evaluate": "Evaluate a trained classifier on labelled texts.",
     "predict": "Label texts: those named, those of a file, or those on stdin.",
     "probe": "Show how good each depth of a model is for a task, by a linear classifier on every layer.",
+    "curve": "Show how good the model is after more and more labelled texts, beside a simple baseline.",
+    "compare": "Put finished runs side by side, with paired differences on their common test texts.",
+    "sweep": "Try many options, choose by validation, and evaluate the winner on the test split once.",
     "models": "List the models with a short name, or check one.",
     "cache": "List the stored features of frozen layers, or remove them.",
 }

@@ -5,8 +5,33 @@ from typing import TYPE_CHECKING
 from finetext import lazy
 
 if TYPE_CHECKING:
+    from finetext.experiments.curve import Curve, CurveTrial, learning_curve, resume_curve
+    from finetext.experiments.curve_report import Point, points, verdict_sentences
     from finetext.experiments.probing import Probe, probe
 
-__all__ = ["Probe", "probe"]
+__all__ = [
+    "Curve",
+    "CurveTrial",
+    "Point",
+    "Probe",
+    "learning_curve",
+    "points",
+    "probe",
+    "resume_curve",
+    "verdict_sentences",
+]
 
-__getattr__ = lazy.exports(__name__, {"Probe": "probing", "probe": "probing"})
+__getattr__ = lazy.exports(
+    __name__,
+    {
+        "Curve": "curve",
+        "CurveTrial": "curve",
+        "Point": "curve_report",
+        "Probe": "probing",
+        "learning_curve": "curve",
+        "points": "curve_report",
+        "probe": "probing",
+        "resume_curve": "curve",
+        "verdict_sentences": "curve_report",
+    },
+)

@@ -94,7 +94,7 @@ def resume(path: str | Path, *, progress: Progress | None = None, **options: Any
         )
     progress = progress or Silent()
     config = read_config(folder.config)
-    _refuse_other_options(config, options)
+    refuse_other_options(config, options)
     with holding(folder), StopRequest() as stop:
         checkpoint, notices = load_checkpoint(folder.checkpoints)
         if folder.finished:
@@ -106,7 +106,8 @@ def resume(path: str | Path, *, progress: Progress | None = None, **options: Any
         return _complete(job, folder, checkpoint, stop, progress)
 
 
-def _refuse_other_options(config: TrainConfig, options: Mapping[str, Any]) -> None:
+def refuse_other_options(config: TrainConfig, options: Mapping[str, Any]) -> None:
+    """Raise RunError if options that were given again differ from those of what goes on."""
     asked = with_absolute_paths(override(config, options))
     changed = [
         f"--{name.replace('_', '-')}"

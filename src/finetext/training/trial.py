@@ -1,5 +1,6 @@
 """A trial: a training that leaves no folder, for whoever compares many of them."""
 
+import gc
 import time
 from dataclasses import dataclass
 
@@ -72,6 +73,7 @@ def run_trial(
         progress: Told what happens; what its `evaluated` raises ends the trial and comes out here.
     """
     stop, progress = stop or StopRequest(), progress or Silent()
+    gc.collect()  # the model of the trial before hangs in cycles of its hooks
     job = with_best_depth(prepare(config, parts), progress)
     began = time.perf_counter()
     inputs = read_inputs(job, stop, progress, read_test=read_test)
