@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         higher_is_better,
         wilson_interval,
     )
+    from finetext.evaluation.paired import PairedDifference, decision_figures, paired_differences
     from finetext.evaluation.predictions import Evaluation, evaluate, write_predictions
     from finetext.evaluation.simple import MAJORITY, TFIDF, BaselineResult, baselines, mcnemar, verdict
     from finetext.evaluation.targets import decide, encode_targets, is_right
@@ -23,14 +24,17 @@ __all__ = [
     "ClassMetrics",
     "Evaluation",
     "Metrics",
+    "PairedDifference",
     "baselines",
     "compute_metrics",
     "decide",
+    "decision_figures",
     "encode_targets",
     "evaluate",
     "higher_is_better",
     "is_right",
     "mcnemar",
+    "paired_differences",
     "verdict",
     "wilson_interval",
     "write_predictions",
@@ -45,14 +49,17 @@ __getattr__ = lazy.exports(
         "ClassMetrics": "metrics",
         "Evaluation": "predictions",
         "Metrics": "metrics",
+        "PairedDifference": "paired",
         "baselines": "simple",
         "compute_metrics": "metrics",
         "decide": "targets",
+        "decision_figures": "paired",
         "encode_targets": "targets",
         "evaluate": "predictions",
         "higher_is_better": "metrics",
         "is_right": "targets",
         "mcnemar": "simple",
+        "paired_differences": "paired",
         "verdict": "simple",
         "wilson_interval": "metrics",
         "write_predictions": "predictions",
