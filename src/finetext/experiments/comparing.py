@@ -17,8 +17,6 @@ from finetext import files
 from finetext.errors import DataError, RunError, UsageError
 from finetext.evaluation import (
     PairedDifference,
-    Probs,
-    Targets,
     compute_metrics,
     decision_figures,
     encode_targets,
@@ -27,6 +25,7 @@ from finetext.evaluation import (
     verdict,
     wilson_interval,
 )
+from finetext.evaluation.metrics import Probs, Targets
 from finetext.runs import RunFolder
 
 SCHEMA_VERSION = 1

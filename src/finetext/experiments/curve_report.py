@@ -125,9 +125,9 @@ def verdict_sentences(found: Sequence[Point], metric: str) -> str:
             f"with {found[-1].size:,} texts the difference is {_difference(found[-1])}. More trials may show one."
         )
     last = found[ahead[-1]]
+    gaps = [f"{own.size:,}" for own in found[: ahead[-1]] if own.verdict != "ahead"]
+    but = f" (with {', '.join(gaps)} the trials do not show it)" if gaps else ""
     if ahead[-1] == len(found) - 1:
-        gaps = [f"{own.size:,}" for own in found[: ahead[-1]] if own.verdict != "ahead"]
-        but = f" (at {', '.join(gaps)} the trials do not show it)" if gaps else ""
         return (
             f"The fine-tuned model is still ahead of {TFIDF} at the largest size{but}, {by}: "
             f"{_difference(last)} with {last.size:,} texts. No size was found at which it stops being ahead."
@@ -135,18 +135,21 @@ def verdict_sentences(found: Sequence[Point], metric: str) -> str:
     after = found[ahead[-1] + 1]
     behind = next((own for own in found[ahead[-1] + 1 :] if own.verdict == "behind"), None)
     then = (
-        f"the baseline is ahead with {behind.size:,} texts: {_difference(behind)}"
+        f"with {behind.size:,} texts the baseline is ahead: {_difference(behind)}"
         if behind is not None
-        else f"from {after.size:,} texts on the trials show no difference: {_difference(after)}, "
+        else f"from {after.size:,} texts on the trials show no difference ({_difference(after)}), "
         "which is not to say that there is none"
     )
-    return f"The fine-tuned model is ahead of {TFIDF} up to {last.size:,} texts ({_difference(last)}), {by}; {then}."
+    return (
+        f"The fine-tuned model is ahead of {TFIDF} up to {last.size:,} texts{but}, {by}: {_difference(last)}. "
+        f"There it stops: {then}."
+    )
 
 
 def _difference(own: Point) -> str:
     if own.difference is None or own.low is None or own.high is None or own.difference_sd is None:
         return "not defined"
-    return f"{own.difference:+.4f} ± {own.difference_sd:.4f} (interval {own.low:+.4f} to {own.high:+.4f})"
+    return f"{own.difference:+.4f} ± {own.difference_sd:.4f}, interval {own.low:+.4f} to {own.high:+.4f}"
 
 
 def write_curve(curve: Curve, folder: ExperimentFolder) -> None:
