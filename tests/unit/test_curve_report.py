@@ -46,10 +46,10 @@ def test_for_a_loss_lower_is_ahead(tmp_path):
         ({8: EVEN, 16: AHEAD}, ["still ahead", "with 8 the trials do not show"], []),
         (
             {8: AHEAD, 16: EVEN, 32: EVEN},
-            ["up to 8 texts", "from 16 texts on", "not to say"],
+            ["up to 8 texts", "From 16 texts on", "not to say"],
             ["baseline is ahead"],
         ),
-        ({8: AHEAD, 16: EVEN, 32: BEHIND}, ["up to 8 texts", "with 32 texts the baseline is ahead"], []),
+        ({8: AHEAD, 16: EVEN, 32: BEHIND}, ["up to 8 texts", "With 32 texts the baseline is ahead"], []),
         ({8: EVEN, 16: EVEN}, ["At no size", "More trials"], ["stops"]),
         ({8: EVEN, 16: BEHIND}, ["At no size", "with 16 texts it is behind"], []),
         ({8: AHEAD[:1], 16: EVEN[:1]}, ["One trial", "no spread"], ["up to"]),

@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from finetext.evaluation import PairedDifference
     from finetext.experiments import Comparison
 
@@ -92,12 +95,11 @@ def _interval(own: "PairedDifference") -> str:
     return f"{own.difference:+.4f} ({own.low:+.3f} to {own.high:+.3f})"
 
 
-def _widen(console: "object", table: "object") -> None:
-    """Print a table at its full width: a folder's name that is cut names nothing."""
-    from rich.console import Console
+def _widen(console: "Console", table: "Table") -> None:
+    """Print a table into a pipe or file at its full width: a folder's name that is cut names nothing."""
     from rich.measure import Measurement
-    from rich.table import Table
 
-    assert isinstance(console, Console) and isinstance(table, Table)
-    needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
-    console.print(table, width=max(console.width, needed), crop=False, soft_wrap=False)
+    if not console.is_terminal:
+        wide = console.options.update(max_width=10_000)
+        console.width = max(console.width, Measurement.get(console, wide, table).maximum)
+    console.print(table)

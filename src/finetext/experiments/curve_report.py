@@ -135,14 +135,14 @@ def verdict_sentences(found: Sequence[Point], metric: str) -> str:
     after = found[ahead[-1] + 1]
     behind = next((own for own in found[ahead[-1] + 1 :] if own.verdict == "behind"), None)
     then = (
-        f"with {behind.size:,} texts the baseline is ahead: {_difference(behind)}"
+        f"With {behind.size:,} texts the baseline is ahead: {_difference(behind)}."
         if behind is not None
-        else f"from {after.size:,} texts on the trials show no difference ({_difference(after)}), "
-        "which is not to say that there is none"
+        else f"From {after.size:,} texts on the trials do not show it any more ({_difference(after)}), "
+        "which is not to say that there is no difference."
     )
     return (
-        f"The fine-tuned model is ahead of {TFIDF} up to {last.size:,} texts{but}, {by}: {_difference(last)}. "
-        f"There it stops: {then}."
+        f"The fine-tuned model is shown to be ahead of {TFIDF} up to {last.size:,} texts{but}, {by}: "
+        f"{_difference(last)}. {then}"
     )
 
 

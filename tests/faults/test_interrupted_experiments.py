@@ -1,8 +1,10 @@
 """Curves and sweeps that are killed, interrupted or shared lose no trial and repeat none."""
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,12 +15,23 @@ import pytest
 SECONDS = 120
 
 
-def start(*words):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "finetext", *map(str, words)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=environment
-    )
+@pytest.fixture
+def start():
+    """A function that starts the command line in a process of its own, which ends with the test at the latest."""
+    started = []
+
+    def make(*words):
+        command = [sys.executable, "-m", "finetext", *map(str, words)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+        started.append(subprocess.Popen(command, env=environment, **pipes))
+        return started[-1]
+
+    yield make
+    for process in started:
+        process.kill()
+        if not process.stdout.closed:
+            process.communicate()
 
 
 def wait_for(process, reached):
@@ -46,10 +59,10 @@ def lines_of(path):
 
 @pytest.fixture
 def sweep_words(tmp_path, checkpoint, messages):
-    def make(tried):
+    def make(tried, epochs=4):
         config = tmp_path / "sweep.toml"
         config.write_text(
-            f'[model]\nmodel = "{checkpoint("bert")}"\ntrainable = "all"\n[train]\nepochs = 4\n{tried}'
+            f'[model]\nmodel = "{checkpoint("bert")}"\ntrainable = "all"\n[train]\nepochs = {epochs}\n{tried}'
         )
         return ["sweep", messages, "--config", config, "--output", tmp_path / "s"]
 
@@ -71,14 +84,19 @@ def trials_in(folder):
 
 
 def states(folder):
-    return (
-        Counter(state for _, state, _ in trials_in(folder)) if (folder / "study.db").is_file() else Counter()
-    )
+    """How many trials are in each state, asked of the file itself: cheap enough to be asked often."""
+    if not (folder / "study.db").is_file():
+        return Counter()
+    with contextlib.closing(sqlite3.connect(folder / "study.db", timeout=30)) as database:
+        try:
+            return Counter(state for (state,) in database.execute("select state from trials"))
+        except sqlite3.OperationalError:  # its tables are being made
+            return Counter()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_curve_that_is_ended_keeps_its_finished_trials(tmp_path, checkpoint, messages, number):
+def test_a_curve_that_is_ended_keeps_its_finished_trials(tmp_path, checkpoint, messages, number, start):
     where = tmp_path / "c"
     words = ["curve", messages, "--model", checkpoint("bert"), "--sizes", "8,16,32", "--trials", "3"]
     process = start(*words, "--test-size", "20", "--epochs", "12", "--trainable", "all", "--output", where)
@@ -99,7 +117,7 @@ def test_a_curve_that_is_ended_keeps_its_finished_trials(tmp_path, checkpoint, m
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_killed_trial_of_a_sweep_is_picked_up_again(tmp_path, sweep_words):
+def test_a_killed_trial_of_a_sweep_is_picked_up_again(tmp_path, sweep_words, start):
     words, where = sweep_words(ROWS), tmp_path / "s"
     for least in (1, 3):
         process = start(*words)
@@ -120,7 +138,7 @@ def test_a_killed_trial_of_a_sweep_is_picked_up_again(tmp_path, sweep_words):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kill", [False, True], ids=["both-live", "one-is-killed"])
-def test_two_processes_share_a_sweep(tmp_path, sweep_words, kill):
+def test_two_processes_share_a_sweep(tmp_path, sweep_words, kill, start):
     words, where = sweep_words(ROWS), tmp_path / "s"
     first = start(*words)
     second = start(*words)
@@ -141,9 +159,9 @@ def test_two_processes_share_a_sweep(tmp_path, sweep_words, kill):
 
 
 @pytest.mark.slow
-def test_an_interrupted_search_gives_its_trial_back(tmp_path, sweep_words):
-    tried = '[sweep]\nmethod = "tpe"\ntrials = 5\n[sweep.space]\nlearning_rate = {low = 1e-4, high = 1e-2, log = true}\n'
-    words, where = sweep_words(tried), tmp_path / "s"
+def test_an_interrupted_search_gives_its_trial_back(tmp_path, sweep_words, start):
+    tried = '[sweep]\nmethod = "tpe"\ntrials = 5\n[sweep.space]\nlearning_rate = {low = 1e-4, high = 1e-2}\n'
+    words, where = sweep_words(tried, epochs=30), tmp_path / "s"
     process = start(*words)
     wait_for(process, lambda: states(where)["COMPLETE"] >= 1 and states(where)["RUNNING"])
     process.send_signal(signal.SIGINT)
