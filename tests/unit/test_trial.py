@@ -4,7 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from finetext.errors import Interrupted
 from finetext.training import TrainConfig, override, run_trial, train
+from finetext.training.progress import Silent
+from finetext.training.signals import StopRequest
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +37,40 @@ def test_a_second_trial_runs_the_frozen_layers_for_no_token(options):
     run_trial(config)
     other = run_trial(override(config, {"learning_rate": 1e-3}))
     assert other.computed_tokens == 0
+
+
+class Prunes(Silent):
+    def __init__(self):
+        self.values = []
+
+    def evaluated(self, line):
+        self.values.append(line.value)
+        raise InterruptedError
+
+
+def test_what_an_evaluation_raises_ends_the_trial(options):
+    listener = Prunes()
+    with pytest.raises(InterruptedError):
+        run_trial(override(TrainConfig(), options | {"metric": "balanced_accuracy"}), progress=listener)
+    assert len(listener.values) == 1 and 0 <= listener.values[0] <= 1
+
+
+def test_a_trial_that_leaves_the_test_split_unread_runs_no_layer_for_it(options, monkeypatch, tmp_path):
+    monkeypatch.setenv("FINETEXT_HOME", str(tmp_path))
+    trial = run_trial(override(TrainConfig(), options), read_test=False)
+    splits = trial.job.splits
+    read = {tuple(own[0]) for own in trial.job.model.encode(splits.train.texts + splits.validation.texts)}
+    assert trial.computed_tokens == sum(map(len, read))
+    assert len(shelved(tmp_path)) == len(read)
+
+
+def shelved(home):
+    return [digest for path in (home / "features").glob("*/*.npz") for digest in np.load(path)["digests"]]
+
+
+def test_a_stop_is_heeded_while_the_frozen_layers_run(options, monkeypatch, tmp_path):
+    monkeypatch.setenv("FINETEXT_HOME", str(tmp_path))
+    stop = StopRequest()
+    stop.signal_number = 2
+    with pytest.raises(Interrupted):
+        run_trial(override(TrainConfig(), options), stop=stop)

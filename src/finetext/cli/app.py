@@ -16,6 +16,9 @@ COMMANDS = {
     "predict": "Label texts: those named, those of a file, or those on stdin.",
     "baseline": "Measure what one reaches without fine-tuning: TF-IDF, frozen features, zero-shot prompting.",
     "probe": "Show how good each depth of a model is for a task, by a linear classifier on every layer.",
+    "curve": "Show how good the model is after more and more labelled texts, beside a simple baseline.",
+    "compare": "Put finished runs side by side, with paired differences on their common test texts.",
+    "sweep": "Try many options, choose by validation, and evaluate the winner on the test split once.",
     "models": "List the models with a short name, or check one.",
     "cache": "List the stored features of frozen layers, or remove them.",
 }

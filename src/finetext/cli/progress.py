@@ -174,7 +174,7 @@ def print_run(run: "Run") -> None:
     rows = {"finetext": figures["test"], **figures["baselines"]}
     console.print(figures_table(rows, f"Test split, {figures['examples']['test']:,} texts"))
     for sentence in conclusions(figures):
-        console.print(sentence, markup=False)
+        console.print(sentence, markup=False, soft_wrap=True)
     console.print(class_table(figures["test"]))
     prose().print(
         f'\nrun        {run.folder.path}\ntry it     finetext predict {run.folder.path} "a text"',

@@ -23,7 +23,7 @@ def figures_table(rows: Mapping[str, Figures], title: str) -> "Table":
     """Return a table with a row a classifier: the headline figures, accuracy with its 95 % interval."""
     multi = any(figures["confusion"] is None for figures in rows.values())
     second = "micro-F1" if multi else "bal. acc."
-    table = _table(title, "", "accuracy (95 %)", second, *COLUMNS.values())
+    table = plain_table(title, "", "accuracy (95 %)", second, *COLUMNS.values())
     for name, own in rows.items():
         interval = f"{own['accuracy']:.4f} ({own['accuracy_low']:.3f}–{own['accuracy_high']:.3f})"
         keys = ("micro_f1" if multi else "balanced_accuracy", *COLUMNS)
@@ -37,7 +37,7 @@ def class_table(figures: Figures) -> "Table":
     classes = figures["classes"]
     shown = confusion is not None and len(classes) <= 10
     predicted = [f"→ {own['name']}" for own in classes] if shown else []
-    table = _table("Per class", "", "precision", "recall", "F1", "texts", *predicted)
+    table = plain_table("Per class", "", "precision", "recall", "F1", "texts", *predicted)
     for index, own in enumerate(classes):
         counts = [f"{count:,}" for count in confusion[index]] if shown else []
         cells = [_number(own[key]) for key in ("precision", "recall", "f1")]
@@ -45,7 +45,8 @@ def class_table(figures: Figures) -> "Table":
     return table
 
 
-def _table(title: str, first: str, *columns: str) -> "Table":
+def plain_table(title: str, first: str, *columns: str) -> "Table":
+    """Return a table without rows: the first column to the left, the others to the right."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

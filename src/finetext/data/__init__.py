@@ -42,9 +42,6 @@ __all__ = [
 __getattr__ = lazy.exports(
     __name__,
     {
-        "join": "folds",
-        "fold_splits": "folds",
-        "held_out_folds": "folds",
         "DataConfig": "config",
         "Dataset": "table",
         "Finding": "checks",
@@ -59,7 +56,10 @@ __getattr__ = lazy.exports(
         "class_weights": "balancing",
         "examine": "loading",
         "fold": "table",
+        "fold_splits": "folds",
         "group_texts": "stratify",
+        "held_out_folds": "folds",
+        "join": "folds",
         "limit": "splits",
         "read": "loading",
         "read_text_table": "loading",

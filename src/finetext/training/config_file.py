@@ -39,10 +39,15 @@ def read_config(path: Path) -> TrainConfig:
         raise UsageError(f"{path}: cannot be read ({error.strerror}). Give a TOML file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is no valid TOML: {error}.") from error
-    return override(TrainConfig(), dict(_options_in(document, path)), where=f"{path}: ")
+    return override(TrainConfig(), dict(options_in(document, path)), where=f"{path}: ")
 
 
-def _options_in(document: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Any]]:
+def options_in(document: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the options in the tables `[data]`, `[model]` and `[train]` of a parsed TOML file.
+
+    Raises:
+        UsageError: It holds other tables or keys.
+    """
     known = option_types()
     tables = {table for table, _ in known.values()}
     problems = []

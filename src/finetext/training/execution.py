@@ -145,6 +145,8 @@ class Execution:
             mcc=metrics.mcc,
             examples_per_second=seen / max(1e-9, sum(s.seconds for s in recent)),
             best=best,
+            value=metrics.value(self._selection.metric),
+            ends_epoch=step.ends_epoch,
         )
 
     def _validation_metrics(self) -> Metrics:

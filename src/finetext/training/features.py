@@ -33,7 +33,11 @@ class RunInputs:
 
 
 def prepare_inputs(
-    job: Job, progress: Callable[[int, int], None], notice: Callable[[str], None]
+    job: Job,
+    progress: Callable[[int, int], None],
+    notice: Callable[[str], None],
+    *,
+    read_test: bool = True,
 ) -> RunInputs:
     """Store what the frozen layers give for every text of a run, where there are any.
 
@@ -41,12 +45,13 @@ def prepare_inputs(
         job: The run.
         progress: Called with the tokens done and the tokens to do; may raise to stop.
         notice: Told why features are not stored, or that another process is computing them.
+        read_test: Whether the test split will be labelled; if not, `test` stays empty.
     """
     model = job.model
     splits = {
         "train": job.encoded,
         "validation": job.encoded_validation,
-        "test": model.encode(job.splits.test.texts),
+        "test": model.encode(job.splits.test.texts if read_test else []),
     }
     whole = {name: model.inputs(encoded) for name, encoded in splits.items()}
     plain = RunInputs(whole["train"], whole["validation"], whole["test"])

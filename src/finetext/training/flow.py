@@ -94,7 +94,7 @@ def resume(path: str | Path, *, progress: Progress | None = None, **options: Any
         )
     progress = progress or Silent()
     config = read_config(folder.config)
-    _refuse_other_options(config, options)
+    refuse_other_options(config, options)
     with holding(folder), StopRequest() as stop:
         checkpoint, notices = load_checkpoint(folder.checkpoints)
         if folder.finished:
@@ -106,7 +106,8 @@ def resume(path: str | Path, *, progress: Progress | None = None, **options: Any
         return _complete(job, folder, checkpoint, stop, progress)
 
 
-def _refuse_other_options(config: TrainConfig, options: Mapping[str, Any]) -> None:
+def refuse_other_options(config: TrainConfig, options: Mapping[str, Any]) -> None:
+    """Raise RunError if options that were given again differ from those of what goes on."""
     asked = with_absolute_paths(override(config, options))
     changed = [
         f"--{name.replace('_', '-')}"
@@ -140,7 +141,7 @@ def _complete(
     stop.message = f"interrupted. Go on with: finetext train --resume {folder.path}"
     job.splits.write(folder.splits)
     with stop.deferred():
-        inputs = _inputs(job, stop, progress)
+        inputs = read_inputs(job, stop, progress)
         seconds = {"features": time.perf_counter() - began}
         began = time.perf_counter()
         selection = Execution(job, folder, inputs, checkpoint, stop, progress).run()
@@ -148,12 +149,14 @@ def _complete(
     return finish(job, folder, inputs, selection, progress, started, seconds)
 
 
-def _inputs(job: Job, stop: StopRequest, progress: Progress) -> RunInputs:
+def read_inputs(job: Job, stop: StopRequest, progress: Progress, *, read_test: bool = True) -> RunInputs:
+    """Prepare what a training reads; a signal stops it between two batches of the frozen layers."""
+
     def tell(done: int, total: int) -> None:
         progress.features(done, total)
         if stop.signal_number is not None:
             raise Interrupted(stop.message, stop.signal_number)
 
-    inputs = prepare_inputs(job, tell, progress.notice)
+    inputs = prepare_inputs(job, tell, progress.notice, read_test=read_test)
     progress.ready(inputs)
     return inputs

@@ -28,6 +28,8 @@ class EpochLine:
         mcc: On validation.
         examples_per_second: Training speed since the last evaluation.
         best: Whether it is the best evaluation so far.
+        value: The metric that selects, on validation; None where it is not defined.
+        ends_epoch: Whether it follows the last step of an epoch.
     """
 
     step: int
@@ -39,6 +41,8 @@ class EpochLine:
     mcc: float
     examples_per_second: float
     best: bool
+    value: float | None
+    ends_epoch: bool
 
 
 class History:

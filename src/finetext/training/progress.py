@@ -32,7 +32,7 @@ class Progress(Protocol):
         """One optimizer step was taken."""
 
     def evaluated(self, line: "EpochLine") -> None:
-        """The validation split was evaluated."""
+        """The validation split was evaluated. An exception raised here ends a trial, as pruning does."""
 
     def finishing(self, what: str) -> None:
         """A stage after training begins."""

@@ -18,6 +18,7 @@ class Selection:
         metric: Name of the metric.
         patience: Evaluations without a better one after which to stop; None never stops.
         value: Its best value so far.
+        log_loss: On validation, of the best evaluation.
         step: The step of the best evaluation.
         epoch: Epochs done by then; a fraction within one.
         waited: Evaluations since.
@@ -28,6 +29,7 @@ class Selection:
     metric: str
     patience: int | None
     value: float | None = None
+    log_loss: float = math.inf
     step: int = 0
     epoch: float = 0.0
     waited: int = 0
@@ -37,23 +39,27 @@ class Selection:
     def offer(self, metrics: Metrics, step: int, epoch: float) -> bool:
         """Take note of an evaluation and return whether it is the best so far.
 
+        Of two with the same value the one with the lower log loss is better: few validation texts give many ties.
         An evaluation whose metric is undefined (ROC-AUC with one class, say) is best only if it is the first.
         """
         value = metrics.value(self.metric)
         self.evaluations += 1
-        if not self._better(value):
+        if not self._better(value, metrics.log_loss):
             self.waited += 1
             return False
         self.value, self.step, self.epoch, self.waited = value, step, epoch, 0
+        self.log_loss = metrics.log_loss
         return True
 
-    def _better(self, value: float | None) -> bool:
+    def _better(self, value: float | None, log_loss: float) -> bool:
         if self.evaluations == 1:
             return True
         if value is None or math.isnan(value):
             return False
         if self.value is None:
             return True
+        if value == self.value:
+            return log_loss < self.log_loss
         return value > self.value if higher_is_better(self.metric) else value < self.value
 
     @property

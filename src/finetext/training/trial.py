@@ -1,5 +1,6 @@
 """A trial: a training that leaves no folder, for whoever compares many of them."""
 
+import gc
 import time
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from finetext.models import predict_logits, probabilities
 from finetext.training.config import TrainConfig
 from finetext.training.depth import with_best_depth
 from finetext.training.execution import Execution
-from finetext.training.features import prepare_inputs
+from finetext.training.flow import read_inputs
 from finetext.training.job import Job, prepare
 from finetext.training.progress import Progress, Silent
 from finetext.training.selection import Selection
@@ -69,13 +70,15 @@ def run_trial(
         config: Every option.
         parts: A dataset and its splits; else both follow from the options.
         read_test: Also label the test split. A search leaves it unread until its winner is known.
-        stop: Looked at after each step; a trial that is stopped raises `Interrupted`.
-        progress: Told what happens.
+        stop: Looked at after each step and between batches of the frozen layers; a trial that is stopped raises
+            `Interrupted`.
+        progress: Told what happens; what its `evaluated` raises ends the trial and comes out here.
     """
     stop, progress = stop or StopRequest(), progress or Silent()
+    gc.collect()  # the model of the trial before hangs in cycles of its hooks
     job = with_best_depth(prepare(config, parts), progress)
     began = time.perf_counter()
-    inputs = prepare_inputs(job, progress.features, progress.notice)
+    inputs = read_inputs(job, stop, progress, read_test=read_test)
     stored = time.perf_counter()
     selection = Execution(job, None, inputs, None, stop, progress).run()
     validation = probabilities(predict_logits(job.model, inputs.validation), job.dataset.task)

@@ -1,0 +1,154 @@
+"""The file of a sweep: what it may say, and what is said of its mistakes."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from finetext.errors import UsageError
+from finetext.experiments import read_sweep, sweep
+from finetext.experiments.sweep_file import SweepPlan
+from finetext.training import TrainConfig, check_config, override
+from finetext.training.config_file import option_types
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def written(tmp_path, text):
+    path = tmp_path / "sweep.toml"
+    path.write_text('[data]\nsource = "sample"\n' + text)
+    return path
+
+
+def test_a_grid_has_every_combination_after_the_rows_that_are_written_out(tmp_path):
+    path = written(
+        tmp_path,
+        '[sweep.grid]\ntrainable = ["head", "all"]\nlearning_rate = [1e-3, 1e-4]\nlabel_map = [{a = "b"}]\n'
+        '[[sweep.rows]]\nname = "own"\nbatch_size = 4\nclass_weights = {spam = 2}\nbalance = "weights"\n',
+    )
+    plan = read_sweep(path)
+    assert [row.name for row in plan.rows][:2] == [
+        "own",
+        'trainable=head, learning_rate=0.001, label_map={"a": "b"}',
+    ]
+    assert plan.total == 5 and plan.rows[0].options["class_weights"] == {"spam": 2.0}
+    assert SweepPlan.from_dict(plan.config, plan.to_dict()).rows == plan.rows
+
+
+def test_every_option_of_a_training_can_be_a_row(tmp_path):
+    written_out = {"keep_adapter": 'trainable = "lora"\n', "class_weights": 'balance = "weights"\n'}
+    values = {int: "5", float: "0.3", str: '"a"', bool: "true"}
+    for name, (table, kind) in option_types().items():
+        if name == "metric":
+            continue
+        default = getattr(getattr(TrainConfig(), table), name)
+        text = next((values[k] for k in (str, int, float, bool) if k is type(default)), None)
+        known = getattr(kind, "__args__", ())
+        if isinstance(default, str) and known:
+            text = f'"{known[-1]}"'
+        if name == "trainable":
+            text = '"all"'
+        if text is None:
+            text = {"class_weights": "{a = 1}", "label_map": "{a = 'b'}", "track": "[]", "depth": "1"}.get(
+                name
+            )
+        if text is None:
+            text = "12" if int in known else "0.5" if float in known else '"20GB"'
+        path = written(tmp_path, f"[[sweep.rows]]\n{name} = {text}\n" + written_out.get(name, ""))
+        assert name in read_sweep(path).rows[0].options
+
+
+def test_a_search_reads_ranges_and_choices(tmp_path):
+    plan = read_sweep(
+        written(
+            tmp_path,
+            '[sweep]\nmethod = "tpe"\ntrials = 7\nmetric = "mcc"\n[sweep.space]\nbatch_size = {low = 4, high = 16}\n'
+            'learning_rate = {low = 1e-5, high = 1e-2, log = true}\ntrainable = ["head", "lora"]\n',
+        )
+    )
+    assert plan.total == 7 and plan.config.train.metric == "mcc" and plan.options.prunes
+    assert plan.space["batch_size"].whole and plan.space["learning_rate"].log
+    assert plan.space["trainable"].choices == ("head", "lora")
+    again = SweepPlan.from_dict(plan.config, plan.to_dict())
+    assert again.space == plan.space and again.options == plan.options
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no table [sweep]"),
+        ("[sweep]\n", "nothing to try"),
+        ("[sweep]\nmethd = 'tpe'\n", "Did you mean 'method'?"),
+        ("[sweep]\nmethod = 'random'\n", "must be one of grid, tpe"),
+        ("[sweep]\ntrials = 0\n", "at least 1"),
+        ("[sweep]\nmetric = 'acuracy'\n", "Did you mean 'accuracy'?"),
+        ("[train]\nmetric = 'mcc'\n[sweep]\nmetric = 'accuracy'\n", "leave one out"),
+        ("[sweep.grid]\nlearnig_rate = [1]\n", "Did you mean 'learning_rate'?"),
+        ("[sweep.grid]\nlearning_rate = 1\n", "must be a list"),
+        ("[sweep.grid]\nlearning_rate = ['a']\n", "must be a number"),
+        ("[sweep.grid]\nmetric = ['mcc']\n", "one metric decides"),
+        ("[sweep.grid]\nbatch_size = [0]\n", "batch_size=0: `batch_size` must be at least 1"),
+        ("[[sweep.rows]]\nname = 'a'\n[[sweep.rows]]\nname = 'a'\n", "two rows are named 'a'"),
+        ("[[sweep.rows]]\nkeep_adapter = true\n", "row 1: `keep_adapter` needs"),
+        ("[sweep]\nmethod = 'tpe'\n[sweep.grid]\nseed = [1]\n", 'method = "grid"'),
+        ("[sweep.space]\nseed = [1]\n", 'method = "tpe"'),
+        ("[sweep]\nmethod = 'tpe'\n[sweep.space]\nseed = {low = 1, hi = 2}\n", "Did you mean 'high'?"),
+        ("[sweep]\nmethod = 'tpe'\n[sweep.space]\ndropout = {low = 0, high = 0.2, log = true}\n", "above 0"),
+        ("[sweep]\nmethod = 'tpe'\n[sweep.space]\nbatch_size = {low = 2, high = 1}\n", "below `high`"),
+        (
+            "[sweep]\nmethod = 'tpe'\n[sweep.space]\ndropout = {low = 0, high = 1.5}\n",
+            "must be at least 0 and below 1",
+        ),
+        ("[moddel]\n[sweep.grid]\nseed = [1]\n", "Did you mean 'model'?"),
+    ],
+)
+def test_mistakes_are_named_with_what_was_meant(tmp_path, text, says):
+    with pytest.raises(UsageError) as caught:
+        read_sweep(written(tmp_path, text))
+    assert says in str(caught.value)
+
+
+def test_data_must_be_named_somewhere(tmp_path):
+    path = tmp_path / "sweep.toml"
+    path.write_text("[sweep.grid]\nseed = [1]\n")
+    with pytest.raises(UsageError, match="no data"):
+        read_sweep(path)
+    assert read_sweep(path, "sample").config.data.source == "sample"
+
+
+def test_the_small_example_is_a_search(tmp_path):
+    plan = read_sweep(EXAMPLES / "sweep.toml", "messages.csv")
+    assert plan.options.method == "tpe" and set(plan.space) == {
+        "trainable",
+        "learning_rate",
+        "batch_size",
+        "weight_decay",
+    }
+
+
+@pytest.mark.slow
+def test_every_row_of_the_textbook_comparison_is_trained(tmp_path, checkpoint, messages):
+    plan = read_sweep(EXAMPLES / "textbook.toml", str(messages))
+    assert [row.name.split()[0] for row in plan.rows] == [*map(str, range(1, 16)), "19"]
+    for row in plan.rows:
+        config = override(plan.config, row.options)
+        check_config(config)
+        assert config.model.model in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
+    tiny = str(checkpoint("gpt2"))
+    rows = tuple(
+        dataclasses.replace(
+            row,
+            options={
+                name: tiny if name == "model" else min(value, 64) if name == "max_length" else value
+                for name, value in row.options.items()
+            },
+        )
+        for row in plan.rows
+    )
+    config = override(plan.config, {"model": tiny, "max_length": 32, "epochs": 1})
+    found = sweep(dataclasses.replace(plan, rows=rows, config=config), output=tmp_path / "sweep")
+    assert {own.name for own in found.trials} == {row.name for row in plan.rows}
+    assert all(own.state == "complete" for own in found.trials), [own.error for own in found.trials]
+    accuracies = [own.value for own in found.trials]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert found.run.config.data.balance_scope == "all"
