@@ -97,25 +97,29 @@ def test_an_output_that_is_there_is_kept_unless_told_otherwise(tmp_path, trained
 
 def test_evaluation_of_a_file_prints_and_writes_the_figures(tmp_path, trained, messages, capsys):
     fitted = trained("bert")
-    figures, predictions = tmp_path / "figures.json", tmp_path / "predictions.csv"
-    code = run("evaluate", fitted.folder.path, messages, "--json", figures, "--predictions", predictions)
-    assert code == 0
+    folder = tmp_path / "evaluation"
+    assert run("evaluate", fitted.folder.path, messages, "--output", folder) == 0
     shown = capsys.readouterr().out
     for word in ("accuracy", "MCC", "ham", "spam", "60 texts"):
         assert word in shown
-    written = json.loads(figures.read_text())
-    with predictions.open(newline="") as file:
+    written = json.loads((folder / "metrics.json").read_text())["test"]
+    with (folder / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     right = sum(row["label"] == row["predicted"] for row in rows)
     assert written["accuracy"] == pytest.approx(right / 60)
     assert written["examples"] == len(rows) == 60
+    assert "60 texts" in (folder / "report.html").read_text()
+    before = (folder / "metrics.json").read_bytes()
+    assert run("evaluate", fitted.folder.path, messages, "--output", folder) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert (folder / "metrics.json").read_bytes() == before
 
 
 def test_evaluation_of_the_run_s_own_test_split_repeats_its_figures(tmp_path, trained, capsys):
     fitted = trained("bert")
-    figures = tmp_path / "figures.json"
-    assert run("evaluate", fitted.folder.path, fitted.folder.splits, "--json", figures) == 0
-    written = json.loads(figures.read_text())
+    folder = tmp_path / "evaluation"
+    assert run("evaluate", fitted.folder.path, fitted.folder.splits, "--output", folder) == 0
+    written = json.loads((folder / "metrics.json").read_text())["test"]
     for name in ("accuracy", "mcc", "log_loss", "roc_auc"):
         assert written[name] == pytest.approx(fitted.metrics["test"][name], abs=1e-6)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from finetext.evaluation import likeliest
 from finetext.evaluation.metrics import expected_calibration_error
 from finetext.reporting import curves
 from finetext.reporting.curves import Curve
@@ -51,7 +52,7 @@ def test_a_thinned_curve_has_few_points_and_the_same_area_and_ends():
 def test_reliability_bins_add_up_to_the_calibration_error(multi):
     found = predictions_of(*guesses(500, 4, multi=multi))
     bins = curves.reliability(found)
-    confidence, right = curves.likeliest(found)
+    confidence, right = likeliest(found.targets, found.probs, multi)
     assert sum(own.count for own in bins) == len(confidence)
     error = sum(own.count * abs(own.confidence - own.accuracy) for own in bins) / len(confidence)
     assert error == pytest.approx(expected_calibration_error(confidence, right))

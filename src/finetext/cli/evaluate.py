@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 from finetext.data.config import DataConfig
 from finetext.options import section
 
+EVALUATIONS = Path("evaluations")
+"""Where evaluations go that are given no folder, below the working directory."""
+
 
 def evaluate(
     model: Path,
@@ -13,8 +16,7 @@ def evaluate(
     /,
     *,
     split: Literal["auto", "train", "validation", "test", "all"] = "auto",
-    predictions: Path | None = None,
-    json: Path | None = None,
+    output: Path | None = None,
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "fp32",
     data: Annotated[DataConfig, section("Data")] = DataConfig(),
@@ -25,25 +27,28 @@ def evaluate(
         model: A run folder, a saved model, or any Hugging Face folder with a sequence classifier.
         source: The labelled texts, as for `finetext train`.
         split: Which of the source's own splits; auto is test if it has one, else all rows.
-        predictions: Write text, label, prediction and probabilities to this CSV file.
-        json: Write the figures to this JSON file.
+        output: Folder to create for the figures, predictions and report; by default evaluations/SOURCE-MODEL-N.
         device: Where the model runs.
         precision: Arithmetic.
         data: How the source is read.
     """
+    import shlex
+    import sys
+
     from finetext.cli.console import data as data_console
     from finetext.cli.console import progress_bar, prose
+    from finetext.cli.sentences import decision, interval
     from finetext.cli.tables import class_table, figures_table
     from finetext.data import examine
     from finetext.errors import DataError
     from finetext.evaluation import evaluate as evaluate_texts
-    from finetext.evaluation import write_predictions
-    from finetext.files import write_json
-    from finetext.inference import load, refuse_existing
+    from finetext.inference import load
+    from finetext.reporting import refuse_folder, write_evaluation
+    from finetext.runs import next_run_folder
 
-    for path in (predictions, json):
-        if path is not None:
-            refuse_existing(path, overwrite=False)
+    name = model.parent.name if model.name == "model" else model.name
+    folder = output or next_run_folder(EVALUATIONS, source, name)
+    refuse_folder(folder)
     dataset = examine(source, data)
     if dataset.given_splits is not None and split != "all":
         wanted = split if split != "auto" else ("test" if "test" in dataset.given_splits else "all")
@@ -58,18 +63,20 @@ def evaluate(
     classifier = load(model, device=device, precision=precision, allow_pickle=False)
     with progress_bar("evaluating", len(dataset)) as advance:
         result = evaluate_texts(classifier, dataset.texts, dataset.labels, progress=advance)
-    figures = result.metrics.to_dict()
-    if predictions is not None:
-        write_predictions(
-            predictions, dataset.texts, result.targets, result.probs, classifier.class_names, classifier.task
-        )
-    if json is not None:
-        write_json(json, {"model": str(model), "source": source, "split": split, **figures})
+    named = {"model": str(model), "source": source, "split": split}
+    command = shlex.join(["finetext", *sys.argv[1:]])
+    figures = write_evaluation(folder, classifier, dataset, result, named, command)
+    test = figures["test"]
     console = data_console()
     if dataset.source.synthetic:
         console.print("Synthetic data: these figures say nothing about real messages.")
-    console.print(figures_table({"finetext": figures}, f"{model} on {source}, {len(dataset):,} texts"))
-    console.print(class_table(figures))
+    console.print(figures_table({"finetext": test}, f"{model} on {source}, {len(dataset):,} texts"))
+    console.print(f"MCC {test['mcc']:.3f}{interval(test, 'mcc')}.", markup=False)
+    if rule := decision(figures):
+        console.print(rule, markup=False, soft_wrap=True)
+    console.print(class_table(test))
     prose().print(
-        f"columns    text: {dataset.source.text_column} · label: {dataset.source.label_column}", markup=False
+        f"columns    text: {dataset.source.text_column} · label: {dataset.source.label_column}\n"
+        f"report     {folder / 'report.html'}",
+        markup=False,
     )

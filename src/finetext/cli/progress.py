@@ -177,6 +177,7 @@ def print_run(run: "Run") -> None:
         console.print(sentence, markup=False, soft_wrap=True)
     console.print(class_table(figures["test"]))
     prose().print(
-        f'\nrun        {run.folder.path}\ntry it     finetext predict {run.folder.path} "a text"',
+        f"\nrun        {run.folder.path}\nreport     {run.folder.report}\n"
+        f'try it     finetext predict {run.folder.path} "a text"',
         markup=False,
     )

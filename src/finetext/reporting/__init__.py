@@ -6,8 +6,17 @@ from finetext import lazy
 
 if TYPE_CHECKING:
     from finetext.reporting.card import write_card
+    from finetext.reporting.evaluation import refuse_folder, write_evaluation
     from finetext.reporting.report import write_report
 
-__all__ = ["write_card", "write_report"]
+__all__ = ["refuse_folder", "write_card", "write_evaluation", "write_report"]
 
-__getattr__ = lazy.exports(__name__, {"write_card": "card", "write_report": "report"})
+__getattr__ = lazy.exports(
+    __name__,
+    {
+        "refuse_folder": "evaluation",
+        "write_card": "card",
+        "write_evaluation": "evaluation",
+        "write_report": "report",
+    },
+)

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from finetext import files
 from finetext.engine import FeatureStore, Inputs, StoreFull, computes_bf16_fast, store_features
+from finetext.errors import Interrupted
 from finetext.models import make_trunk, trained_blocks
 from finetext.training.config import TrainConfig
 from finetext.training.defaults import resolve_epochs
 from finetext.training.job import Job
+from finetext.training.progress import Progress
+from finetext.training.signals import StopRequest
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,19 @@ def prepare_inputs(
         notice(f"training without stored features: {error}.")
         return plain
     return RunInputs(inputs["train"], inputs["validation"], inputs["test"], cut, dtype, computed)
+
+
+def read_inputs(job: Job, stop: StopRequest, progress: Progress, *, read_test: bool = True) -> RunInputs:
+    """Prepare what a training reads; a signal stops it between two batches of the frozen layers."""
+
+    def tell(done: int, total: int) -> None:
+        progress.features(done, total)
+        if stop.signal_number is not None:
+            raise Interrupted(stop.message, stop.signal_number)
+
+    inputs = prepare_inputs(job, tell, progress.notice, read_test=read_test)
+    progress.ready(inputs)
+    return inputs
 
 
 def feature_store(limit: str | None = None) -> FeatureStore:

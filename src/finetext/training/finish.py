@@ -94,18 +94,18 @@ def finish(
         job.dataset.task,
         chosen.decision,
     )
-    files.write_json(folder.environment, describe_environment(job, inputs, started, seconds))
+    costs = {"finetext": _cost(seconds["features"] + seconds["training"], labelling)}
+    costs |= {b.name: _cost(b.train_seconds, b.predict_seconds / len(job.splits.test)) for b in beside}
+    environment = describe_environment(job, inputs, started, seconds) | {"costs": costs}
+    files.write_json(folder.environment, environment)
     metrics = _figures(job, selection, validation, test, probs, beside)
     metrics |= {
-        "costs": {"finetext": _cost(seconds["features"] + seconds["training"], labelling)}
-        | {b.name: _cost(b.train_seconds, b.predict_seconds / len(job.splits.test)) for b in beside},
         "decision": chosen.to_dict() | _coverage(job, probs, chosen.decision),
         "data": _data(job),
         "folds": crossed,
     }
     write_card(folder.path, metrics)
-    with _timing(seconds, "report"):
-        write_report(folder.path, metrics, f"finetext train --config {folder.config}")
+    write_report(folder.path, metrics | {"costs": costs}, f"finetext train --config {folder.config}")
     files.write_json(folder.metrics, metrics)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     return Run.open(folder.path)

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from finetext.errors import Interrupted, RunError, UsageError
+from finetext.errors import RunError, UsageError
 from finetext.runs import RunFolder, next_run_folder
 from finetext.training.checkpoints import Checkpoint, differences, load_checkpoint
 from finetext.training.config import TrainConfig
 from finetext.training.config_file import check_config, override, read_config
 from finetext.training.depth import with_best_depth
 from finetext.training.execution import Execution
-from finetext.training.features import RunInputs, prepare_inputs
+from finetext.training.features import read_inputs
 from finetext.training.finish import finish
 from finetext.training.job import Job, prepare, with_absolute_paths
 from finetext.training.progress import Progress, Silent
@@ -147,16 +147,3 @@ def _complete(
         selection = Execution(job, folder, inputs, checkpoint, stop, progress).run()
         seconds["training"] = time.perf_counter() - began
     return finish(job, folder, inputs, selection, progress, started, seconds)
-
-
-def read_inputs(job: Job, stop: StopRequest, progress: Progress, *, read_test: bool = True) -> RunInputs:
-    """Prepare what a training reads; a signal stops it between two batches of the frozen layers."""
-
-    def tell(done: int, total: int) -> None:
-        progress.features(done, total)
-        if stop.signal_number is not None:
-            raise Interrupted(stop.message, stop.signal_number)
-
-    inputs = prepare_inputs(job, tell, progress.notice, read_test=read_test)
-    progress.ready(inputs)
-    return inputs

@@ -29,7 +29,7 @@ class Selection:
     metric: str
     patience: int | None
     value: float | None = None
-    log_loss: float = math.inf
+    log_loss: float | None = None
     step: int = 0
     epoch: float = 0.0
     waited: int = 0
@@ -59,7 +59,7 @@ class Selection:
         if self.value is None:
             return True
         if value == self.value:
-            return log_loss < self.log_loss
+            return self.log_loss is None or log_loss < self.log_loss
         return value > self.value if higher_is_better(self.metric) else value < self.value
 
     @property

@@ -13,7 +13,7 @@ from finetext.models import predict_logits, probabilities
 from finetext.training.config import TrainConfig
 from finetext.training.depth import with_best_depth
 from finetext.training.execution import Execution
-from finetext.training.flow import read_inputs
+from finetext.training.features import read_inputs
 from finetext.training.job import Job, prepare
 from finetext.training.progress import Progress, Silent
 from finetext.training.selection import Selection
