@@ -60,7 +60,7 @@ def scores(history: History, per_epoch: int, best: float | None) -> Drawing:
     plot.set_ylabel("on validation")
     lowest = min((float(own.min()) for name, own in history.scores.items() if name in shown), default=0.0)
     plot.set_ylim(min(lowest - 0.03, 0.9), 1.01)
-    drawing.legend(plot, loc="lower right")
+    drawing.legend_below(plot, 3)
     accuracy = history.scores["accuracy"]
     highest = int(np.argmax(accuracy))
     finding = (
