@@ -118,6 +118,20 @@ def stock_quality(source: str, options: dict[str, Any]) -> dict[str, Any]:
     return quality.stock_quality(source, options)
 
 
+def intervals() -> dict[str, Any]:
+    """Time bootstrap intervals."""
+    from benchmarks import judgement
+
+    return judgement.intervals()
+
+
+def curve(source: str) -> dict[str, Any]:
+    """Time a learning curve."""
+    from benchmarks import judgement
+
+    return judgement.curve(source)
+
+
 def rates() -> dict[str, Any]:
     """Measure the matrix rates of this machine in bf16 and float32."""
     import torch
@@ -135,6 +149,8 @@ MEASUREMENTS = {
     "pipeline": pipeline,
     "predict": predict,
     "rates": rates,
+    "intervals": intervals,
+    "curve": curve,
 }
 
 

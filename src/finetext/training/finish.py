@@ -77,9 +77,12 @@ def finish(
     progress.finishing("evaluating on validation and test, and the baselines")
     with _timing(seconds, "evaluating"):
         job.model.network.to(device)
-        validation, _ = _evaluate(job, job.splits.validation, inputs.validation)
+        validation, validation_probs = _evaluate(job, job.splits.validation, inputs.validation)
         test, probs = _evaluate(job, job.splits.test, inputs.test)
-        labelling = _labelling_seconds(job)
+    with _timing(seconds, "intervals"):
+        validation = _with_intervals(job, job.splits.validation, validation, validation_probs)
+        test = _with_intervals(job, job.splits.test, test, probs)
+    labelling = _labelling_seconds(job)
     with _timing(seconds, "baselines"):
         beside = _baselines(job, inputs, seconds["features"], labelling)
     folds = job.config.decision.folds
@@ -152,8 +155,12 @@ def _timing(seconds: dict[str, float], stage: str) -> Iterator[None]:
 def _evaluate(job: Job, split: Dataset, inputs: Inputs) -> tuple[Metrics, NDArray[np.float32]]:
     probs = probabilities(predict_logits(job.model, inputs), job.dataset.task)
     targets, task, rule = job.targets(split), job.dataset.task, job.model.settings.decision
-    metrics = compute_metrics(targets, probs, job.dataset.class_names, task, rule)
-    return with_intervals(metrics, targets, probs, task, rule), probs
+    return compute_metrics(targets, probs, job.dataset.class_names, task, rule), probs
+
+
+def _with_intervals(job: Job, split: Dataset, metrics: Metrics, probs: NDArray[np.float32]) -> Metrics:
+    task, rule = job.dataset.task, job.model.settings.decision
+    return with_intervals(metrics, job.targets(split), probs, task, rule)
 
 
 def _labelling_seconds(job: Job) -> float:
