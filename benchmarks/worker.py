@@ -111,11 +111,11 @@ def predict(folder: str, source: str, precision: str, texts: int) -> dict[str, A
     return {"texts_per_second": len(chosen) / seconds, "padding": 1 - sum(counts) / padded}
 
 
-def stock_quality(source: str, options: dict[str, Any]) -> dict[str, Any]:
+def stock_quality(source: str, options: dict[str, Any], max_length: int) -> dict[str, Any]:
     """Train stock Trainer's three epochs and return its figures."""
     from benchmarks import quality
 
-    return quality.stock_quality(source, options)
+    return quality.stock_quality(source, options, max_length)
 
 
 def intervals() -> dict[str, Any]:
