@@ -199,24 +199,30 @@ def _uneven(name: str, row: int, width: int, expected: int, count: int = 1) -> D
     )
 
 
-def pieces(chunks: Iterable[bytes], shape: Shape) -> Iterator[bytes]:
+def pieces(chunks: Iterable[bytes], shape: Shape, *, ended: bool = True) -> Iterator[bytes]:
     """Cut a file that comes in chunks into pieces of whole rows.
 
     A row that more than `LONGEST_ROW` bytes do not end is given out as it is: then its quotation mark has no
     partner in reach.
+
+    Args:
+        chunks: The file from its start.
+        shape: How its rows are told apart.
+        ended: Whether the chunks are all of it; else a row that they cut off is left out, unless it is the first.
     """
-    held = b""
+    held, none = b"", True
     for chunk in chunks:
         held += chunk
         end = _whole_rows(held, shape)
         if end:
+            none = False
             yield held[:end]
             held = held[end:]
         elif len(held) > LONGEST_ROW and shape.quotes != "plain" and b"\n" in held:
             end = held.rfind(b"\n") + 1
             yield held[:end]
             held = held[end:]
-    if held:
+    if held and (ended or none):
         yield held
 
 

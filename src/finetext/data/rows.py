@@ -199,10 +199,14 @@ def _delimited(content: _Content, config: DataConfig, format: str) -> Rows:
     if marks.only_returns:
         content = content.with_unix_lines()
         marks = count_marks(content.known())
-    shape, height = settle(lambda shape: pieces(content.known(), shape), marks, name, delimiter, quoting)
+
+    def known(shape: Shape) -> Iterator[bytes]:
+        return pieces(content.known(), shape, ended=not content.open_ended)
+
+    shape, height = settle(known, marks, name, delimiter, quoting)
     if content.open_ended and quoting != "none" and (shape.quotes == "enclosing" or not marks.quotes):
         shape = replace(shape, quotes="stray")  # which reads both, whatever quotes are still to come
-    first = read_piece(next(pieces(content.known(), shape)), shape, name)
+    first = read_piece(next(known(shape)), shape, name)
     headerless = format == "two-column"
     if headerless:
         refuse_wrong_width(first, name)

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+_ASCII_SPACE = " \t\n\r\x0b\x0c"
 _UNCLOSED = re.compile(r'"[^"]*+(?:""[^"]*+)*+\Z')
 
 
@@ -58,12 +59,14 @@ def stray_rows(content: str, delimiter: str, crlf: bool, width: int | None) -> S
             values.append(match[2].removesuffix("\r") if crlf and match[3] != delimiter else match[2])
         if match[3] == delimiter:
             continue
-        expected = width or (len(found.values[0]) if found.values else 0)
-        if len(values) > 1 or values[0].strip() or (values[0] and expected == 1):
+        expected = width or (len(found.values[0]) if found.values else 1)
+        line = content[start : match.end()].removesuffix("\n")
+        blank = line in ("", "\r" if crlf else "")
+        if not blank and (len(values) > 1 or expected == 1 or line.strip(_ASCII_SPACE)):
             found.values.append(values)
             found.numbers.append(row)
             if breaks:
-                found.several_lines.append((row, content[start : match.end()].rstrip("\r\n")))
+                found.several_lines.append((row, line.rstrip("\r\n")))
         values, row, start, breaks = [], row + 1, match.end(), False
         if match[3] == "":
             break
