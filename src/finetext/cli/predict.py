@@ -1,7 +1,9 @@
 """`finetext predict`."""
 
+import contextlib
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -59,15 +61,16 @@ def predict(
 
     _check_options(texts, file, output, overwrite, resume, spreadsheet_safe)
     chosen = _stdout_format(format, spreadsheet_safe) if output is None else None
-    rows = _open_rows(texts, file, DataConfig(text_column=text_column, encoding=encoding, quoting=quoting))
-    classifier = load(model, device=device, precision=precision)
-    digest = "" if rows.digest is None or output is None else digest_model(model_folder(model))
-    job = Job(classifier, rows, digest, all_scores, spreadsheet_safe)
-    with progress_bar("labelling", rows.height) as advance:
-        if output is not None:
-            done = _into_file(job, output, overwrite, resume, advance)
-        else:
-            done = _to_stdout(job, chosen or "csv", advance)
+    config = DataConfig(text_column=text_column, encoding=encoding, quoting=quoting)
+    with _open_rows(texts, file, config) as rows:
+        classifier = load(model, device=device, precision=precision)
+        digest = "" if rows.digest is None or output is None else digest_model(model_folder(model))
+        job = Job(classifier, rows, digest, all_scores, spreadsheet_safe)
+        with progress_bar("labelling", rows.height) as advance:
+            if output is not None:
+                done = _into_file(job, output, overwrite, resume, advance)
+            else:
+                done = _to_stdout(job, chosen or "csv", advance)
     if output is not None:
         prose().print(f"{done.rows:,} rows written to {output}", markup=False)
     _tell_counts(done)
@@ -104,20 +107,22 @@ def _stdout_format(format: Format, spreadsheet_safe: bool) -> str:
     return chosen
 
 
-def _open_rows(texts: tuple[str, ...], file: str | None, config: DataConfig) -> "Rows":
+@contextlib.contextmanager
+def _open_rows(texts: tuple[str, ...], file: str | None, config: DataConfig) -> Iterator["Rows"]:
     from finetext.data import open_rows, rows_of_texts
     from finetext.errors import UsageError
 
     if texts:
-        return rows_of_texts(texts)
-    if file is None and sys.stdin.isatty():
+        yield rows_of_texts(texts)
+    elif file is None and sys.stdin.isatty():
         raise UsageError("nothing to label: give a text, --file FILE, or texts on stdin.")
-    if file is None or file == "-":
-        return open_rows(sys.stdin.buffer, config, "stdin")
-    path = Path(file)
-    if path.exists() and stat.S_ISFIFO(path.stat().st_mode):  # such as <(zcat in.gz)
-        return open_rows(path.open("rb"), config, file)
-    return open_rows(path, config)
+    elif file is None or file == "-":
+        yield open_rows(sys.stdin.buffer, config, "stdin")
+    elif (path := Path(file)).exists() and stat.S_ISFIFO(path.stat().st_mode):  # such as <(zcat in.gz)
+        with path.open("rb") as stream:
+            yield open_rows(stream, config, file)
+    else:
+        yield open_rows(path, config)
 
 
 def _into_file(job: "Job", output: Path, overwrite: bool, resume: bool, advance: Any) -> "Done":
