@@ -50,7 +50,7 @@ def in_blocks(content: bytes, config: DataConfig, path: Path, size: int) -> obje
     with chunks_of(size):
         try:
             found = open_rows(path, config)
-            frame = pl.concat([block.frame for block in found.blocks(typed=True)])
+            frame = pl.concat([block.frame for block in found.blocks()])
         except FinetextError as error:
             return str(error)
     assert found.height == frame.height
@@ -142,9 +142,7 @@ def test_a_byte_that_is_no_utf8_is_named_with_its_line(tmp_path):
     with chunks_of(64), pytest.raises(DataError, match=r"data.csv:202: byte 0xe9 is not utf-8"):
         open_rows(path, DataConfig())
     with chunks_of(64):
-        frame = pl.concat(
-            [b.frame for b in open_rows(path, DataConfig(encoding="latin-1")).blocks(typed=True)]
-        )
+        frame = pl.concat([b.frame for b in open_rows(path, DataConfig(encoding="latin-1")).blocks()])
     assert frame["text"][-1] == "é"
 
 
@@ -215,14 +213,14 @@ def test_a_stream_gives_the_rows_that_were_written(rows, end, size):
     content = written([("text", "label"), *rows], lineterminator=end)
     with chunks_of(size):
         found = open_rows(io.BufferedReader(Pipe(content)), DataConfig(format="csv", quoting="csv"))
-        frame = pl.concat([block.frame for block in found.blocks(typed=True)])
+        frame = pl.concat([block.frame for block in found.blocks()])
     assert frame.rows() == rows
 
 
 def test_a_stream_begins_before_it_ends():
     pipe = Pipe(HEADER + b"some words,a\n" * 1000)
     with chunks_of(256):
-        blocks = open_rows(pipe, DataConfig()).blocks(typed=True)
+        blocks = open_rows(pipe, DataConfig()).blocks()
         next(blocks)
         assert pipe.left.tell() < 1024
 
@@ -233,7 +231,7 @@ def test_a_bad_row_of_a_stream_is_named_when_it_comes():
         found = open_rows(stream, DataConfig())
         assert found.height is None and found.digest is None
         with pytest.raises(DataError, match="row 42 has 3 fields where the first row has 2"):
-            list(found.blocks(typed=True))
+            list(found.blocks())
 
 
 # JSON Lines and Parquet ---------------------------------------------------------------------------
@@ -251,8 +249,8 @@ def test_the_lines_of_json_stay_as_they_stand(place, records):
     path.write_bytes(b"\n".join(lines))
     with chunks_of(64):
         found = open_rows(path, DataConfig())
-        blocks = list(found.blocks(typed=False))
-        typed = pl.concat([block.frame for block in found.blocks(typed=True)])
+        blocks = list(found.blocks("written"))
+        typed = pl.concat([block.frame for block in found.blocks()])
     assert [line for block in blocks for line in block.lines] == lines
     assert set(found.columns) == {"text", *(key for own in records for key in own)}
     for key in found.columns:
@@ -264,9 +262,11 @@ def test_the_lines_of_json_stay_as_they_stand(place, records):
 def test_numbers_of_json_are_not_written_anew(tmp_path):
     path = tmp_path / "data.jsonl"
     path.write_text('{"text": "a", "n": 1.50, "m": 1e3, "k": 12345678901234567890, "l": [1.50], "b": true}\n')
-    (block,) = open_rows(path, DataConfig()).blocks(typed=False)
+    (block,) = open_rows(path, DataConfig()).blocks("written")
     assert block.frame.row(0) == ("a", "1.50", "1e3", "12345678901234567890", "[1.5]", "true")
-    (block,) = open_rows(path, DataConfig()).blocks(typed=True)
+    (block,) = open_rows(path, DataConfig()).blocks("lines")
+    assert block.frame.columns == ["text"] and block.lines == [path.read_bytes().strip()]
+    (block,) = open_rows(path, DataConfig()).blocks()
     assert block.frame.row(0) == ("a", 1.5, 1000.0, "12345678901234567890", "[1.5]", True)
 
 
@@ -280,7 +280,7 @@ def test_a_broken_line_of_json_is_named_before_the_first_row(tmp_path):
 def test_a_key_that_a_stream_brings_late_is_refused():
     stream = io.BytesIO(b'{"text": "a"}\n' * 20 + b'{"text": "a", "predicted": "x"}\n')
     with chunks_of(64), pytest.raises(DataError, match=r":21: the key 'predicted' is new in this row"):
-        list(open_rows(stream, DataConfig()).blocks(typed=False))
+        list(open_rows(stream, DataConfig()).blocks("written"))
 
 
 def test_a_json_array_is_read(tmp_path):
@@ -288,7 +288,7 @@ def test_a_json_array_is_read(tmp_path):
     path.write_text(json.dumps([{"text": f"t{n}", "n": n} for n in range(30)]))
     with chunks_of(64):
         found = open_rows(path, DataConfig())
-        frame = pl.concat([block.frame for block in found.blocks(typed=True)])
+        frame = pl.concat([block.frame for block in found.blocks()])
     assert frame.rows() == [(f"t{n}", n) for n in range(30)] and found.height == 30
 
 
@@ -305,7 +305,7 @@ def test_parquet_is_read_in_slices(tmp_path, monkeypatch, how):
     elif how == "stream":
         source = io.BytesIO(path.read_bytes())
     found = open_rows(source, DataConfig())
-    blocks = [block.frame for block in found.blocks(typed=True)]
+    blocks = [block.frame for block in found.blocks()]
     assert len(blocks) == 4 and pl.concat(blocks).equals(frame)
 
 

@@ -25,12 +25,13 @@ def data() -> "Console":
 
 
 @contextlib.contextmanager
-def progress_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def progress_bar(what: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
     """Show a bar with rate and time left on stderr while the block runs, if that is a terminal.
 
     Args:
         what: What is done.
         total: How many texts there are; None if that is not known.
+        done: How many of them were done before.
 
     Yields:
         A function that advances the bar by a number of texts.
@@ -46,7 +47,7 @@ def progress_bar(what: str, total: int | None) -> Iterator[Callable[[int], None]
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total, rate="")
+        task = bar.add_task(what, total=total, completed=done, rate="")
 
         def advance(count: int) -> None:
             bar.advance(task, count)

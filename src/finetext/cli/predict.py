@@ -55,7 +55,7 @@ def predict(
         precision: Arithmetic.
     """
     from finetext.cli.console import progress_bar, prose
-    from finetext.inference import Job, load
+    from finetext.inference import Job, load, rows_kept
     from finetext.models import digest_model
     from finetext.runs import model_folder
 
@@ -66,7 +66,8 @@ def predict(
         classifier = load(model, device=device, precision=precision)
         digest = "" if rows.digest is None or output is None else digest_model(model_folder(model))
         job = Job(classifier, rows, digest, all_scores, spreadsheet_safe)
-        with progress_bar("labelling", rows.height) as advance:
+        kept = rows_kept(output) if resume and output is not None else 0
+        with progress_bar("labelling", rows.height, kept) as advance:
             if output is not None:
                 done = _into_file(job, output, overwrite, resume, advance)
             else:

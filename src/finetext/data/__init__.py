@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from finetext.data.config import DataConfig, SplitName, Task
     from finetext.data.folds import fold_splits, held_out_folds, join
     from finetext.data.loading import examine, read, read_text_table
-    from finetext.data.rows import Block, Rows, open_rows, rows_of_texts
+    from finetext.data.rows import Block, Cells, Rows, open_rows, rows_of_texts
     from finetext.data.splits import Splits, limit, split
     from finetext.data.stratify import assign_folds, group_texts
     from finetext.data.table import Dataset, Source, fold
 
 __all__ = [
     "Block",
+    "Cells",
     "DataConfig",
     "Dataset",
     "Finding",
@@ -48,6 +49,7 @@ __getattr__ = lazy.exports(
     __name__,
     {
         "Block": "rows",
+        "Cells": "rows",
         "DataConfig": "config",
         "Dataset": "table",
         "Finding": "checks",

@@ -1,7 +1,7 @@
 """JSON Lines of any length, a block of lines at a time."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,7 +71,7 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def frames(
-    pieces: Iterable[bytes], name: str, keys: Keys, *, typed: bool
+    pieces: Iterable[bytes], name: str, keys: Keys, *, typed: bool, wanted: Sequence[str] | None = None
 ) -> Iterator[tuple[pl.DataFrame, list[bytes]]]:
     """Read JSON Lines.
 
@@ -80,9 +80,10 @@ def frames(
         name: What to call the file in messages.
         keys: What `survey` found.
         typed: Make columns of numbers; else numbers are text, as they are written in the file.
+        wanted: The keys that become columns; all by default.
 
     Yields:
-        A table with a column for each key, and its lines as they stand in the file.
+        A table with a column for each key that is wanted, and its lines as they stand in the file.
 
     Raises:
         DataError: A line is not a JSON object, or holds what the survey did not see.
@@ -94,7 +95,9 @@ def frames(
         if not numbered:
             continue
         records = [_record(line, name, row, keys, typed) for row, line in numbered]
-        columns = [_column(key, [own.get(key) for own in records], keys, typed) for key in keys.kinds]
+        columns = [
+            _column(key, [own.get(key) for own in records], keys, typed) for key in wanted or keys.kinds
+        ]
         yield pl.DataFrame(columns), [line for _, line in numbered]
 
 

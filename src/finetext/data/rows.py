@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import polars as pl
 
@@ -32,6 +32,10 @@ from finetext.errors import DataError
 
 SLICE = 8192
 """Rows of a Parquet file that are read at a time, fewer if they are long."""
+
+
+Cells = Literal["typed", "written", "lines"]
+"""What is wanted of JSON Lines: columns of numbers, numbers as text as they are written, or the lines themselves."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +64,21 @@ class Rows:
     """How many there are; None for a stream."""
     digest: str | None
     """SHA-256 of the file, 64 hexadecimal digits; None for a stream."""
-    read: Callable[[bool], Iterator[Block]] = field(repr=False)
+    read: Callable[[Cells], Iterator[Block]] = field(repr=False)
 
-    def blocks(self, *, typed: bool) -> Iterator[Block]:
+    def blocks(self, cells: Cells = "typed") -> Iterator[Block]:
         """Read the rows from the first on; a stream can be read once.
 
         Args:
-            typed: Numbers of JSON Lines become columns of numbers; else they are text, as they are written.
+            cells: What is wanted of JSON Lines; with `lines` the tables have the column of the texts alone.
         """
-        return self.read(typed)
+        return self.read(cells)
 
 
 def rows_of_texts(texts: Sequence[str]) -> Rows:
     """Return texts at hand as the rows of a file."""
     frame = pl.DataFrame({"text": list(texts)}, schema={"text": pl.String})
-    return Rows(
-        "texts", "one-column", ("text",), "text", len(texts), None, lambda typed: iter([Block(frame)])
-    )
+    return Rows("texts", "one-column", ("text",), "text", len(texts), None, lambda _: iter([Block(frame)]))
 
 
 def open_rows(source: Path | BinaryIO, config: DataConfig, name: str | None = None) -> Rows:
@@ -182,7 +184,7 @@ def _rows(
     columns: list[str],
     text_column: str,
     height: int | None,
-    read: Callable[[bool], Iterator[Block]],
+    read: Callable[[Cells], Iterator[Block]],
 ) -> Rows:
     digest = None if content.path is None else digest_path(content.path, content.name)
     known = None if content.open_ended else height
@@ -222,7 +224,7 @@ def _delimited(content: _Content, config: DataConfig, format: str) -> Rows:
         names,
         column,
         height - skipped,
-        lambda typed: _delimited_blocks(content, shape, names, skipped),
+        lambda _: _delimited_blocks(content, shape, names, skipped),
     )
 
 
@@ -242,7 +244,7 @@ def _lines(content: _Content, config: DataConfig) -> Rows:
     shape = Shape("\t", "plain", marks.ends_returned)
     column = find_text_column(pl.DataFrame(schema=["text"]), config, content.name, headerless=True)
 
-    def read(typed: bool) -> Iterator[Block]:
+    def read(cells: Cells) -> Iterator[Block]:
         for piece in pieces(content.everything(), shape):
             lines = piece.decode().removesuffix("\n").split("\n")
             if shape.crlf:
@@ -261,9 +263,11 @@ def _json(content: _Content, config: DataConfig) -> Rows:
     columns = list(keys.kinds)
     column = find_text_column(pl.DataFrame(schema=columns), config, name)
 
-    def read(typed: bool) -> Iterator[Block]:
+    def read(cells: Cells) -> Iterator[Block]:
         whole = pieces(content.everything(), shape)
-        for frame, lines in json_stream.frames(whole, name, keys, typed=typed):
+        for frame, lines in json_stream.frames(
+            whole, name, keys, typed=cells == "typed", wanted=[column] if cells == "lines" else None
+        ):
             yield Block(frame, lines)
 
     return _rows(content, "jsonl", columns, column, keys.rows, read)
@@ -279,7 +283,7 @@ def _json_array(content: _Content, config: DataConfig) -> Rows:
         frame.columns,
         column,
         frame.height,
-        lambda typed: iter([Block(frame)]),
+        lambda _: iter([Block(frame)]),
     )
 
 
@@ -298,7 +302,7 @@ def _parquet(content: _Content, config: DataConfig) -> Rows:
     bytes_a_row = place.stat().st_size / max(1, height)
     step = int(min(SLICE, max(16, CHUNK / max(1.0, bytes_a_row))))
 
-    def read(typed: bool) -> Iterator[Block]:
+    def read(cells: Cells) -> Iterator[Block]:
         _ = kept  # the temporary file lives as long as it is read
         for start in range(0, max(1, height), step):
             try:

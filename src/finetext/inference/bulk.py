@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from finetext.data import Block, Rows
+from finetext.data import Block, Cells, Rows
 from finetext.engine import Encoded
 from finetext.inference.ahead import ahead
 from finetext.inference.classifier import Classifier
@@ -79,7 +79,7 @@ def predict_rows(
     rows: Rows,
     *,
     all_scores: bool = False,
-    typed: bool = True,
+    cells: Cells = "typed",
     skip: int = 0,
     progress: Advance | None = None,
 ) -> Iterator[Labelled]:
@@ -89,7 +89,7 @@ def predict_rows(
         classifier: A classifier.
         rows: The file.
         all_scores: Add the probability of each class too.
-        typed: Numbers of JSON Lines become numbers; else they stay as they are written.
+        cells: What is wanted of JSON Lines: numbers, numbers as they are written, or the lines as they stand.
         skip: Rows to leave out at the start.
         progress: Called with the number of rows done since the last call.
 
@@ -97,9 +97,7 @@ def predict_rows(
         The rows of each window with their predictions, in their order, at least once.
     """
     names = added_names(classifier, rows.columns, all_scores=all_scores)
-    encoded = (
-        _encode(classifier, block, rows.text_column) for block in windows(rows.blocks(typed=typed), skip)
-    )
+    encoded = (_encode(classifier, block, rows.text_column) for block in windows(rows.blocks(cells), skip))
     for window in ahead(encoded):
         yield _label(classifier, window, names, all_scores, progress)
 

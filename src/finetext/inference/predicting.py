@@ -74,7 +74,7 @@ def predict_file(
         output: The file to write.
         overwrite: Replace it if it is there.
         resume: Go on where an interrupted prediction into it stopped; from the start if there was none.
-        progress: Called with the number of rows done since the last call, those found done first.
+        progress: Called with the number of rows done since the last call; those found done do not count.
 
     Returns:
         How many rows there are, without text, and abstained on.
@@ -86,8 +86,6 @@ def predict_file(
     """
     writing = output_writing(output, spreadsheet_safe=job.spreadsheet_safe)
     with partial_output(output, job.identity, overwrite=overwrite, resume=resume) as partial:
-        if progress is not None and partial.done.rows:
-            progress(partial.done.rows)
         _label_into(partial, job, writing, progress)
         if job.rows.height is not None and partial.done.rows != job.rows.height:
             raise DataError(f"{job.rows.name}: changed while it was read. Start again when it is whole.")
@@ -106,7 +104,7 @@ def _label_into(partial: Partial, job: Job, writing: Writing, progress: Advance 
         job.classifier,
         job.rows,
         all_scores=job.all_scores,
-        typed=writing.typed,
+        cells=writing.cells,
         skip=skip,
         progress=progress,
     ):
@@ -126,7 +124,7 @@ def predict_stream(job: Job, out: BinaryIO, writing: Writing, *, progress: Advan
         return done
     done = Done()
     for labelled in predict_rows(
-        job.classifier, job.rows, all_scores=job.all_scores, typed=writing.typed, progress=progress
+        job.classifier, job.rows, all_scores=job.all_scores, cells=writing.cells, progress=progress
     ):
         content = writing.encode(labelled, first=not done.rows)
         out.write(content)

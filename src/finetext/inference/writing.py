@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Literal, get_args
 import polars as pl
 
 from finetext import files
+from finetext.data import Cells
 from finetext.errors import DataError, UsageError
 from finetext.inference.bulk import Labelled, free_name
 
@@ -33,9 +34,9 @@ class Writing:
             raise UsageError(f"--spreadsheet-safe is for CSV and TSV, not for {self.format}.")
 
     @property
-    def typed(self) -> bool:
-        """Whether columns have types, other than text as it stands in the input."""
-        return self.format == "parquet"
+    def cells(self) -> Cells:
+        """What this format keeps of JSON Lines: a Parquet file has types, the others what stands in the input."""
+        return {"parquet": "typed", "jsonl": "lines"}.get(self.format, "written")  # type: ignore[return-value]
 
     def encode(self, labelled: Labelled, *, first: bool) -> bytes:
         """Return a window as a part of the file.
