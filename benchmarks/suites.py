@@ -215,6 +215,46 @@ def prediction(place: Place) -> str:
     return "\n\n".join([f"Labelling texts. {tables.machine()}.", *paragraphs])
 
 
+def bulk(place: Place) -> str:
+    """Streaming a file through a model against labelling it in memory: rate, and memory as the file grows."""
+    messages = data.shuffled(data.sms(place.sms))
+    sizes = (100_000, 1_000_000) if place.full else (20_000, 100_000)
+    tiny = data.bundle(data.tiny(place.work / "tiny"), place.work / "bundle-tiny")
+    minilm = data.bundle(data.minilm(), place.work / "bundle-minilm")
+    jobs = [("a tiny BERT", tiny, size, suffix) for size in sizes for suffix in ("csv", "jsonl", "parquet")]
+    rows = []
+    for name, folder, size, suffix in [*jobs, ("MiniLM", minilm, 20_000, "csv")]:
+        source = data.write_table(messages, size, place.work / f"rows-{size}.{suffix}")
+        target = place.work / f"labelled-{size}.{suffix}"
+        given = {"folder": str(folder), "source": str(source), "target": str(target)}
+        memory, streamed = [], []
+        for _ in range(2):  # interleaved, so that a slow minute is slow for both
+            memory.append(measure("bulk", **given, how="memory"))
+            streamed.append(measure("bulk", **given, how="streamed"))
+        share = statistics.median(
+            own["texts_per_second"] / other["texts_per_second"]
+            for own, other in zip(streamed, memory, strict=True)
+        )
+        rows.append(
+            [
+                f"{name}, {size:,} rows of {suffix}",
+                f"{statistics.median(own['texts_per_second'] for own in memory):,.0f}",
+                f"{statistics.median(own['texts_per_second'] for own in streamed):,.0f}",
+                f"{share:.0%}",
+                tables.gigabytes(max(own["peak_bytes"] for own in memory)),
+                tables.gigabytes(max(own["peak_bytes"] for own in streamed)),
+            ]
+        )
+    header = ["", "in memory, texts/s", "streamed, texts/s", "share", "peak in memory", "peak streamed"]
+    return "\n\n".join(
+        [
+            "SMS messages in rows of a number and a text. In memory: the labelling alone, the table being there. "
+            f"Streamed: looking the file through, reading, labelling, writing and syncing. {tables.machine()}.",
+            tables.table(header, rows),
+        ]
+    )
+
+
 def scaling(place: Place) -> str:
     """Cost as the data grows and as the tail grows."""
     import csv
@@ -308,6 +348,7 @@ SUITES: dict[str, Callable[[Place], str]] = {
     "recipe": recipe,
     "minilm": minilm,
     "prediction": prediction,
+    "bulk": bulk,
     "scaling": scaling,
     "precision": precision,
     "defaults": defaults,

@@ -111,6 +111,25 @@ def predict(folder: str, source: str, precision: str, texts: int) -> dict[str, A
     return {"texts_per_second": len(chosen) / seconds, "padding": 1 - sum(counts) / padded}
 
 
+def bulk(folder: str, source: str, target: str, how: str) -> dict[str, Any]:
+    """Label a file: read whole into memory and labelled there, or streamed into another file."""
+    import finetext
+    from finetext.data import DataConfig, open_rows, read_text_table
+    from finetext.inference import Job, predict_file, predict_table
+
+    classifier = finetext.load(folder, device="cpu")
+    classifier.predict_proba(["a first text, so that all is loaded"] * 8)
+    if how == "memory":
+        frame, column = read_text_table(Path(source), DataConfig())
+        began = time.perf_counter()
+        rows = predict_table(classifier, frame, column)[0].height
+    else:
+        began = time.perf_counter()
+        job = Job(classifier, open_rows(Path(source), DataConfig()))
+        rows = predict_file(job, Path(target), overwrite=True).rows
+    return {"rows": rows, "texts_per_second": rows / (time.perf_counter() - began)}
+
+
 def stock_quality(source: str, options: dict[str, Any], max_length: int) -> dict[str, Any]:
     """Train stock Trainer's three epochs and return its figures."""
     from benchmarks import quality
@@ -148,6 +167,7 @@ MEASUREMENTS = {
     "stock quality": stock_quality,
     "pipeline": pipeline,
     "predict": predict,
+    "bulk": bulk,
     "rates": rates,
     "intervals": intervals,
     "curve": curve,

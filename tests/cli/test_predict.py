@@ -4,7 +4,9 @@ import csv
 import gzip
 import io
 import json
+import os
 import sys
+import threading
 
 import polars as pl
 import pytest
@@ -93,6 +95,57 @@ def test_an_output_that_is_there_is_kept_unless_told_otherwise(tmp_path, trained
     assert out.read_text() == "mine"
     assert run("predict", trained("bert").folder.path, "--file", table, "--output", out, "--overwrite") == 0
     assert "predicted" in out.read_text()
+
+
+def test_a_table_goes_through_a_pipe(trained, table, capsysbinary, monkeypatch, tmp_path):
+    fitted = trained("bert")
+    out = tmp_path / "out.csv"
+    assert run("predict", fitted.folder.path, "--file", table, "--output", out) == 0
+    stdin = io.TextIOWrapper(io.BytesIO(table.read_bytes()), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert run("predict", fitted.folder.path, "--file", "-", "--format", "csv") == 0
+    shown = capsysbinary.readouterr()
+    assert shown.out == out.read_bytes()
+    assert b"1 rows have no text" in shown.err
+
+
+def test_parquet_goes_to_stdout_whole(trained, table, capsysbinary):
+    assert run("predict", trained("bert").folder.path, "--file", table, "--format", "parquet") == 0
+    frame = pl.read_parquet(io.BytesIO(capsysbinary.readouterr().out))
+    check(frame, trained("bert").classifier())
+
+
+def test_a_fifo_is_read_as_the_stream_it_is(tmp_path, trained, table):
+    out, fifo = tmp_path / "out.csv", tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=lambda: fifo.write_bytes(table.read_bytes()))
+    writer.start()
+    assert run("predict", trained("bert").folder.path, "--file", fifo, "--output", out) == 0
+    writer.join()
+    assert len(pl.read_csv(out)) == 4
+
+
+def test_cells_that_a_spreadsheet_would_run_are_neutralised_on_request(tmp_path, trained, capsys):
+    path, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    path.write_text("id,text\n-1,=cmd\n")
+    arguments = ("predict", trained("bert").folder.path, "--file", path)
+    assert run(*arguments, "--output", out, "--spreadsheet-safe") == 0
+    assert out.read_text().splitlines()[1].startswith("'-1,'=cmd,")
+    assert run(*arguments, "--format", "csv") == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("-1,=cmd,")
+    assert run(*arguments, "--format", "jsonl", "--spreadsheet-safe") == 2
+    assert run(*arguments, "--output", tmp_path / "out.parquet", "--spreadsheet-safe") == 2
+    assert capsys.readouterr().err.count("is for CSV and TSV") == 2
+
+
+def test_going_on_needs_a_file_and_an_output(trained, table, capsys, tmp_path):
+    run_folder = trained("bert").folder.path
+    assert run("predict", run_folder, "--file", table, "--resume") == 2
+    assert run("predict", run_folder, "a text", "--output", tmp_path / "out.csv", "--resume") == 2
+    assert capsys.readouterr().err.count("--resume needs --file and --output") == 2
+    # Nothing to go on from: from the start, so that a script may always say it.
+    assert run("predict", run_folder, "--file", table, "--output", tmp_path / "out.csv", "--resume") == 0
+    assert len(pl.read_csv(tmp_path / "out.csv")) == 4
 
 
 def test_evaluation_of_a_file_prints_and_writes_the_figures(tmp_path, trained, messages, capsys):

@@ -10,15 +10,19 @@ if TYPE_CHECKING:
     from finetext.data.config import DataConfig, SplitName, Task
     from finetext.data.folds import fold_splits, held_out_folds, join
     from finetext.data.loading import examine, read, read_text_table
+    from finetext.data.rows import Block, Cells, Rows, open_rows, rows_of_texts
     from finetext.data.splits import Splits, limit, split
     from finetext.data.stratify import assign_folds, group_texts
     from finetext.data.table import Dataset, Source, fold
 
 __all__ = [
+    "Block",
+    "Cells",
     "DataConfig",
     "Dataset",
     "Finding",
     "Findings",
+    "Rows",
     "Source",
     "SplitName",
     "Splits",
@@ -34,18 +38,23 @@ __all__ = [
     "held_out_folds",
     "join",
     "limit",
+    "open_rows",
     "read",
     "read_text_table",
+    "rows_of_texts",
     "split",
 ]
 
 __getattr__ = lazy.exports(
     __name__,
     {
+        "Block": "rows",
+        "Cells": "rows",
         "DataConfig": "config",
         "Dataset": "table",
         "Finding": "checks",
         "Findings": "checks",
+        "Rows": "rows",
         "Source": "table",
         "SplitName": "config",
         "Splits": "splits",
@@ -61,8 +70,10 @@ __getattr__ = lazy.exports(
         "held_out_folds": "folds",
         "join": "folds",
         "limit": "splits",
+        "open_rows": "rows",
         "read": "loading",
         "read_text_table": "loading",
+        "rows_of_texts": "rows",
         "split": "splits",
     },
 )

@@ -1,50 +1,66 @@
 """Lossless reading of comma- and tab-separated text.
 
-Common readers let an unpaired quotation mark swallow lines. Here the structure of the file is settled
-first, by the positions of quotes, separators and line ends; only then are the fields taken, by Polars
-where it reads that structure exactly, else by a regular expression.
+Common readers let an unpaired quotation mark swallow lines. Here the shape of the file is settled first, by
+the positions of quotes, separators and line ends in all of it; only then are the fields taken, by Polars
+where it reads that shape exactly, else by a regular expression. A file that is too large for the memory is
+read in pieces of whole rows, each with the shape of the whole.
 """
 
 import io
-import re
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
+from finetext.data.stray import StrayRows, split_fields, stray_rows, stray_rows_end
+from finetext.data.structure import (
+    NEWLINE,
+    RETURN,
+    Layout,
+    Marks,
+    count_between,
+    count_marks,
+    lay_out,
+    rows_end,
+    unix_lines,
+)
 from finetext.errors import DataError
 
 Quoting = Literal["auto", "csv", "none"]
-QUOTE, NEWLINE, RETURN = 34, 10, 13
+LONGEST_ROW = 32 << 20
+"""Bytes of a row, in a file read in pieces, after which a quotation mark without a partner is a plain character."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The fields of a file, all rows of one width, blank lines left out."""
+    """The fields of a file or of a piece of it, all rows of one width, blank lines left out."""
 
     frame: pl.DataFrame
     rows: np.ndarray
     """Row of each line of `frame` in the file, from 1; blank lines count, a quoted line break does not."""
+    total: int
+    """Rows in all, blank lines included."""
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where rows end and how many fields each holds, under one reading of the quotation marks."""
+class Shape:
+    """How the rows and fields of a file are told apart, settled for all of it.
 
-    starts: np.ndarray
-    ends: np.ndarray
-    """Offset just behind the last byte of each row, line end not included."""
-    widths: np.ndarray
-    well_formed: bool
-    """Whether each quoted field starts and ends at a field border and no other field holds a quote."""
+    Attributes:
+        delimiter: What separates fields, one ASCII character.
+        quotes: `plain` characters, `enclosing` fields, or `stray` here and there.
+        crlf: Whether a CR before a line end belongs to it.
+        careful: Refuse rows with unpaired quotes that look like one quoted field.
+        width: Fields a row; None before the first row was seen, 0 if there is none.
+    """
+
+    delimiter: str
+    quotes: Literal["plain", "enclosing", "stray"]
     crlf: bool
-    """Whether every line ends in CR LF."""
-
-    @property
-    def blank(self) -> np.ndarray:
-        """Which rows are empty."""
-        return np.asarray(self.ends == self.starts)
+    careful: bool = False
+    width: int | None = None
 
 
 def parse(content: bytes, name: str, delimiter: str, quoting: Quoting) -> Grid:
@@ -60,176 +76,251 @@ def parse(content: bytes, name: str, delimiter: str, quoting: Quoting) -> Grid:
     Raises:
         DataError: A row has more or fewer fields than the first, or the quotes can be read in two ways.
     """
-    buffer = np.frombuffer(_unix_lines(content), dtype=np.uint8)
-    plain = _scan(buffer, delimiter, quoted=False)
-    if quoting == "none" or not (buffer == QUOTE).any():
-        return _read_settled(buffer, plain, name, delimiter, quoted=False)
-    strict = _scan(buffer, delimiter, quoted=True)
-    if strict.well_formed and (_even(strict, buffer) or quoting == "csv" or not _even(plain, buffer)):
-        grid = _read_settled(buffer, strict, name, delimiter, quoted=True)
-        if quoting == "auto" and len(strict.ends) < len(plain.ends):
-            several = np.flatnonzero(_count_between(buffer == NEWLINE, strict.starts, strict.ends))
-            spans = [(int(row) + 1, buffer[strict.starts[row] : strict.ends[row]]) for row in several]
-            _refuse_swallowed(grid, [(row, bytes(span).decode()) for row, span in spans], name, delimiter)
-        return grid
-    if quoting == "auto" and _even(plain, buffer):
-        return _read_settled(buffer, plain, name, delimiter, quoted=False)
-    return _read_stray_quotes(buffer, name, delimiter, careful=quoting == "auto")
+    marks = count_marks([content])
+    if marks.only_returns:
+        content = unix_lines(content)
+        marks = count_marks([content])
+    shape, _ = settle(lambda _: [content], marks, name, delimiter, quoting)
+    return read_piece(content, shape, name)
 
 
-def _unix_lines(content: bytes) -> bytes:
-    """Let CR end lines in a file that has no LF, as old Macs wrote it."""
-    if b"\n" not in content and content.count(b"\r") > 1:
-        return content.replace(b"\r", b"\n")
-    return content
+def settle(
+    read: Callable[[Shape], Iterable[bytes]], marks: Marks, name: str, delimiter: str, quoting: Quoting
+) -> tuple[Shape, int]:
+    """Find out how a file is to be read, by looking through all of it, once for each reading that it takes.
+
+    Args:
+        read: Gives the file from its start in pieces of whole rows, as `pieces` cuts them.
+        marks: What its bytes say.
+        name: What to call the file in messages.
+        delimiter: One ASCII character.
+        quoting: What the user said about quotation marks.
+
+    Returns:
+        The shape, and the number of rows that are not blank.
+
+    Raises:
+        DataError: A row has more or fewer fields than the first, or the quotes can be read in two ways.
+    """
+    auto = quoting == "auto"
+    plain = Shape(delimiter, "plain", marks.crlf)
+    if quoting == "none" or not marks.quotes:
+        return _tally(read(plain), plain, name).settled(name)
+    enclosing = _tally_enclosing(read, Shape(delimiter, "enclosing", marks.quoted_crlf, auto), name)
+    if enclosing is not None and (not enclosing.uneven or not auto):
+        return enclosing.settled(name)
+    as_plain = _tally(read(plain), plain, name)
+    if enclosing is not None and as_plain.uneven:
+        return enclosing.settled(name)
+    if auto and not as_plain.uneven:
+        return as_plain.settled(name)
+    stray = Shape(delimiter, "stray", marks.crlf, auto)
+    return _tally(read(stray), stray, name).settled(name)
 
 
-def _count_between(mask: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    positions = np.flatnonzero(mask)
-    return np.asarray(np.searchsorted(positions, ends) - np.searchsorted(positions, starts))
+@dataclass
+class _Tally:
+    """What one reading makes of a file: how wide its first row is, and which rows are not so."""
+
+    shape: Shape
+    filled: int = 0
+    uneven: int = 0
+    first: tuple[int, int] = (0, 0)
+    """Row and width of the first that differs."""
+
+    def settled(self, name: str) -> tuple[Shape, int]:
+        """Return the shape and the number of rows if all are of one width."""
+        if self.uneven:
+            raise _uneven(name, *self.first, self.shape.width or 0, self.uneven)
+        return replace(self.shape, width=self.shape.width or 0), self.filled
+
+    def add(self, widths: np.ndarray, rows: np.ndarray) -> None:
+        """Count the rows of a piece that hold anything."""
+        if self.shape.width is None and widths.size:
+            self.shape = replace(self.shape, width=int(widths[0]))
+        different = np.flatnonzero(widths != self.shape.width)
+        if different.size and not self.uneven:
+            self.first = (int(rows[different[0]]), int(widths[different[0]]))
+        self.filled += widths.size
+        self.uneven += different.size
 
 
-def _scan(buffer: np.ndarray, delimiter: str, quoted: bool) -> Layout:
-    newlines = np.flatnonzero(buffer == NEWLINE)
-    borders = np.flatnonzero(buffer == ord(delimiter))
-    well_formed = True
-    if quoted:
-        quotes = np.flatnonzero(buffer == QUOTE)
-        newlines = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
-        borders = borders[np.searchsorted(quotes, borders) % 2 == 0]
-        well_formed = _well_formed(buffer, quotes, ord(delimiter))
-    crlf = bool(newlines.size) and bool((newlines > 0).all()) and bool((buffer[newlines - 1] == RETURN).all())
-    starts = np.concatenate([[0], newlines + 1]).astype(np.int64)
-    ends = np.concatenate([newlines - int(crlf), [buffer.size]]).astype(np.int64)
-    if starts[-1] == buffer.size:  # the last line is ended, no row follows it
-        starts, ends = starts[:-1], ends[:-1]
-    widths = np.searchsorted(borders, ends) - np.searchsorted(borders, starts) + 1
-    return Layout(starts, ends, widths, well_formed, crlf)
+class _IllFormed(Exception):
+    """A quotation mark where none can be if they enclose fields."""
 
 
-def _well_formed(buffer: np.ndarray, quotes: np.ndarray, delimiter: int) -> bool:
-    if quotes.size % 2:
-        return False
-    padded = np.concatenate([[NEWLINE], buffer, [NEWLINE, NEWLINE]])  # padded[i + 1] is buffer[i]
-    opening, closing = quotes[0::2], quotes[1::2]
-    before, after = padded[opening], padded[closing + 2]
-    escaped = np.zeros(opening.size, dtype=bool)  # an opening right behind a closing: a doubled quote
-    escaped[1:] = opening[1:] == closing[:-1] + 1
-    opens = (before == delimiter) | (before == NEWLINE) | escaped
-    line_end = (after == NEWLINE) | ((after == RETURN) & (padded[closing + 3] == NEWLINE))
-    closes = (after == delimiter) | line_end
-    closes[:-1] |= escaped[1:]
-    return bool(opens.all() and closes.all())
+def _tally_enclosing(read: Callable[[Shape], Iterable[bytes]], shape: Shape, name: str) -> _Tally | None:
+    """Return the tally with enclosing quotes, None if they do not all enclose fields."""
+    try:
+        return _tally(read(shape), shape, name)
+    except _IllFormed:
+        return None
 
 
-def _filled(layout: Layout, buffer: np.ndarray) -> np.ndarray:
-    """Return which rows hold anything: not the empty ones, nor, of several columns, those of white space."""
-    filled = ~layout.blank
-    if filled.any() and (width := layout.widths[filled][0]) > 1:
-        for row in np.flatnonzero(filled & (layout.widths != width) & (layout.widths == 1)):
-            span = bytes(buffer[layout.starts[row] : layout.ends[row]])
-            filled[row] = bool(span.strip())
-    return np.asarray(filled)
+def _tally(pieces: Iterable[bytes], shape: Shape, name: str) -> _Tally:
+    tally = _Tally(shape)
+    before = 0
+    doubts: DataError | None = None
+    for piece in pieces:
+        if shape.quotes == "stray":
+            found = stray_rows(piece.decode(), shape.delimiter, shape.crlf, tally.shape.width)
+            widths, rows = _stray_widths(found)
+            several, total = bool(found.several_lines), found.total
+        else:
+            buffer = np.frombuffer(piece, dtype=np.uint8)
+            layout = lay_out(buffer, shape.delimiter, shape.quotes == "enclosing", shape.crlf)
+            if not layout.well_formed:
+                raise _IllFormed
+            filled = layout.filled(buffer, tally.shape.width)
+            widths, rows = layout.widths[filled], np.flatnonzero(filled) + 1
+            several, total = layout.breaks_inside, len(layout.ends)
+        tally.add(widths, rows + before)
+        if shape.careful and several and not tally.uneven and doubts is None:
+            try:
+                read_piece(piece, tally.shape, name, before)
+            except DataError as error:  # told only if this reading is the one that is chosen
+                doubts = error
+        before += total
+    if doubts is not None and not tally.uneven:
+        raise doubts
+    return tally
 
 
-def _even(layout: Layout, buffer: np.ndarray) -> bool:
-    widths = layout.widths[_filled(layout, buffer)]
-    return bool((widths == widths[:1]).all())
+def _stray_widths(found: StrayRows) -> tuple[np.ndarray, np.ndarray]:
+    widths = np.asarray([len(values) for values in found.values], dtype=np.int64)
+    return widths, np.asarray(found.numbers, dtype=np.int64)
 
 
-def _refuse_uneven(widths: np.ndarray, rows: np.ndarray, name: str) -> None:
-    uneven = np.flatnonzero(widths != widths[:1])
-    if uneven.size:
-        row, width = rows[uneven[0]], widths[uneven[0]]
-        more = f" ({uneven.size} such rows)" if uneven.size > 1 else ""
-        raise DataError(
-            f"{name}: row {row} has {width} {'field' if width == 1 else 'fields'} where the first row has "
-            f"{widths[0]}{more}. Mend it; if quotation marks are the reason, try --quoting csv or none."
-        )
+def _uneven(name: str, row: int, width: int, expected: int, count: int = 1) -> DataError:
+    more = f" ({count} such rows)" if count > 1 else ""
+    return DataError(
+        f"{name}: row {row} has {width} {'field' if width == 1 else 'fields'} where the first row has "
+        f"{expected}{more}. Mend it; if quotation marks are the reason, try --quoting csv or none."
+    )
 
 
-def _read_settled(buffer: np.ndarray, layout: Layout, name: str, delimiter: str, quoted: bool) -> Grid:
-    filled = _filled(layout, buffer)
-    rows = np.flatnonzero(filled) + 1
-    _refuse_uneven(layout.widths[filled], rows, name)
-    width = int(layout.widths[filled][0]) if rows.size else 0
+def pieces(chunks: Iterable[bytes], shape: Shape, *, ended: bool = True) -> Iterator[bytes]:
+    """Cut a file that comes in chunks into pieces of whole rows.
+
+    A row that more than `LONGEST_ROW` bytes do not end is given out as it is: then its quotation mark has no
+    partner in reach.
+
+    Args:
+        chunks: The file from its start.
+        shape: How its rows are told apart.
+        ended: Whether the chunks are all of it; else a row that they cut off is left out, unless it is the first.
+    """
+    held, none = b"", True
+    for chunk in chunks:
+        held += chunk
+        end = _whole_rows(held, shape)
+        if end:
+            none = False
+            yield held[:end]
+            held = held[end:]
+        elif len(held) > LONGEST_ROW and shape.quotes != "plain" and b"\n" in held:
+            end = held.rfind(b"\n") + 1
+            yield held[:end]
+            held = held[end:]
+    if held and (ended or none):
+        yield held
+
+
+def _whole_rows(held: bytes, shape: Shape) -> int:
+    end = rows_end(held, shape.quotes != "plain")
+    if shape.quotes != "stray" or (end and _encloses(held[:end], shape)):
+        return end
+    text = held[: held.rfind(b"\n") + 1].decode()
+    return len(text[: stray_rows_end(text, shape.delimiter)].encode())
+
+
+def _encloses(piece: bytes, shape: Shape) -> bool:
+    """Say whether all quotes of a piece enclose fields, so that the fast way reads it as the slow one would."""
+    buffer = np.frombuffer(piece, dtype=np.uint8)
+    return lay_out(buffer, shape.delimiter, True, shape.crlf).well_formed
+
+
+def read_piece(piece: bytes, shape: Shape, name: str, before: int = 0) -> Grid:
+    """Take the fields of a file, or of a piece of it.
+
+    Args:
+        piece: Whole rows.
+        shape: How they are to be read.
+        name: What to call the file in messages.
+        before: Rows of the file before this piece, blank lines included.
+
+    Raises:
+        DataError: A row is not of the settled width, or the quotes can be read in two ways.
+    """
+    if shape.quotes == "stray" and not _encloses(piece, shape):
+        return _read_stray(piece, shape, name, before)
+    buffer = np.frombuffer(piece, dtype=np.uint8)
+    layout = lay_out(buffer, shape.delimiter, shape.quotes != "plain", shape.crlf)
+    filled = layout.filled(buffer, shape.width)
+    numbers = np.flatnonzero(filled) + 1
+    _refuse_uneven(layout.widths[filled], numbers + before, name, shape)
+    grid = _read_settled(buffer, layout, filled, shape)
+    grid = replace(grid, rows=numbers + before, total=len(layout.ends))
+    if shape.careful and layout.breaks_inside:
+        several = np.flatnonzero(count_between(buffer == NEWLINE, layout.starts, layout.ends))
+        spans = [
+            (int(row) + 1 + before, bytes(buffer[layout.starts[row] : layout.ends[row]])) for row in several
+        ]
+        _refuse_swallowed(grid, [(row, span.decode()) for row, span in spans], name, shape.delimiter)
+    return grid
+
+
+def _refuse_uneven(widths: np.ndarray, rows: np.ndarray, name: str, shape: Shape) -> None:
+    expected = shape.width or int(widths[0]) if widths.size else 0
+    different = np.flatnonzero(widths != expected)
+    if different.size:
+        raise _uneven(name, int(rows[different[0]]), int(widths[different[0]]), expected, int(different.size))
+
+
+def _read_settled(buffer: np.ndarray, layout: Layout, filled: np.ndarray, shape: Shape) -> Grid:
+    chosen = np.flatnonzero(filled)
+    width = shape.width or (int(layout.widths[filled][0]) if chosen.size else 0)
     if not width:
-        return Grid(pl.DataFrame(), rows)
-    line_ends = int(layout.crlf) * int((buffer == NEWLINE).sum())
+        return Grid(pl.DataFrame(), chosen, len(layout.ends))
+    quoted = shape.quotes != "plain"
+    line_ends = int(shape.crlf) * int((buffer == NEWLINE).sum())
     returns_are_line_ends = int((buffer == RETURN).sum()) == line_ends
-    if returns_are_line_ends and (not quoted or layout.well_formed):
+    if returns_are_line_ends and chosen.size:
         frame = pl.read_csv(
             io.BytesIO(buffer.tobytes()),
             has_header=False,
             schema={f"column {index + 1}": pl.String for index in range(width)},
-            separator=delimiter,
+            separator=shape.delimiter,
             quote_char='"' if quoted else None,
             empty_string_is_null=False,
             missing_columns="insert",  # for the blank lines, which are left out below
         )
         if frame.height == filled.size:
-            return Grid(frame if filled.all() else frame.filter(pl.Series(filled)), rows)
-    spans = [(int(layout.starts[row - 1]), int(layout.ends[row - 1])) for row in rows]
+            frame = frame if filled.all() else frame.filter(pl.Series(filled))
+            return Grid(frame, chosen, len(layout.ends))
+    spans = [(int(layout.starts[row]), int(layout.ends[row])) for row in chosen]
     content = buffer.tobytes()
     lines = [content[start:end].decode() for start, end in spans]
-    table = [_fields(line, delimiter) if quoted else line.split(delimiter) for line in lines]
-    return Grid(_to_frame(table, width), rows)
+    table = [split_fields(line, shape.delimiter) if quoted else line.split(shape.delimiter) for line in lines]
+    return Grid(_to_frame(table, width), chosen, len(layout.ends))
 
 
 def _to_frame(table: list[list[str]], width: int) -> pl.DataFrame:
     columns = zip(*table, strict=True)
     series = [pl.Series(f"column {i + 1}", values, dtype=pl.String) for i, values in enumerate(columns)]
-    return pl.DataFrame(series) if series else pl.DataFrame(schema=[f"column {i + 1}" for i in range(width)])
+    empty = {f"column {i + 1}": pl.String for i in range(width)}
+    return pl.DataFrame(series) if series else pl.DataFrame(schema=empty)
 
 
-def _field_pattern(delimiter: str) -> re.Pattern[str]:
-    """Match a field and what ends it: quoted only if its closing quote stands at the field's border."""
-    border = re.escape(delimiter)
-    quoted = rf'"([^"]*+(?:""[^"]*+)*+)"(?={border}|\r?\n|\r?\Z)\r?'
-    return re.compile(rf"(?:{quoted}|([^{border}\n]*+))({border}|\n|\Z)")
-
-
-def _fields(line: str, delimiter: str) -> list[str]:
-    values = []
-    for match in _field_pattern(delimiter).finditer(line):
-        values.append(match[1].replace('""', '"') if match[1] is not None else match[2])
-        if match[3] == "":
-            break
-    return values
-
-
-def _read_stray_quotes(buffer: np.ndarray, name: str, delimiter: str, careful: bool) -> Grid:
-    """Read a file in which some quotes enclose fields and others stand in the middle of a text."""
-    content = buffer.tobytes().decode()
-    crlf = content.count("\r\n") == content.count("\n") > 0
-    table: list[list[str]] = []
-    rows: list[int] = []
-    several_lines: list[tuple[int, str]] = []
-    values: list[str] = []
-    row, start, breaks = 1, 0, False
-    for match in _field_pattern(delimiter).finditer(content):
-        if match.start() == match.end() == len(content) and not values and start == len(content):
-            break
-        if match[1] is not None:
-            values.append(match[1].replace('""', '"'))
-            breaks = breaks or "\n" in match[1]
-        else:
-            values.append(match[2].removesuffix("\r") if crlf and match[3] != delimiter else match[2])
-        if match[3] == delimiter:
-            continue
-        if len(values) > 1 or values[0].strip() or (values[0] and table and len(table[0]) == 1):
-            table.append(values)
-            rows.append(row)
-            if breaks:
-                several_lines.append((row, content[start : match.end()].rstrip("\r\n")))
-        values, row, start, breaks = [], row + 1, match.end(), False
-        if match[3] == "":
-            break
-    numbers = np.asarray(rows, dtype=np.int64)
-    _refuse_uneven(np.asarray([len(values) for values in table]), numbers, name)
-    grid = Grid(_to_frame(table, len(table[0]) if table else 0), numbers)
-    if careful:
-        _refuse_swallowed(grid, several_lines, name, delimiter)
+def _read_stray(piece: bytes, shape: Shape, name: str, before: int) -> Grid:
+    found = stray_rows(piece.decode(), shape.delimiter, shape.crlf, shape.width)
+    widths, numbers = _stray_widths(found)
+    _refuse_uneven(widths, numbers + before, name, shape)
+    width = shape.width or (int(widths[0]) if widths.size else 0)
+    grid = Grid(_to_frame(found.values, width), numbers + before, found.total)
+    if shape.careful:
+        several = [(row + before, lines) for row, lines in found.several_lines]
+        _refuse_swallowed(grid, several, name, shape.delimiter)
     return grid
 
 

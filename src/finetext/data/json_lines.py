@@ -32,7 +32,7 @@ def read_json(text: bytes, name: str) -> tuple[pl.DataFrame, np.ndarray]:
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
         frame = None
     if frame is None or frame.height != rows.size or _holds_merged_values(frame):
-        records = [_parse_json(lines[row - 1], name, int(row)) for row in rows]
+        records = [parse_record(lines[row - 1], name, int(row)) for row in rows]
         frame = _frame_of_records(records)
     return frame, rows
 
@@ -47,9 +47,20 @@ def _holds_merged_values(frame: pl.DataFrame) -> bool:
     return False
 
 
-def _parse_json(line: bytes, name: str, row: int) -> dict[str, Any]:
+def parse_record(line: bytes, name: str, row: int, **how: Any) -> dict[str, Any]:
+    """Return the JSON object of a line.
+
+    Args:
+        line: UTF-8.
+        name: What to call the file in messages.
+        row: The line's number in it.
+        how: What else `json.loads` takes.
+
+    Raises:
+        DataError: It is none.
+    """
     try:
-        record = json.loads(line)
+        record = json.loads(line, **how)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{name}:{row}: not valid JSON: {error}.") from error
     if not isinstance(record, dict):
@@ -77,23 +88,24 @@ def _series(name: str, values: list[Any]) -> pl.Series:
     """Make a column of one type; of mixed types, all become text, lists of names their `|`-joined form."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {str}:
-        return pl.Series(name, [None if v is None else _sound(v) for v in values], dtype=pl.String)
+        return pl.Series(name, [None if v is None else sound(v) for v in values], dtype=pl.String)
     if kinds in ({int}, {float}, {bool}, {int, float}, {list}):
         try:
             return pl.Series(name, values, strict=kinds != {int, float})
         except (TypeError, OverflowError, pl.exceptions.PolarsError):
             pass
-    return pl.Series(name, [None if value is None else _as_text(value) for value in values], dtype=pl.String)
+    return pl.Series(name, [None if value is None else as_text(value) for value in values], dtype=pl.String)
 
 
-def _sound(text: str) -> str:
+def sound(text: str) -> str:
     """Replace lone surrogates, which JSON can escape and UTF-8 cannot hold."""
     return text.encode("utf-8", "replace").decode()
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """Return a value of JSON as a cell of text: strings as they are, lists of strings joined by `|`."""
     if isinstance(value, str):
-        return _sound(value)
+        return sound(value)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return _sound("|".join(value))
+        return sound("|".join(value))
     return json.dumps(value, ensure_ascii=False)

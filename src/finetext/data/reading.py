@@ -1,20 +1,19 @@
 """Reading one file of any format into a table, without losing a row."""
 
-import gzip
 import io
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import polars as pl
 
+from finetext.data.chunks import file_chunks, stream_chunks, utf8_chunks
 from finetext.data.columns import is_header, label_position
 from finetext.data.config import DataConfig
 from finetext.data.delimited import Grid, parse
 from finetext.data.json_lines import read_json
-from finetext.errors import DataError, UsageError
+from finetext.errors import DataError
 
 FORMATS = {
     ".csv": "csv",
@@ -27,13 +26,6 @@ FORMATS = {
     ".pq": "parquet",
 }
 SNIFFED_BYTES = 1 << 16
-BYTE_ORDER_MARKS = (
-    (b"\xef\xbb\xbf", "utf-8"),
-    (b"\xff\xfe\x00\x00", "utf-32-le"),
-    (b"\x00\x00\xfe\xff", "utf-32-be"),
-    (b"\xff\xfe", "utf-16-le"),
-    (b"\xfe\xff", "utf-16-be"),
-)
 
 
 @dataclass(frozen=True)
@@ -62,14 +54,14 @@ def read_table(source: Path | BinaryIO | bytes, config: DataConfig, name: str | 
     content, name = _load(source, name)
     if not content.strip(b" \r\n"):
         raise DataError(f"{name}: the file is empty.")
-    format = config.format if config.format != "auto" else _sniff_binary(content, name)
+    format = config.format if config.format != "auto" else sniff_binary(content, name)
     if format == "parquet":
         return _read_parquet(content, name)
-    text = _to_utf8(content, name, config.encoding)
+    text = b"".join(utf8_chunks([content], name, config.encoding))
     if not text.strip(b" \r\n"):
         raise DataError(f"{name}: the file is empty.")
     if not format:
-        format = _sniff_text(text, name, config)
+        format = sniff_text(text, name, config)
     if format == "jsonl":
         frame, rows = read_json(text, name)
         return RawTable(frame, rows, name, format)
@@ -79,24 +71,18 @@ def read_table(source: Path | BinaryIO | bytes, config: DataConfig, name: str | 
 def _load(source: Path | BinaryIO | bytes, name: str | None) -> tuple[bytes, str]:
     if isinstance(source, Path):
         name = name or str(source)
-        try:
-            content = source.read_bytes()
-        except FileNotFoundError as error:
-            raise DataError(f"{name}: no such file.") from error
-        except OSError as error:
-            raise DataError(f"{name}: cannot be read: {error.strerror or error}.") from error
-    else:
-        name = name or "standard input"
-        content = source if isinstance(source, bytes) else source.read()
-    if content.startswith(b"\x1f\x8b"):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{name}: the gzip file is damaged or cut off: {error}.") from error
-    return content, name
+        return b"".join(file_chunks(source, name)), name
+    name = name or "standard input"
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    return b"".join(stream_chunks(stream, name)), name
 
 
-def _sniff_binary(content: bytes, name: str) -> str:
+def sniff_binary(content: bytes, name: str) -> str:
+    """Return the format that a file's first bytes or its name stand for, an empty string if neither says.
+
+    Raises:
+        DataError: It is a zip or spreadsheet file.
+    """
     if content.startswith(b"PAR1"):
         return "parquet"
     if content.startswith(b"PK\x03\x04"):
@@ -107,29 +93,8 @@ def _sniff_binary(content: bytes, name: str) -> str:
     return FORMATS.get(suffix, "")
 
 
-def _to_utf8(content: bytes, name: str, encoding: str) -> bytes:
-    for mark, marked in BYTE_ORDER_MARKS:
-        if content.startswith(mark):
-            content, encoding = content[len(mark) :], marked
-            break
-    try:
-        text = content.decode(encoding)
-    except LookupError as error:
-        raise UsageError(
-            f"--encoding {encoding!r}: no such encoding; try utf-8, latin-1 or cp1252."
-        ) from error
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{name}:{line}: byte 0x{content[error.start]:02x} is not {encoding}. "
-            "Say how the file is encoded, for example --encoding cp1252."
-        ) from error
-    if encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
-        return content
-    return text.encode()
-
-
-def _sniff_text(text: bytes, name: str, config: DataConfig) -> str:
+def sniff_text(text: bytes, name: str, config: DataConfig) -> str:
+    """Return the format that text is written in, by its first 64 KiB."""
     head = text[:SNIFFED_BYTES].decode(errors="ignore").lstrip(" \r\n")
     if head.startswith("{") or head.startswith(("[{", "[\n", "[ ", "[\r")):
         return "jsonl"
@@ -161,22 +126,30 @@ def _cells(line: str, delimiter: str) -> list[str]:
     return [cell.strip().strip('"') for cell in line.split(delimiter)]
 
 
-def _read_delimited(text: bytes, name: str, format: str, config: DataConfig) -> RawTable:
-    if format == "one-column":
-        return _read_lines(text, name)
+def choose_form(
+    text: bytes, name: str, format: str, config: DataConfig
+) -> tuple[str, str, Literal["auto", "csv", "none"]]:
+    """Return how delimited text is to be split: its format (two-column has no header), delimiter and quoting."""
     if format == "two-column":
-        quoting = "none" if config.quoting == "auto" else config.quoting
-        grid = parse(text, name, "\t", quoting)
-        _refuse_wrong_width(grid, name)
-        return RawTable(grid.frame, grid.rows, name, format, headerless=True)
+        return format, "\t", "none" if config.quoting == "auto" else config.quoting
     first = text.lstrip(b" \r\n").split(b"\n", 1)[0].decode(errors="replace")
     delimiter = "\t" if format == "tsv" else _find_delimiter(first, config)
     if format == "tsv" and config.format == "auto" and _lacks_header(text, first, name, config):
-        return _read_delimited(text, name, "two-column", config)
-    grid = parse(text, name, delimiter, config.quoting)
+        return choose_form(text, name, "two-column", config)
+    return format, delimiter, config.quoting
+
+
+def _read_delimited(text: bytes, name: str, format: str, config: DataConfig) -> RawTable:
+    if format == "one-column":
+        return _read_lines(text, name)
+    format, delimiter, quoting = choose_form(text, name, format, config)
+    grid = parse(text, name, delimiter, quoting)
+    if format == "two-column":
+        refuse_wrong_width(grid, name)
+        return RawTable(grid.frame, grid.rows, name, format, headerless=True)
     if not grid.frame.height:
         raise DataError(f"{name}: the file is empty.")
-    names = _name_columns(list(grid.frame.row(0)))
+    names = name_columns(list(grid.frame.row(0)))
     frame = grid.frame.slice(1)
     frame.columns = names
     return RawTable(frame, grid.rows[1:], name, format)
@@ -190,7 +163,8 @@ def _read_lines(text: bytes, name: str) -> RawTable:
     return RawTable(frame, np.arange(1, len(lines) + 1), name, "one-column", headerless=True)
 
 
-def _refuse_wrong_width(grid: Grid, name: str) -> None:
+def refuse_wrong_width(grid: Grid, name: str) -> None:
+    """Raise DataError if a file without a header has not a label and a text."""
     if grid.frame.width != 2:
         raise DataError(
             f"{name}: {grid.frame.width} tab-separated columns where a file without a header has two, label "
@@ -223,7 +197,7 @@ def _lacks_header(text: bytes, first: str, name: str, config: DataConfig) -> boo
     return frame.height > 1 and labels[0] in labels[1:]
 
 
-def _name_columns(names: list[str]) -> list[str]:
+def name_columns(names: list[str]) -> list[str]:
     """Return column names that are all there and all different."""
     unique: list[str] = []
     for position, name in enumerate(names, start=1):
@@ -236,9 +210,10 @@ def _read_parquet(content: bytes, name: str) -> RawTable:
     try:
         frame = pl.read_parquet(io.BytesIO(content))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise DataError(f"{name}: not a readable Parquet file: {_first_line(error)}") from error
+        raise DataError(f"{name}: not a readable Parquet file: {first_line(error)}") from error
     return RawTable(frame, np.arange(1, frame.height + 1), name, "parquet")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what another library says."""
     return str(error).strip().split("\n", 1)[0][:200]

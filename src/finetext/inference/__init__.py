@@ -1,32 +1,46 @@
-"""A loaded bundle that labels texts, one by one or a whole table."""
+"""A loaded bundle that labels texts, one by one, a whole table, or a file of any size."""
 
 from typing import TYPE_CHECKING
 
 from finetext import lazy
 
 if TYPE_CHECKING:
-    from finetext.inference.bulk import predict_table, refuse_existing, table_bytes, table_format, write_table
+    from finetext.inference.bulk import Labelled, predict_rows, predict_table
     from finetext.inference.classifier import Classifier, load
+    from finetext.inference.partial import Done, rows_kept
+    from finetext.inference.predicting import Job, predict_file, predict_stream
+    from finetext.inference.writing import Writing, output_writing, refuse_existing
+
+_HOMES = {
+    "Classifier": "classifier",
+    "Done": "partial",
+    "Job": "predicting",
+    "Labelled": "bulk",
+    "Writing": "writing",
+    "load": "classifier",
+    "output_writing": "writing",
+    "predict_file": "predicting",
+    "predict_rows": "bulk",
+    "predict_stream": "predicting",
+    "predict_table": "bulk",
+    "refuse_existing": "writing",
+    "rows_kept": "partial",
+}
 
 __all__ = [
     "Classifier",
+    "Done",
+    "Job",
+    "Labelled",
+    "Writing",
     "load",
+    "output_writing",
+    "predict_file",
+    "predict_rows",
+    "predict_stream",
     "predict_table",
     "refuse_existing",
-    "table_bytes",
-    "table_format",
-    "write_table",
+    "rows_kept",
 ]
 
-__getattr__ = lazy.exports(
-    __name__,
-    {
-        "Classifier": "classifier",
-        "load": "classifier",
-        "predict_table": "bulk",
-        "refuse_existing": "bulk",
-        "table_bytes": "bulk",
-        "table_format": "bulk",
-        "write_table": "bulk",
-    },
-)
+__getattr__ = lazy.exports(__name__, _HOMES)

@@ -1,21 +1,49 @@
 """Labelling a table: every column and row kept, the predictions beside them."""
 
-import gzip
-import io
-from collections.abc import Callable
-from pathlib import Path
-from typing import Literal, get_args
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from finetext import files
-from finetext.errors import UsageError
+from finetext.data import Block, Cells, Rows
+from finetext.engine import Encoded
+from finetext.inference.ahead import ahead
 from finetext.inference.classifier import Classifier
+from finetext.inference.windows import windows
 from finetext.models import confidence
 
-TableFormat = Literal["csv", "tsv", "jsonl", "parquet"]
 PREDICTED, SCORE = "predicted", "score"
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Some rows and their predictions."""
+
+    block: Block
+    added: pl.DataFrame
+    """The columns `predicted` and `score`, and one a class if they were asked for."""
+    empty: int
+    """Rows without text, whose prediction is empty."""
+    abstained: int
+    """Rows on which the classifier abstains, which have a score and no prediction."""
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """The input's columns and the added ones."""
+        return pl.concat([self.block.frame, self.added], how="horizontal")
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """A window whose texts are token ids by now."""
+
+    block: Block
+    present: NDArray[np.int64]
+    """Which rows have a text."""
+    texts: list[Encoded]
 
 
 def predict_table(
@@ -24,47 +52,69 @@ def predict_table(
     text_column: str,
     *,
     all_scores: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Advance | None = None,
 ) -> tuple[pl.DataFrame, int, int]:
-    """Label the texts of a table.
+    """Label the texts of a table in memory.
 
     Args:
         classifier: A classifier.
         frame: The table.
         text_column: Name of the column with the texts.
         all_scores: Add the probability of each class too.
-        progress: Called with the number of texts done since the last call.
+        progress: Called with the number of rows done since the last call.
 
     Returns:
         The table with the columns `predicted` and `score` (and `prob_CLASS`) added, the number of rows without
         text, whose prediction is empty, and the number of rows on which the classifier abstains, which have a score
         and no prediction. A column of the input that has such a name keeps it, and the new one gets a `_2`.
     """
-    texts = frame[text_column].cast(pl.String).to_list()
-    present = [row for row, text in enumerate(texts) if text is not None and text.strip()]
-    probs = classifier.predict_proba([texts[row] for row in present], progress=progress)
-    labels: list[str | None] = [None] * len(texts)
-    scores: list[float | None] = [None] * len(texts)
-    for row, own in zip(present, probs, strict=True):
-        chosen = classifier.decide(own)
-        labels[row] = "|".join(chosen) if chosen or classifier.task == "multi-label" else None
-    for row, score in zip(present, confidence(probs, classifier.task, classifier.decision), strict=True):
-        scores[row] = float(score)
-    added = [pl.Series(PREDICTED, labels, dtype=pl.String), pl.Series(SCORE, scores, dtype=pl.Float64)]
+    names = added_names(classifier, frame.columns, all_scores=all_scores)
+    encoded = _encode(classifier, Block(frame), text_column)
+    labelled = _label(classifier, encoded, names, all_scores, progress)
+    return labelled.table, labelled.empty, labelled.abstained
+
+
+def predict_rows(
+    classifier: Classifier,
+    rows: Rows,
+    *,
+    all_scores: bool = False,
+    cells: Cells = "typed",
+    skip: int = 0,
+    progress: Advance | None = None,
+) -> Iterator[Labelled]:
+    """Label the rows of a file of any size, a window at a time; the next one is read while the model runs.
+
+    Args:
+        classifier: A classifier.
+        rows: The file.
+        all_scores: Add the probability of each class too.
+        cells: What is wanted of JSON Lines: numbers, numbers as they are written, or the lines as they stand.
+        skip: Rows to leave out at the start.
+        progress: Called with the number of rows done since the last call.
+
+    Yields:
+        The rows of each window with their predictions, in their order, at least once.
+    """
+    names = added_names(classifier, rows.columns, all_scores=all_scores)
+    encoded = (_encode(classifier, block, rows.text_column) for block in windows(rows.blocks(cells), skip))
+    for window in ahead(encoded):
+        yield _label(classifier, window, names, all_scores, progress)
+
+
+def added_names(classifier: Classifier, taken: Sequence[str], *, all_scores: bool) -> list[str]:
+    """Return the names of the columns that labelling adds: those of the input keep theirs."""
+    wanted = [PREDICTED, SCORE]
     if all_scores:
-        columns = np.full((len(texts), probs.shape[1]), np.nan)
-        columns[present] = probs
-        added += [
-            pl.Series(f"prob_{name}", columns[:, index], dtype=pl.Float64).fill_nan(None)
-            for index, name in enumerate(classifier.class_names)
-        ]
-    for series in added:
-        frame = frame.with_columns(series.alias(_free_name(series.name, frame.columns)))
-    abstained = sum(labels[row] is None for row in present)
-    return frame, len(texts) - len(present), abstained
+        wanted += [f"prob_{name}" for name in classifier.class_names]
+    names: list[str] = []
+    for name in wanted:
+        names.append(free_name(name, [*taken, *names]))
+    return names
 
 
-def _free_name(name: str, taken: list[str]) -> str:
+def free_name(name: str, taken: Sequence[str]) -> str:
+    """Return a name, with a number behind it if it is taken."""
     candidate, number = name, 1
     while candidate in taken:
         number += 1
@@ -72,47 +122,30 @@ def _free_name(name: str, taken: list[str]) -> str:
     return candidate
 
 
-def table_format(path: Path) -> TableFormat:
-    """Return the format that a file's name stands for; `.gz` at the end does not count.
-
-    Raises:
-        UsageError: It is none that can be written.
-    """
-    suffixes = [suffix.lstrip(".").lower() for suffix in path.suffixes if suffix != ".gz"]
-    last = suffixes[-1] if suffixes else ""
-    name = {"json": "jsonl", "ndjson": "jsonl"}.get(last, last)
-    if name in get_args(TableFormat):
-        return name  # type: ignore[return-value]
-    raise UsageError(
-        f"{path}: unknown kind of file. End its name in .csv, .tsv, .jsonl or .parquet (also .gz)."
-    )
+def _encode(classifier: Classifier, block: Block, text_column: str) -> _Encoded:
+    texts = block.frame[text_column].cast(pl.String).to_list()
+    present = [row for row, text in enumerate(texts) if text is not None and text.strip()]
+    encoded = classifier.encode([texts[row] for row in present])
+    return _Encoded(block, np.asarray(present, dtype=np.int64), encoded)
 
 
-def table_bytes(frame: pl.DataFrame, format: TableFormat) -> bytes:
-    """Return a table as the content of a file."""
-    buffer = io.BytesIO()
-    if format == "parquet":
-        frame.write_parquet(buffer)
-    elif format == "jsonl":
-        frame.write_ndjson(buffer)
-    else:
-        frame.write_csv(buffer, separator="\t" if format == "tsv" else ",")
-    return buffer.getvalue()
-
-
-def write_table(frame: pl.DataFrame, path: Path, *, overwrite: bool = False) -> None:
-    """Write a table as the file's name says, gzipped if it ends in `.gz`, whole or not at all.
-
-    Raises:
-        UsageError: The file is there already, or its name is of no known kind.
-    """
-    refuse_existing(path, overwrite)
-    content = table_bytes(frame, table_format(path))
-    # A fixed time in the gzip header: the same table gives the same bytes.
-    files.write_bytes(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
-
-
-def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise UsageError if `path` is there and may not be overwritten."""
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path}: is there already. Choose another --output, or pass --overwrite.")
+def _label(
+    classifier: Classifier, window: _Encoded, names: list[str], all_scores: bool, progress: Advance | None
+) -> Labelled:
+    height, present = window.block.frame.height, window.present
+    probs = classifier.score(window.texts, progress=progress)
+    if progress is not None:
+        progress(height - len(present))
+    labels: list[str | None] = [None] * height
+    for row, chosen in zip(present, classifier.decide_all(probs), strict=True):
+        labels[row] = "|".join(chosen) if chosen or classifier.task == "multi-label" else None
+    figures = np.full((height, 1 + probs.shape[1]), np.nan)
+    if len(present):
+        figures[present, 0] = confidence(probs, classifier.task, classifier.decision)
+        figures[present, 1:] = probs
+    shown = figures if all_scores else figures[:, :1]
+    added = [pl.Series(names[0], labels, dtype=pl.String)]
+    for name, column in zip(names[1:], shown.T, strict=True):
+        added.append(pl.Series(name, column, dtype=pl.Float64).fill_nan(None))
+    without = sum(labels[row] is None for row in present)
+    return Labelled(window.block, pl.DataFrame(added), height - len(present), without)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from finetext.engine import Precision, choose_device, choose_precision, pack, prepare_cpu
+from finetext.engine import Encoded, Precision, choose_device, choose_precision, pack, prepare_cpu
 from finetext.errors import UsageError
 from finetext.models import (
     Decision,
@@ -53,6 +53,11 @@ class Classifier:
     def task(self) -> str:
         """Binary, multi-class or multi-label."""
         return self.model.task
+
+    @property
+    def precision(self) -> str:
+        """The arithmetic that it runs in."""
+        return self._precision.name
 
     @property
     def decision(self) -> Decision:
@@ -107,26 +112,42 @@ class Classifier:
             UsageError: Something is not a text.
         """
         _check_texts(texts)
+        return self.score(self.encode(texts), progress=progress)
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Return the token ids of each text, for `score`; another thread may do it while the model runs."""
+        return self.model.encode(list(texts))
+
+    def score(
+        self, encoded: Sequence[Encoded], *, progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """Return the probability of each class for each encoded text, `(N, C)` like `predict_proba`."""
         device = self.model.device
         amp = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._precision.name)
         mixed = (
             amp is not None and device.type != "cpu"
         )  # on the CPU the weights are packed in that precision
         with torch.autocast(device.type, dtype=amp, enabled=mixed):
-            logits = predict_logits(self.model, list(texts), progress=progress)
+            logits = predict_logits(self.model, encoded, progress=progress)
         return probabilities(logits, self.task)
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
         """Return the predicted labels of each text: one, or none if it abstains; any number if multi-label."""
-        return [self.decide(row) for row in self.predict_proba(texts)]
+        return self.decide_all(self.predict_proba(texts))
 
     def decide(self, probs: NDArray[np.float32]) -> tuple[str, ...]:
         """Return the labels that a text's probabilities `(C,)` stand for."""
-        row = probs[None]
-        chosen = decide(row, self.task, self.decision)[0]
+        return self.decide_all(probs[None])[0]
+
+    def decide_all(self, probs: NDArray[np.float32]) -> list[tuple[str, ...]]:
+        """Return the labels that the probabilities of texts `(N, C)` stand for."""
+        chosen = decide(probs, self.task, self.decision)
         if self.task == "multi-label":
-            return tuple(name for name, own in zip(self.class_names, chosen, strict=True) if own)
-        return () if abstains(row, self.task, self.decision)[0] else (self.class_names[int(chosen)],)
+            names = np.asarray(self.class_names, dtype=object)
+            return [tuple(names[own.astype(bool)]) for own in chosen]
+        single = [(name,) for name in self.class_names]
+        without = abstains(probs, self.task, self.decision)
+        return [() if none else single[own] for own, none in zip(chosen, without, strict=True)]
 
 
 def _check_texts(texts: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from finetext.models.model import BundleSettings, Model
     from finetext.models.predict import predict_logits, probabilities
     from finetext.models.prompting import Prompter, Question, class_probabilities, default_questions
-    from finetext.models.source import ModelSource, find_model
+    from finetext.models.source import ModelSource, digest_model, find_model
     from finetext.models.summary import ModelSummary, describe
     from finetext.models.trainable import set_trainable, trained_blocks, trained_parameters
     from finetext.models.trunk import make_trunk, mean_vectors, two_thirds
@@ -48,6 +48,7 @@ __all__ = [
     "decide",
     "default_questions",
     "describe",
+    "digest_model",
     "find_model",
     "head_inputs",
     "is_causal",
@@ -99,6 +100,7 @@ __getattr__ = lazy.exports(
         "decide": "decision",
         "default_questions": "prompting",
         "describe": "summary",
+        "digest_model": "source",
         "find_model": "source",
         "head_inputs": "head",
         "is_causal": "causal",

@@ -67,7 +67,7 @@ def find_model(name: str, *, revision: str | None = None, allow_pickle: bool = F
     if revision is not None and commit is None:
         raise UsageError(f"--revision {revision}: {name} is a local folder; revisions are for Hub models.")
     check_folder(folder, allow_pickle=allow_pickle, shipped=shipped)
-    return ModelSource(name, folder, commit, _digest(folder))
+    return ModelSource(name, folder, commit, digest_model(folder))
 
 
 def find_embedded() -> Path | None:
@@ -174,7 +174,8 @@ def _cached(hub_id: str, revision: str | None, patterns: list[str], cause: Excep
     return Path(found), Path(found).name
 
 
-def _digest(folder: Path) -> str:
+def digest_model(folder: Path) -> str:
+    """Return the SHA-256 over configuration, tokenizer and weights of a folder, 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         relevant = path.suffix in (".json", ".safetensors", ".txt", ".model", ".bin")

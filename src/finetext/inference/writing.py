@@ -1,0 +1,159 @@
+"""Labelled rows as the bytes of a file, a window at a time."""
+
+import gzip
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, get_args
+
+import polars as pl
+
+from finetext import files
+from finetext.data import Cells
+from finetext.errors import DataError, UsageError
+from finetext.inference.bulk import Labelled, free_name
+
+TableFormat = Literal["csv", "tsv", "jsonl", "parquet"]
+FORMULA_STARTS = "=+-@\t\r\n＝＋－＠"
+"""What a cell starts with that a spreadsheet runs as a formula; the wide ones are taken for the others."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How labelled rows are written."""
+
+    format: TableFormat
+    zipped: bool = False
+    spreadsheet_safe: bool = False
+
+    def __post_init__(self) -> None:
+        if self.spreadsheet_safe and self.format not in ("csv", "tsv"):
+            raise UsageError(f"--spreadsheet-safe is for CSV and TSV, not for {self.format}.")
+
+    @property
+    def cells(self) -> Cells:
+        """What this format keeps of JSON Lines: a Parquet file has types, the others what stands in the input."""
+        return {"parquet": "typed", "jsonl": "lines"}.get(self.format, "written")  # type: ignore[return-value]
+
+    def encode(self, labelled: Labelled, *, first: bool) -> bytes:
+        """Return a window as a part of the file.
+
+        Each part is whole in itself, so that a file may end behind any: of a gzip file a member, of Parquet, whose
+        files cannot grow, an Arrow stream with its length before it.
+
+        Args:
+            labelled: The rows.
+            first: Whether the file starts with them.
+        """
+        if not first and not labelled.block.frame.height:
+            return b""
+        content = self._content(labelled, first)
+        # A fixed time in the gzip header: the same rows give the same bytes.
+        return gzip.compress(content, mtime=0) if self.zipped and self.format != "parquet" else content
+
+    def _content(self, labelled: Labelled, first: bool) -> bytes:
+        if self.format == "parquet":
+            stream = BytesIO()
+            labelled.table.write_ipc_stream(stream, compression="lz4")
+            return struct.pack("<Q", stream.tell()) + stream.getvalue()
+        if self.format == "jsonl":
+            return _json_lines(labelled)
+        frame = _flat(labelled.table)
+        frame = spreadsheet_safe(frame) if self.spreadsheet_safe else frame
+        separator = "\t" if self.format == "tsv" else ","
+        return frame.write_csv(separator=separator, include_header=first).encode()
+
+
+def output_writing(path: Path, *, spreadsheet_safe: bool = False) -> Writing:
+    """Return how a file is written, by its name; `.gz` at the end means gzipped.
+
+    Raises:
+        UsageError: The name is of no kind that can be written.
+    """
+    suffixes = [suffix.lstrip(".").lower() for suffix in path.suffixes if suffix != ".gz"]
+    last = suffixes[-1] if suffixes else ""
+    name = {"json": "jsonl", "ndjson": "jsonl"}.get(last, last)
+    if name not in get_args(TableFormat):
+        raise UsageError(
+            f"{path}: unknown kind of file. End its name in .csv, .tsv, .jsonl or .parquet (also .gz)."
+        )
+    return Writing(name, path.suffix == ".gz", spreadsheet_safe)  # type: ignore[arg-type]
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raise UsageError if `path` is there and may not be overwritten."""
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path}: is there already. Choose another --output, or pass --overwrite.")
+
+
+def spreadsheet_safe(frame: pl.DataFrame) -> pl.DataFrame:
+    """Put a quotation mark before each text and column name that a spreadsheet would run as a formula."""
+    start = pl.col(pl.String).str.slice(0, 1).is_in(list(FORMULA_STARTS))
+    frame = frame.with_columns(
+        pl.when(start).then("'" + pl.col(pl.String)).otherwise(pl.col(pl.String)).name.keep()
+    )
+    names: list[str] = []
+    for name in frame.columns:
+        names.append(free_name(f"'{name}" if name.startswith(tuple(FORMULA_STARTS)) else name, names))
+    frame.columns = names
+    return frame
+
+
+def _flat(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a table with JSON in place of lists and structures, which CSV does not have."""
+    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+    for name in nested:
+        cells = [None if cell is None else _as_json(cell) for cell in frame[name].to_list()]
+        frame = frame.with_columns(pl.Series(name, cells, dtype=pl.String))
+    binary = next((name for name, dtype in frame.schema.items() if dtype == pl.Binary), None)
+    if binary is not None:
+        raise DataError(f"column {binary!r} holds bytes, which CSV cannot. Write .parquet instead.")
+    return frame
+
+
+def _as_json(cell: Any) -> str:
+    return json.dumps(cell, ensure_ascii=False, default=str)
+
+
+def _json_lines(labelled: Labelled) -> bytes:
+    if labelled.block.lines is None:
+        return labelled.table.write_ndjson().encode()
+    added = labelled.added.write_ndjson().encode().splitlines()
+    return b"".join(
+        line[:-1] + (b"," if line[1:-1].strip() else b"") + own[1:] + b"\n"
+        for line, own in zip(labelled.block.lines, added, strict=True)
+    )
+
+
+def write_parquet(parts: Path, target: Path) -> None:
+    """Make a Parquet file of the parts that were written for it, in constant memory."""
+    from polars.io.plugins import register_io_source
+
+    with parts.open("rb") as file:
+        first = _next_part(file)
+    if first is None:
+        raise DataError(f"{target}: no rows to write.")
+
+    def source(*_: object) -> Iterator[pl.DataFrame]:
+        with parts.open("rb") as file:
+            while (frame := _next_part(file)) is not None:
+                yield frame
+
+    with files.writing(target) as out:
+        try:
+            # Statistics and codec as Polars writes them by itself.
+            register_io_source(source, schema=first.schema).sink_parquet(
+                out, maintain_order=True, row_group_size=1 << 16
+            )
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise files.explain_write_error(error, target) from error
+
+
+def _next_part(file: BinaryIO) -> pl.DataFrame | None:
+    length = file.read(8)
+    if len(length) < 8:
+        return None
+    return pl.read_ipc_stream(BytesIO(file.read(struct.unpack("<Q", length)[0])))
