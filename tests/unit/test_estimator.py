@@ -172,6 +172,12 @@ def test_a_saved_one_is_a_model_that_transformers_reads(tmp_path, fitted):
         fitted.save(tmp_path / "model")
 
 
+@pytest.mark.parametrize("options", [{"trainable": "head"}, {"depth": "auto"}, {"trainable": "last-block"}])
+def test_frozen_layers_and_a_depth_chosen_by_a_probe(make, options):
+    classifier = make(**options).fit(TEXTS, LABELS)
+    assert classifier.score(TEXTS, LABELS) == 1
+
+
 def test_adapters_are_merged(make, tmp_path):
     classifier = make(trainable="lora", epochs=1).fit(TEXTS, LABELS)
     classifier.save(tmp_path / "model")

@@ -7,9 +7,12 @@ from finetext import lazy
 if TYPE_CHECKING:
     from finetext.inference.bulk import predict_table, refuse_existing, table_bytes, table_format, write_table
     from finetext.inference.classifier import Classifier, load
+    from finetext.inference.explanation import Explanation, Word
 
 __all__ = [
     "Classifier",
+    "Explanation",
+    "Word",
     "load",
     "predict_table",
     "refuse_existing",
@@ -22,6 +25,8 @@ __getattr__ = lazy.exports(
     __name__,
     {
         "Classifier": "classifier",
+        "Explanation": "explanation",
+        "Word": "explanation",
         "load": "classifier",
         "predict_table": "bulk",
         "refuse_existing": "bulk",

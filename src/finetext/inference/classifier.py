@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from finetext.engine import Precision, choose_device, choose_precision, pack, prepare_cpu
-from finetext.errors import UsageError
+from finetext.errors import UsageError, closest
+from finetext.inference.explanation import Explanation, find_spans, log_odds, weigh, without
 from finetext.models import (
     Decision,
     Model,
@@ -106,6 +107,49 @@ class Classifier:
         Raises:
             UsageError: Something is not a text.
         """
+        return probabilities(self._logits(texts, progress), self.task)
+
+    def explain(self, text: str, label: str | None = None) -> Explanation:
+        """Say which words of a text speak for a label and which against it.
+
+        Each word is left out once, and weighs as much as the log-odds of the label fall. In a text of more than 512
+        words neighbouring ones are left out together. Of a text that is cut at `max_length`, what lies behind the
+        cut weighs nothing or little.
+
+        Args:
+            text: A text.
+            label: A class; by default the predicted one, even if the classifier would abstain.
+
+        Raises:
+            UsageError: `text` is not a text, or there is no such label.
+        """
+        if not isinstance(text, str):
+            raise TextTypeError(f"the text must be a string, not {type(text).__name__}.")
+        if label is not None and label not in self.class_names:
+            raise UsageError(
+                f"no label {label!r}; the labels are {', '.join(self.class_names)}.{closest(label, self.class_names)}"
+            )
+        spans = find_spans(text)
+        logits = self._logits([text, *(without(text, start, end) for start, end in spans)])
+        probs = probabilities(logits[:1], self.task)
+        if label is not None:
+            chosen = self.class_names.index(label)
+        elif self.task == "multi-label":
+            chosen = int(probs[0].argmax())
+        else:
+            chosen = int(decide(probs, self.task, self.decision)[0])
+        odds = log_odds(logits, self.task)[:, chosen]
+        return Explanation(
+            text=text,
+            label=self.class_names[chosen],
+            score=float(probs[0, chosen]),
+            log_odds=float(odds[0]),
+            words=weigh(spans, text, odds),
+        )
+
+    def _logits(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
         _check_texts(texts)
         device = self.model.device
         amp = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._precision.name)
@@ -113,8 +157,7 @@ class Classifier:
             amp is not None and device.type != "cpu"
         )  # on the CPU the weights are packed in that precision
         with torch.autocast(device.type, dtype=amp, enabled=mixed):
-            logits = predict_logits(self.model, list(texts), progress=progress)
-        return probabilities(logits, self.task)
+            return predict_logits(self.model, list(texts), progress=progress)
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
         """Return the predicted labels of each text: one, or none if it abstains; any number if multi-label."""

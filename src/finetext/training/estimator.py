@@ -106,7 +106,9 @@ class FinetextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes, dataset = as_dataset(texts, y)
         config = self._config()
         splits = hold_out_validation(dataset, config.data.validation, config.train.seed)
-        trial = run_trial(config, (dataset, splits), read_test=False)
+        # The test split is not read; a depth chosen by a probe wants figures on one.
+        parts = (dataset, dataclasses.replace(splits, test=splits.validation))
+        trial = run_trial(config, parts, read_test=False)
         if config.model.trainable == "lora":
             merge_adapter(trial.job.model)
         trial.job.model.network.to("cpu")
