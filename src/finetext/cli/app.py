@@ -20,6 +20,7 @@ COMMANDS = {
     "curve": "Show how good the model is after more and more labelled texts, beside a simple baseline.",
     "compare": "Put finished runs side by side, with paired differences on their common test texts.",
     "sweep": "Try many options, choose by validation, and evaluate the winner on the test split once.",
+    "export": "Write a trained classifier as an ONNX model, checked against the original; also in int8.",
     "models": "List the models with a short name, or check one.",
     "cache": "List the stored features of frozen layers, or remove them.",
 }

@@ -17,7 +17,9 @@ from finetext.models import (
     abstains,
     confidence,
     decide,
+    is_exported,
     load_bundle,
+    load_exported,
     predict_logits,
     probabilities,
 )
@@ -186,7 +188,7 @@ def load(
     """Load a trained classifier.
 
     Args:
-        path: A run folder, a bundle, or any Hugging Face folder with a sequence classifier.
+        path: A run folder, a bundle, an ONNX export, or any Hugging Face folder with a sequence classifier.
         device: auto, cpu, cuda or mps.
         precision: auto, fp32, tf32, bf16 or fp16.
         allow_pickle: Accept a folder without safetensors.
@@ -199,6 +201,8 @@ def load(
     if not folder.exists():
         raise UsageError(f"{path}: no such folder. Name a run folder or a saved model.")
     prepare_cpu()
+    if is_exported(model_folder(folder)):
+        return _load_exported(folder, device, precision)
     chosen = choose_device(device)
     arithmetic = choose_precision(precision, chosen)
     model = load_bundle(model_folder(folder), allow_pickle=allow_pickle)
@@ -207,3 +211,12 @@ def load(
     if chosen.type == "cpu":
         pack([model.network], torch.bfloat16 if arithmetic.name == "bf16" else torch.float32)
     return Classifier(model, arithmetic)
+
+
+def _load_exported(folder: Path, device: str, precision: str) -> Classifier:
+    if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
+        raise UsageError(
+            f"{folder}: an ONNX export runs on the CPU in the arithmetic it was exported in. "
+            "Leave out --device and --precision."
+        )
+    return Classifier(load_exported(model_folder(folder)))

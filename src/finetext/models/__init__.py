@@ -7,7 +7,15 @@ from finetext import lazy
 if TYPE_CHECKING:
     from finetext.models.adapters import merge_adapter, save_adapter
     from finetext.models.anatomy import Anatomy
-    from finetext.models.bundle import load_bundle, save_bundle
+    from finetext.models.bundle import (
+        is_exported,
+        load_bundle,
+        load_exported,
+        read_bundle,
+        save_bundle,
+        save_companions,
+        save_config,
+    )
     from finetext.models.catalogue import ALIASES, CATALOGUE, Entry
     from finetext.models.causal import LanguageModel, continue_text, is_causal, load_language_model
     from finetext.models.decision import LIKELIEST, Decision, abstains, confidence, decide
@@ -17,6 +25,8 @@ if TYPE_CHECKING:
     from finetext.models.head import head_inputs, output_layer, set_output_layer
     from finetext.models.loading import load_model
     from finetext.models.model import BundleSettings, Model
+    from finetext.models.onnx_export import quantize, write_onnx
+    from finetext.models.onnx_network import ONNX
     from finetext.models.predict import predict_logits, probabilities
     from finetext.models.prompting import Prompter, Question, class_probabilities, default_questions
     from finetext.models.source import ModelSource, find_model
@@ -28,6 +38,7 @@ __all__ = [
     "ALIASES",
     "CATALOGUE",
     "LIKELIEST",
+    "ONNX",
     "Anatomy",
     "BundleSettings",
     "Decision",
@@ -51,7 +62,9 @@ __all__ = [
     "find_model",
     "head_inputs",
     "is_causal",
+    "is_exported",
     "load_bundle",
+    "load_exported",
     "load_language_model",
     "load_model",
     "load_tokenizer",
@@ -64,19 +77,32 @@ __all__ = [
     "position_limit",
     "predict_logits",
     "probabilities",
+    "quantize",
+    "read_bundle",
     "save_adapter",
     "save_bundle",
+    "save_companions",
+    "save_config",
     "set_output_layer",
     "set_trainable",
     "trained_blocks",
     "trained_parameters",
     "two_thirds",
+    "write_onnx",
 ]
 
 __getattr__ = lazy.exports(
     __name__,
     {
         "ALIASES": "catalogue",
+        "ONNX": "onnx_network",
+        "write_onnx": "onnx_export",
+        "quantize": "onnx_export",
+        "save_config": "bundle",
+        "save_companions": "bundle",
+        "read_bundle": "bundle",
+        "load_exported": "bundle",
+        "is_exported": "bundle",
         "Anatomy": "anatomy",
         "BundleSettings": "model",
         "CATALOGUE": "catalogue",
