@@ -34,11 +34,13 @@ class Task:
         name: What stands in the table.
         source: The file or folder.
         options: How finetext reads it.
+        max_length: Longest text in tokens, for both.
     """
 
     name: str
     source: str
     options: dict[str, Any]
+    max_length: int = 512
 
 
 def tasks(sets: Path, work: Path) -> list[Task]:
@@ -52,8 +54,8 @@ def tasks(sets: Path, work: Path) -> list[Task]:
         Task("YouTube comments, binary", str(sets / "youtube_spam" / "all.csv"), {}),
         Task("TREC, six classes, whole", str(sets / "trec6"), {}),
         Task("AG News, four classes", str(sets / "ag_news" / "test.csv"), limit),
-        Task("MBTI, sixteen classes", str(sets / "mbti_reddit" / "all.csv"), limit),
         Task("GoEmotions, 28 labels", str(sets / "goemotions"), limit),
+        Task("MBTI, sixteen classes, 128 tokens", str(sets / "mbti_reddit" / "all.csv"), limit, 128),
     ]
 
 
@@ -76,7 +78,8 @@ def compare(sets: Path, work: Path) -> str:
     worst = []
     for index, task in enumerate(tasks(sets, work)):
         home = {"FINETEXT_HOME": str(work / "home-defaults")}
-        ours = measure("finetext", home, source=task.source, options=task.options)
+        options = task.options | {"max_length": task.max_length}
+        ours = measure("finetext", home, source=task.source, options=options)
         stock = _stock_once(work / f"stock-{index}.json", task, home)
         key = "micro_f1" if ours["task"] == "multi-label" else "accuracy"
         figures = (ours["test"][key], ours["tfidf"][key], stock["test"][key])
@@ -100,12 +103,14 @@ def compare(sets: Path, work: Path) -> str:
 def _stock_once(path: Path, task: Task, environment: dict[str, str]) -> dict[str, Any]:
     """Return Trainer's figures, from the file of a run before if there is one: only its packages change them."""
     if not path.is_file():
-        found = measure("stock quality", environment, source=task.source, options=task.options)
+        found = measure(
+            "stock quality", environment, source=task.source, options=task.options, max_length=task.max_length
+        )
         path.write_text(json.dumps(found))
     return dict(json.loads(path.read_text()))
 
 
-def stock_quality(source: str, options: dict[str, Any]) -> dict[str, Any]:
+def stock_quality(source: str, options: dict[str, Any], max_length: int) -> dict[str, Any]:
     """Train stock Trainer on the splits that finetext makes, and return its figures on the test split."""
     import numpy as np
 
@@ -124,7 +129,9 @@ def stock_quality(source: str, options: dict[str, Any]) -> dict[str, Any]:
         multi = dataset.task == "multi-label"
         parts[name] = (list(own.texts), targets.astype(np.float32 if multi else np.int64).tolist())
     began = time.perf_counter()
-    found = stock.quality(data.minilm(), parts, epochs=3, batch=8, seed=42, task=dataset.task)
+    found = stock.quality(
+        data.minilm(), parts, epochs=3, batch=8, seed=42, task=dataset.task, max_length=max_length
+    )
     probs = probabilities(found["logits"].astype(np.float32), dataset.task)
     targets = encode_targets(splits.test.labels, dataset.class_names, dataset.task)
     metrics = compute_metrics(targets, probs, dataset.class_names, dataset.task).to_dict()

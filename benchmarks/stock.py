@@ -44,14 +44,16 @@ def measure(
     }
 
 
-def quality(folder: Path, splits: Splits, *, epochs: int, batch: int, seed: int, task: str) -> dict[str, Any]:
+def quality(
+    folder: Path, splits: Splits, *, epochs: int, batch: int, seed: int, task: str, max_length: int
+) -> dict[str, Any]:
     """Train all parameters at 5e-5 as the usual defaults do, and return the test probabilities' predictions."""
-    trainer, _ = make_trainer(folder, splits, "all", epochs, batch, None, False, seed, task)
+    trainer, _ = make_trainer(folder, splits, "all", epochs, batch, None, False, seed, task, max_length)
     began = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - began
     texts, labels = splits["test"]
-    logits = trainer.predict(_dataset(trainer.processing_class, texts, labels)).predictions
+    logits = trainer.predict(_dataset(trainer.processing_class, texts, labels, max_length)).predictions
     return {"seconds": seconds, "logits": np.asarray(logits)}
 
 
@@ -65,6 +67,7 @@ def make_trainer(
     bf16: bool,
     seed: int = 42,
     task: str = "single",
+    max_length: int = 512,
 ) -> tuple[Any, int]:
     """Return the trainer and how many steps the whole training has."""
     from transformers import (
@@ -111,15 +114,16 @@ def make_trainer(
     trainer = Trainer(
         model,
         arguments,
-        train_dataset=_dataset(tokenizer, texts, labels),
+        train_dataset=_dataset(tokenizer, texts, labels, max_length),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
     )
     return trainer, total
 
 
-def _dataset(tokenizer: Any, texts: list[str], labels: list[Any]) -> list[dict[str, Any]]:
-    encoded = tokenizer(texts, truncation=True, max_length=min(512, tokenizer.model_max_length))["input_ids"]
+def _dataset(tokenizer: Any, texts: list[str], labels: list[Any], max_length: int) -> list[dict[str, Any]]:
+    longest = min(max_length, tokenizer.model_max_length)
+    encoded = tokenizer(texts, truncation=True, max_length=longest)["input_ids"]
     return [
         {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": label}
         for ids, label in zip(encoded, labels, strict=True)

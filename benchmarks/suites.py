@@ -297,6 +297,13 @@ def defaults(place: Place) -> str:
     return compare(Path(place.sets), place.work)
 
 
+def judgement(place: Place) -> str:
+    """What intervals, the report and a learning curve cost."""
+    from benchmarks.judgement import judge
+
+    return judge(place.work, place.sms)
+
+
 SUITES: dict[str, Callable[[Place], str]] = {
     "recipe": recipe,
     "minilm": minilm,
@@ -304,4 +311,5 @@ SUITES: dict[str, Callable[[Place], str]] = {
     "scaling": scaling,
     "precision": precision,
     "defaults": defaults,
+    "judgement": judgement,
 }

@@ -111,11 +111,25 @@ def predict(folder: str, source: str, precision: str, texts: int) -> dict[str, A
     return {"texts_per_second": len(chosen) / seconds, "padding": 1 - sum(counts) / padded}
 
 
-def stock_quality(source: str, options: dict[str, Any]) -> dict[str, Any]:
+def stock_quality(source: str, options: dict[str, Any], max_length: int) -> dict[str, Any]:
     """Train stock Trainer's three epochs and return its figures."""
     from benchmarks import quality
 
-    return quality.stock_quality(source, options)
+    return quality.stock_quality(source, options, max_length)
+
+
+def intervals() -> dict[str, Any]:
+    """Time bootstrap intervals."""
+    from benchmarks import judgement
+
+    return judgement.intervals()
+
+
+def curve(source: str) -> dict[str, Any]:
+    """Time a learning curve."""
+    from benchmarks import judgement
+
+    return judgement.curve(source)
 
 
 def rates() -> dict[str, Any]:
@@ -135,6 +149,8 @@ MEASUREMENTS = {
     "pipeline": pipeline,
     "predict": predict,
     "rates": rates,
+    "intervals": intervals,
+    "curve": curve,
 }
 
 

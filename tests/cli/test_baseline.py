@@ -14,8 +14,8 @@ from finetext.experiments import measure_baselines
 from finetext.experiments.baselines import ZERO_SHOT
 from finetext.models import mean_vectors
 from finetext.training import TrainConfig, override
+from finetext.training.baselines import FROZEN, frozen_features_baseline
 from finetext.training.features import prepare_inputs
-from finetext.training.frozen import FROZEN, frozen_features_baseline
 from finetext.training.job import prepare
 
 

@@ -302,3 +302,9 @@ def test_a_sweep_of_nothing_but_failures_says_so(tmp_path, home, checkpoint, mes
     assert "no trial was completed" in capsys.readouterr().err
     assert run("sweep", messages) == 2
     assert "--config" in capsys.readouterr().err
+
+
+def test_a_curve_refuses_options_that_it_would_not_heed(tmp_path, messages, capsys):
+    assert run("curve", messages, "--output", tmp_path / "curve", "--calibrate", "--folds", 3) == 2
+    assert "--calibrate, --folds would change nothing" in capsys.readouterr().err
+    assert not (tmp_path / "curve").exists()

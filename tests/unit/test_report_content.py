@@ -276,6 +276,7 @@ def test_everything_that_the_second_schema_adds_is_shown_and_equal(tmp_path):
         "Looked for and not found: split overlap.",
         "Cross-validation",
         "In use is 0.37, marked.",
+        "The test split was read once",
     ):
         assert words in page.text, words
 

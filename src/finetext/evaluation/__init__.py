@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         mcnemar,
         verdict,
     )
-    from finetext.evaluation.targets import encode_targets, is_right
+    from finetext.evaluation.targets import coverage, encode_targets, is_right
     from finetext.evaluation.thresholds import Criterion, choose_thresholds, count_at, parse_criterion
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "compare_right",
     "compute_metrics",
     "count_at",
+    "coverage",
     "decision_figures",
     "encode_targets",
     "evaluate",
@@ -82,6 +83,7 @@ __getattr__ = lazy.exports(
         "choose_thresholds": "thresholds",
         "compare_right": "simple",
         "compute_metrics": "metrics",
+        "coverage": "targets",
         "count_at": "thresholds",
         "decision_figures": "paired",
         "encode_targets": "targets",

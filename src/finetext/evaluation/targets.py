@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetext.errors import DataError, closest
-from finetext.models import LIKELIEST, Decision, decide
+from finetext.models import LIKELIEST, Decision, abstains, decide
 
 
 def encode_targets(
@@ -42,3 +42,16 @@ def is_right(
     """Return `(N,)`, whether each text's prediction is right, abstaining aside; for multi-label, all its labels."""
     right = decide(probs, task, decision) == targets
     return np.asarray(right.all(axis=1) if task == "multi-label" else right, dtype=np.bool_)
+
+
+def coverage(
+    targets: NDArray[np.integer[Any]], probs: NDArray[np.floating[Any]], task: str, decision: Decision
+) -> dict[str, float | int | None]:
+    """Return how many texts get a label although it may abstain, their share, and how many of the labels are right."""
+    kept = ~abstains(probs, task, decision)
+    right = is_right(targets, probs, task, decision)[kept]
+    return {
+        "coverage": float(kept.mean()),
+        "accuracy": float(right.mean()) if len(right) else None,
+        "texts": int(kept.sum()),
+    }

@@ -9,7 +9,7 @@ from typing import Any
 
 from finetext.engine import choose_device
 from finetext.errors import FinetextError, UsageError
-from finetext.evaluation import BaselineResult, baselines, compute_metrics, is_right
+from finetext.evaluation import BaselineResult, compute_metrics, is_right
 from finetext.models import (
     Prompter,
     Question,
@@ -19,8 +19,8 @@ from finetext.models import (
     load_language_model,
 )
 from finetext.training import TrainConfig
+from finetext.training.baselines import frozen_features_baseline, simple_baselines
 from finetext.training.config_file import check_config, override
-from finetext.training.frozen import frozen_features_baseline
 from finetext.training.job import Job, prepare
 
 ZERO_SHOT = "zero-shot prompting"
@@ -129,7 +129,7 @@ def measure_baselines(
         if not results:
             questions = default_questions(job.dataset.class_names, job.dataset.task, prompt, label_words)
             notes += job.notices
-            results += _simple(job)
+            results += simple_baselines(job)
         results.append(_named(_frozen(job, progress), own_name))
         try:
             found, examples = _prompted(job, questions, generate, progress)
@@ -154,18 +154,6 @@ def measure_baselines(
 
 def _named(result: BaselineResult, suffix: str) -> BaselineResult:
     return dataclasses.replace(result, name=result.name + suffix)
-
-
-def _simple(job: Job) -> list[BaselineResult]:
-    return baselines(
-        job.train.texts,
-        job.targets(job.train),
-        job.splits.test.texts,
-        job.targets(job.splits.test),
-        job.dataset.class_names,
-        job.dataset.task,
-        job.config.train.seed,
-    )
 
 
 def _frozen(job: Job, progress: Callable[[str, int, int], None]) -> BaselineResult:

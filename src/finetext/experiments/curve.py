@@ -15,7 +15,7 @@ from finetext.experiments.drawing import Draw, Pool
 from finetext.experiments.folder import ExperimentFolder
 from finetext.runs import next_run_folder
 from finetext.training import TrainConfig, Trial, check_config, override, run_trial
-from finetext.training.config import METRICS
+from finetext.training.config import METRICS, DecisionConfig
 from finetext.training.flow import refuse_other_options
 from finetext.training.job import with_absolute_paths
 from finetext.training.run import holding
@@ -119,6 +119,7 @@ def learning_curve(
     if not config.data.source:
         raise UsageError("no data: name a file, a folder, hf:owner/name, `sms-spam` or `sample`.")
     check_config(config)
+    _refuse_unused(config)
     if trials < 1:
         raise UsageError(f"--trials {trials}: must be at least 1.")
     path = Path(output) if output else next_run_folder(CURVES, config.data.source, config.model.model)
@@ -140,6 +141,20 @@ def learning_curve(
     }
     folder.create(config, plan)
     return _complete(folder, config, plan, dataset, pool, progress)
+
+
+def _refuse_unused(config: TrainConfig) -> None:
+    """Refuse options that only a run which is kept can heed."""
+    unused = [
+        f"--{name.replace('_', '-')}"
+        for name, value in dataclasses.asdict(config.decision).items()
+        if value != getattr(DecisionConfig(), name)
+    ]
+    unused += [name for name, given in (("--track", config.train.track),) if given]
+    if unused:
+        raise UsageError(
+            f"a learning curve keeps no model, so {', '.join(unused)} would change nothing. Leave it out."
+        )
 
 
 def resume_curve(

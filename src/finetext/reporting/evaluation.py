@@ -9,7 +9,7 @@ from typing import Any
 from finetext import files
 from finetext.data import Dataset
 from finetext.errors import UsageError
-from finetext.evaluation import Evaluation, abstains, is_right, write_predictions
+from finetext.evaluation import Evaluation, coverage, write_predictions
 from finetext.inference import Classifier
 from finetext.reporting.report import write_report
 from finetext.runs import RunFolder
@@ -84,13 +84,7 @@ def _figures(classifier: Classifier, dataset: Dataset, result: Evaluation) -> di
         "chosen_on": None,
     }
     if rule.abstain_below is not None:
-        kept = ~abstains(result.probs, classifier.task, rule)
-        right = is_right(result.targets, result.probs, classifier.task, rule)[kept]
-        decision["test"] = {
-            "coverage": float(kept.mean()),
-            "accuracy": float(right.mean()) if len(right) else None,
-            "texts": int(kept.sum()),
-        }
+        decision["test"] = coverage(result.targets, result.probs, classifier.task, rule)
     return {
         "schema_version": SCHEMA_VERSION,
         "task": classifier.task,

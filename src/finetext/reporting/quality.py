@@ -179,7 +179,9 @@ def decision(material: Material) -> Section | None:
     if predictions is None or not len(predictions.texts):
         return None
     rule = material.figures.get("decision") or {}
-    blocks: list[Block] = [Paragraph(said) for said in (_rule_in_words(material),) if said]
+    blocks: list[Block] = [
+        Paragraph(said) for said in (_rule_in_words(material), _how_chosen(material)) if said
+    ]
     if material.task == "binary":
         blocks.append(_thresholds(material, predictions))
     found = curves.coverage(predictions)
@@ -207,6 +209,28 @@ def _rule_in_words(material: Material) -> str:
             said += f" That is so for {unlabelled:,} of {texts(len(material.predictions.texts))}; the other"
             said += " sections count them with the label that they would get."
     return said
+
+
+def _how_chosen(material: Material) -> str:
+    """Return what was chosen on which texts; nothing for an evaluation, which chooses nothing."""
+    best, rule = material.figures.get("best"), material.figures.get("decision") or {}
+    if not best:
+        return ""
+    said = "The weights that are kept were chosen on the validation split"
+    chosen = [
+        word
+        for word, own in (
+            ("the temperature", rule.get("temperature")),
+            ("the threshold", rule.get("thresholds")),
+        )
+        if own is not None
+    ]
+    if chosen and rule.get("chosen_on") == "cross-fitting":
+        number = texts(rule["examples"]) if rule.get("examples") else "the texts"
+        said += f", {' and '.join(chosen)} by cross-fitting on {number} of training and validation"
+    elif chosen:
+        said += f", {' and '.join(chosen)} too"
+    return f"{said}. The test split was read once, after all of that."
 
 
 def _thresholds(material: Material, predictions: Predictions) -> Table:

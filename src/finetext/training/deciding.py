@@ -4,9 +4,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from finetext.evaluation import choose_thresholds, fit_temperature, parse_criterion, scaled_probabilities
 from finetext.models import LIKELIEST, Decision, Model, output_layer, predict_logits, set_output_layer
 from finetext.training.features import RunInputs
@@ -88,13 +85,3 @@ def apply_decision(model: Model, chosen: Chosen) -> None:
         bias = None if layer.bias is None else layer.bias.detach() / chosen.temperature
         set_output_layer(model, layer.weight.detach() / chosen.temperature, bias)
     model.settings = dataclasses.replace(model.settings, decision=chosen.decision)
-
-
-def coverage(right: NDArray[np.bool_], left_out: NDArray[np.bool_]) -> Any:
-    """Return how many texts get a label and how many of those labels are right, as JSON values."""
-    kept = ~left_out
-    return {
-        "coverage": float(kept.mean()),
-        "accuracy": float(right[kept].mean()) if kept.any() else None,
-        "texts": int(kept.sum()),
-    }

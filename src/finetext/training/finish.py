@@ -16,16 +16,15 @@ from finetext.engine import Inputs
 from finetext.evaluation import (
     BaselineResult,
     Metrics,
-    baselines,
     compare_right,
     compute_metrics,
+    coverage,
     is_right,
     with_intervals,
     write_predictions,
 )
 from finetext.models import (
     Decision,
-    abstains,
     merge_adapter,
     predict_logits,
     probabilities,
@@ -34,11 +33,11 @@ from finetext.models import (
 )
 from finetext.reporting import write_card, write_report
 from finetext.runs import RunFolder
-from finetext.training.deciding import apply_decision, choose_decision, coverage
+from finetext.training.baselines import frozen_features_baseline, simple_baselines
+from finetext.training.deciding import apply_decision, choose_decision
 from finetext.training.environment import describe_environment
 from finetext.training.features import RunInputs
 from finetext.training.folds import cross_validate
-from finetext.training.frozen import frozen_features_baseline
 from finetext.training.job import Job
 from finetext.training.progress import Progress
 from finetext.training.proof import prove
@@ -77,9 +76,12 @@ def finish(
     progress.finishing("evaluating on validation and test, and the baselines")
     with _timing(seconds, "evaluating"):
         job.model.network.to(device)
-        validation, _ = _evaluate(job, job.splits.validation, inputs.validation)
+        validation, validation_probs = _evaluate(job, job.splits.validation, inputs.validation)
         test, probs = _evaluate(job, job.splits.test, inputs.test)
-        labelling = _labelling_seconds(job)
+    with _timing(seconds, "intervals"):
+        validation = _with_intervals(job, job.splits.validation, validation, validation_probs)
+        test = _with_intervals(job, job.splits.test, test, probs)
+    labelling = _labelling_seconds(job)
     with _timing(seconds, "baselines"):
         beside = _baselines(job, inputs, seconds["features"], labelling)
     folds = job.config.decision.folds
@@ -152,8 +154,12 @@ def _timing(seconds: dict[str, float], stage: str) -> Iterator[None]:
 def _evaluate(job: Job, split: Dataset, inputs: Inputs) -> tuple[Metrics, NDArray[np.float32]]:
     probs = probabilities(predict_logits(job.model, inputs), job.dataset.task)
     targets, task, rule = job.targets(split), job.dataset.task, job.model.settings.decision
-    metrics = compute_metrics(targets, probs, job.dataset.class_names, task, rule)
-    return with_intervals(metrics, targets, probs, task, rule), probs
+    return compute_metrics(targets, probs, job.dataset.class_names, task, rule), probs
+
+
+def _with_intervals(job: Job, split: Dataset, metrics: Metrics, probs: NDArray[np.float32]) -> Metrics:
+    task, rule = job.dataset.task, job.model.settings.decision
+    return with_intervals(metrics, job.targets(split), probs, task, rule)
 
 
 def _labelling_seconds(job: Job) -> float:
@@ -171,9 +177,7 @@ def _cost(train_seconds: float, seconds_a_text: float) -> dict[str, float]:
 def _coverage(job: Job, probs: NDArray[np.float32], rule: Decision) -> dict[str, Any]:
     if rule.abstain_below is None:
         return {}
-    task = job.dataset.task
-    right = is_right(job.targets(job.splits.test), probs, task, rule)
-    return {"test": coverage(right, abstains(probs, task, rule))}
+    return {"test": coverage(job.targets(job.splits.test), probs, job.dataset.task, rule)}
 
 
 def _data(job: Job) -> dict[str, Any]:
@@ -195,15 +199,7 @@ def _baselines(job: Job, inputs: RunInputs, features: float, labelling: float) -
 
     Its cost is that of the frozen layers too. In use they take at most what the whole model takes.
     """
-    found = baselines(
-        job.train.texts,
-        job.targets(job.train),
-        job.splits.test.texts,
-        job.targets(job.splits.test),
-        job.dataset.class_names,
-        job.dataset.task,
-        job.config.train.seed,
-    )
+    found = simple_baselines(job)
     if inputs.stored is None:
         return found
     frozen = frozen_features_baseline(job, inputs)

@@ -1,4 +1,4 @@
-"""A baseline that trains no layer: a regularised logistic regression on the pretrained model's hidden states."""
+"""A run's baselines: without a language model, and with one of which no layer is trained."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from finetext.engine import Inputs, fit_logistic
-from finetext.evaluation import BaselineResult, compute_metrics, is_right
+from finetext.evaluation import BaselineResult, baselines, compute_metrics, is_right
 from finetext.models import mean_vectors, probabilities, two_thirds
 from finetext.training.features import RunInputs, first_trained_layer, trunk_arithmetic
 from finetext.training.head_start import MOST_TEXTS
@@ -16,6 +16,19 @@ from finetext.training.losses import mean_loss
 
 FROZEN = "frozen features + LR"
 _BATCH = 256
+
+
+def simple_baselines(job: Job) -> list[BaselineResult]:
+    """Evaluate the majority class and TF-IDF + logistic regression on a run's splits."""
+    return baselines(
+        job.train.texts,
+        job.targets(job.train),
+        job.splits.test.texts,
+        job.targets(job.splits.test),
+        job.dataset.class_names,
+        job.dataset.task,
+        job.config.train.seed,
+    )
 
 
 def frozen_features_baseline(
