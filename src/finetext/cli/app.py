@@ -21,6 +21,7 @@ COMMANDS = {
     "compare": "Put finished runs side by side, with paired differences on their common test texts.",
     "sweep": "Try many options, choose by validation, and evaluate the winner on the test split once.",
     "export": "Write a trained classifier as an ONNX model, checked against the original; also in int8.",
+    "push": "Upload a model to the Hugging Face Hub, private by default; shows first what would go.",
     "models": "List the models with a short name, or check one.",
     "cache": "List the stored features of frozen layers, or remove them.",
 }
