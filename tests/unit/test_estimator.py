@@ -16,8 +16,9 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MultiLabelBinarizer
 from sklearn.utils import estimator_checks
@@ -200,6 +201,13 @@ def test_a_grid_search_tells_good_options_from_bad_and_refits(make, tmp_path, mo
     assert search.best_params_ == {"learning_rate": 1e-2}
     assert search.predict(TEXTS[:2]).tolist() == ["spam", "ham"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_thresholds_and_calibration_are_scikit_learn_s(make):
+    tuned = TunedThresholdClassifierCV(make(), cv=2, scoring="balanced_accuracy").fit(TEXTS, LABELS)
+    assert tuned.predict(TEXTS).tolist() == LABELS
+    calibrated = CalibratedClassifierCV(make(), cv=2).fit(TEXTS, LABELS)
+    assert calibrated.score(TEXTS, LABELS) == 1
 
 
 @pytest.mark.parametrize(
