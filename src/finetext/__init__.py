@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from finetext.inference import Classifier, load
-    from finetext.training import Run, TrainConfig, read_config, resume, train
+    from finetext.training import FinetextClassifier, Run, TrainConfig, read_config, resume, train
 
 __version__ = "0.1.0"
 
@@ -27,6 +27,7 @@ __all__ = [
     "Classifier",
     "DataError",
     "DownloadError",
+    "FinetextClassifier",
     "FinetextError",
     "ModelError",
     "Run",
@@ -46,6 +47,7 @@ __getattr__ = lazy.exports(
         "Classifier": "inference",
         "DataError": "errors",
         "DownloadError": "errors",
+        "FinetextClassifier": "training",
         "FinetextError": "errors",
         "ModelError": "errors",
         "Run": "training",

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,30 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def making_folder(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `folder` that takes its name, synced, when the block ends well.
+
+    Raises:
+        RunError: The disk is full.
+        UsageError: The folder is there already or cannot be written.
+    """
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        yield temporary
+        for path in temporary.iterdir():
+            path.chmod(0o666 & ~umask())  # safetensors writes for the owner alone
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+        temporary.rename(folder)
+        sync_folder(folder.parent)
+    except Exception as error:
+        raise explain_write_error(error, folder) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def umask() -> int:

@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from finetext.data.checks import Finding, Findings, check_lengths
     from finetext.data.config import DataConfig, SplitName, Task
     from finetext.data.folds import fold_splits, held_out_folds, join
+    from finetext.data.given import given_dataset
     from finetext.data.loading import examine, read, read_text_table
     from finetext.data.rows import Block, Cells, Rows, open_rows, rows_of_texts
-    from finetext.data.splits import Splits, limit, split
+    from finetext.data.splits import Splits, hold_out_validation, limit, split
     from finetext.data.stratify import assign_folds, group_texts
     from finetext.data.table import Dataset, Source, fold
 
@@ -34,8 +35,10 @@ __all__ = [
     "examine",
     "fold",
     "fold_splits",
+    "given_dataset",
     "group_texts",
     "held_out_folds",
+    "hold_out_validation",
     "join",
     "limit",
     "open_rows",
@@ -66,8 +69,10 @@ __getattr__ = lazy.exports(
         "examine": "loading",
         "fold": "table",
         "fold_splits": "folds",
+        "given_dataset": "given",
         "group_texts": "stratify",
         "held_out_folds": "folds",
+        "hold_out_validation": "splits",
         "join": "folds",
         "limit": "splits",
         "open_rows": "rows",

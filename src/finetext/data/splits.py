@@ -106,6 +106,22 @@ def split(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
     return Splits(parts["train"], parts["validation"], parts["test"], tuple(notes))
 
 
+def hold_out_validation(dataset: Dataset, share: float, seed: int) -> Splits:
+    """Split a dataset into train and validation alone, stratified by class, equal texts together.
+
+    Args:
+        dataset: All examples; splits of its own do not count.
+        share: That of validation.
+        seed: The same seed gives the same splits.
+
+    Raises:
+        DataError: There are too few examples.
+    """
+    parts = _split_off(dataset, range(len(dataset)), {"validation": share}, seed)
+    _refuse_unlearnable(dataset, parts)
+    return Splits(dataset.subset(parts["train"]), dataset.subset(parts["validation"]), dataset.subset([]))
+
+
 def _given_indices(dataset: Dataset) -> dict[SplitName, list[int]]:
     indices: dict[SplitName, list[int]] = {name: [] for name in SPLITS}
     if dataset.given_splits is None:
@@ -169,13 +185,14 @@ def _quotas(sizes: Sequence[int], distinct: Sequence[int], shares: Sequence[floa
 
 
 def _refuse_unlearnable(dataset: Dataset, given: dict[SplitName, list[int]]) -> None:
-    for name in SPLITS:
-        if not given[name]:
+    for name, indices in given.items():
+        if not indices:
             raise DataError(f"{dataset.source.name}: too few examples, none is left for the {name} split.")
     if dataset.task == "multi-label":
         return
     known = {dataset.labels[index] for index in given["train"]}
-    missing = {dataset.labels[i][0] for name in SPLITS for i in given[name] if dataset.labels[i] not in known}
+    every = (index for indices in given.values() for index in indices)
+    missing = {dataset.labels[i][0] for i in every if dataset.labels[i] not in known}
     if missing:
         raise DataError(
             f"{dataset.source.name}: no training example is left of {', '.join(map(repr, sorted(missing)))}. "

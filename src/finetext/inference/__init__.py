@@ -1,4 +1,4 @@
-"""A loaded bundle that labels texts, one by one, a whole table, or a file of any size."""
+"""A loaded bundle that labels texts, one by one or a whole table."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,8 @@ from finetext import lazy
 if TYPE_CHECKING:
     from finetext.inference.bulk import Labelled, predict_rows, predict_table
     from finetext.inference.classifier import Classifier, load
+    from finetext.inference.explanation import Explanation, Word
+    from finetext.inference.exporting import export_onnx
     from finetext.inference.partial import Done, rows_kept
     from finetext.inference.predicting import Job, predict_file, predict_stream
     from finetext.inference.writing import Writing, output_writing, refuse_existing
@@ -14,9 +16,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "Classifier": "classifier",
     "Done": "partial",
+    "Explanation": "explanation",
     "Job": "predicting",
     "Labelled": "bulk",
+    "Word": "explanation",
     "Writing": "writing",
+    "export_onnx": "exporting",
     "load": "classifier",
     "output_writing": "writing",
     "predict_file": "predicting",
@@ -30,9 +35,12 @@ _HOMES = {
 __all__ = [
     "Classifier",
     "Done",
+    "Explanation",
     "Job",
     "Labelled",
+    "Word",
     "Writing",
+    "export_onnx",
     "load",
     "output_writing",
     "predict_file",

@@ -9,14 +9,17 @@ import torch
 from numpy.typing import NDArray
 
 from finetext.engine import Encoded, Precision, choose_device, choose_precision, pack, prepare_cpu
-from finetext.errors import UsageError
+from finetext.errors import UsageError, closest
+from finetext.inference.explanation import Explanation, find_spans, log_odds, weigh, without
 from finetext.models import (
     Decision,
     Model,
     abstains,
     confidence,
     decide,
+    is_exported,
     load_bundle,
+    load_exported,
     predict_logits,
     probabilities,
 )
@@ -114,6 +117,44 @@ class Classifier:
         _check_texts(texts)
         return self.score(self.encode(texts), progress=progress)
 
+    def explain(self, text: str, label: str | None = None) -> Explanation:
+        """Say which words of a text speak for a label and which against it.
+
+        Each word is left out once, and weighs as much as the log-odds of the label fall. In a text of more than 512
+        words neighbouring ones are left out together. Of a text that is cut at `max_length`, what lies behind the
+        cut weighs nothing or little.
+
+        Args:
+            text: A text.
+            label: A class; by default the predicted one, even if the classifier would abstain.
+
+        Raises:
+            UsageError: `text` is not a text, or there is no such label.
+        """
+        if not isinstance(text, str):
+            raise TextTypeError(f"the text must be a string, not {type(text).__name__}.")
+        if label is not None and label not in self.class_names:
+            raise UsageError(
+                f"no label {label!r}; the labels are {', '.join(self.class_names)}.{closest(label, self.class_names)}"
+            )
+        spans = find_spans(text)
+        logits = self.logits([text, *(without(text, start, end) for start, end in spans)])
+        probs = probabilities(logits[:1], self.task)
+        if label is not None:
+            chosen = self.class_names.index(label)
+        elif self.task == "multi-label":
+            chosen = int(probs[0].argmax())
+        else:
+            chosen = int(decide(probs, self.task, self.decision)[0])
+        odds = log_odds(logits, self.task)[:, chosen]
+        return Explanation(
+            text=text,
+            label=self.class_names[chosen],
+            score=float(probs[0, chosen]),
+            log_odds=float(odds[0]),
+            words=weigh(spans, text, odds),
+        )
+
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Return the token ids of each text, for `score`; another thread may do it while the model runs."""
         return self.model.encode(list(texts))
@@ -122,14 +163,32 @@ class Classifier:
         self, encoded: Sequence[Encoded], *, progress: Callable[[int], None] | None = None
     ) -> NDArray[np.float32]:
         """Return the probability of each class for each encoded text, `(N, C)` like `predict_proba`."""
+        return probabilities(self.logits(encoded, progress=progress), self.task)
+
+    def logits(
+        self,
+        texts: Sequence[str] | Sequence[Encoded],
+        *,
+        max_tokens: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the logits of each text.
+
+        Args:
+            texts: `N` texts, or those already encoded by the model.
+            max_tokens: Budget of a batch, padding included; by default what suits the device.
+            progress: Called after each batch with the number of texts in it.
+
+        Returns:
+            `(N, C)` float32.
+        """
         device = self.model.device
         amp = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._precision.name)
         mixed = (
             amp is not None and device.type != "cpu"
         )  # on the CPU the weights are packed in that precision
         with torch.autocast(device.type, dtype=amp, enabled=mixed):
-            logits = predict_logits(self.model, encoded, progress=progress)
-        return probabilities(logits, self.task)
+            return predict_logits(self.model, texts, max_tokens=max_tokens, progress=progress)
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
         """Return the predicted labels of each text: one, or none if it abstains; any number if multi-label."""
@@ -164,7 +223,7 @@ def load(
     """Load a trained classifier.
 
     Args:
-        path: A run folder, a bundle, or any Hugging Face folder with a sequence classifier.
+        path: A run folder, a bundle, an ONNX export, or any Hugging Face folder with a sequence classifier.
         device: auto, cpu, cuda or mps.
         precision: auto, fp32, tf32, bf16 or fp16.
         allow_pickle: Accept a folder without safetensors.
@@ -177,6 +236,8 @@ def load(
     if not folder.exists():
         raise UsageError(f"{path}: no such folder. Name a run folder or a saved model.")
     prepare_cpu()
+    if is_exported(model_folder(folder)):
+        return _load_exported(folder, device, precision)
     chosen = choose_device(device)
     arithmetic = choose_precision(precision, chosen)
     model = load_bundle(model_folder(folder), allow_pickle=allow_pickle)
@@ -185,3 +246,12 @@ def load(
     if chosen.type == "cpu":
         pack([model.network], torch.bfloat16 if arithmetic.name == "bf16" else torch.float32)
     return Classifier(model, arithmetic)
+
+
+def _load_exported(folder: Path, device: str, precision: str) -> Classifier:
+    if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
+        raise UsageError(
+            f"{folder}: an ONNX export runs on the CPU in the arithmetic it was exported in. "
+            "Leave out --device and --precision."
+        )
+    return Classifier(load_exported(model_folder(folder)))

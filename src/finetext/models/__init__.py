@@ -7,7 +7,15 @@ from finetext import lazy
 if TYPE_CHECKING:
     from finetext.models.adapters import merge_adapter, save_adapter
     from finetext.models.anatomy import Anatomy
-    from finetext.models.bundle import load_bundle, save_bundle
+    from finetext.models.bundle import (
+        is_exported,
+        load_bundle,
+        load_exported,
+        read_bundle,
+        save_bundle,
+        save_companions,
+        save_config,
+    )
     from finetext.models.catalogue import ALIASES, CATALOGUE, Entry
     from finetext.models.causal import LanguageModel, continue_text, is_causal, load_language_model
     from finetext.models.decision import LIKELIEST, Decision, abstains, confidence, decide
@@ -17,8 +25,11 @@ if TYPE_CHECKING:
     from finetext.models.head import head_inputs, output_layer, set_output_layer
     from finetext.models.loading import load_model
     from finetext.models.model import BundleSettings, Model
+    from finetext.models.onnx_export import quantize, write_onnx
+    from finetext.models.onnx_network import ONNX
     from finetext.models.predict import predict_logits, probabilities
     from finetext.models.prompting import Prompter, Question, class_probabilities, default_questions
+    from finetext.models.publishing import Upload, find_token, plan_upload, push
     from finetext.models.source import ModelSource, digest_model, find_model
     from finetext.models.summary import ModelSummary, describe
     from finetext.models.trainable import set_trainable, trained_blocks, trained_parameters
@@ -28,6 +39,7 @@ __all__ = [
     "ALIASES",
     "CATALOGUE",
     "LIKELIEST",
+    "ONNX",
     "Anatomy",
     "BundleSettings",
     "Decision",
@@ -40,6 +52,7 @@ __all__ = [
     "Prompter",
     "Question",
     "TextEncoder",
+    "Upload",
     "abstains",
     "check_folder",
     "class_probabilities",
@@ -50,9 +63,12 @@ __all__ = [
     "describe",
     "digest_model",
     "find_model",
+    "find_token",
     "head_inputs",
     "is_causal",
+    "is_exported",
     "load_bundle",
+    "load_exported",
     "load_language_model",
     "load_model",
     "load_tokenizer",
@@ -61,17 +77,24 @@ __all__ = [
     "merge_adapter",
     "output_layer",
     "parameters_by_depth",
+    "plan_upload",
     "pooled_by_depth",
     "position_limit",
     "predict_logits",
     "probabilities",
+    "push",
+    "quantize",
+    "read_bundle",
     "save_adapter",
     "save_bundle",
+    "save_companions",
+    "save_config",
     "set_output_layer",
     "set_trainable",
     "trained_blocks",
     "trained_parameters",
     "two_thirds",
+    "write_onnx",
 ]
 
 __getattr__ = lazy.exports(
@@ -89,9 +112,11 @@ __getattr__ = lazy.exports(
         "Model": "model",
         "ModelSource": "source",
         "ModelSummary": "summary",
+        "ONNX": "onnx_network",
         "Prompter": "prompting",
         "Question": "prompting",
         "TextEncoder": "encoding",
+        "Upload": "publishing",
         "abstains": "decision",
         "check_folder": "guard",
         "class_probabilities": "prompting",
@@ -102,9 +127,12 @@ __getattr__ = lazy.exports(
         "describe": "summary",
         "digest_model": "source",
         "find_model": "source",
+        "find_token": "publishing",
         "head_inputs": "head",
         "is_causal": "causal",
+        "is_exported": "bundle",
         "load_bundle": "bundle",
+        "load_exported": "bundle",
         "load_language_model": "causal",
         "load_model": "loading",
         "load_tokenizer": "encoding",
@@ -113,16 +141,23 @@ __getattr__ = lazy.exports(
         "merge_adapter": "adapters",
         "output_layer": "head",
         "parameters_by_depth": "depths",
+        "plan_upload": "publishing",
         "pooled_by_depth": "depths",
         "position_limit": "encoding",
         "predict_logits": "predict",
         "probabilities": "predict",
+        "push": "publishing",
+        "quantize": "onnx_export",
+        "read_bundle": "bundle",
         "save_adapter": "adapters",
         "save_bundle": "bundle",
+        "save_companions": "bundle",
+        "save_config": "bundle",
         "set_output_layer": "head",
         "set_trainable": "trainable",
         "trained_blocks": "trainable",
         "trained_parameters": "trainable",
         "two_thirds": "trunk",
+        "write_onnx": "onnx_export",
     },
 )

@@ -2,8 +2,7 @@
 
 import dataclasses
 import json
-import os
-import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from finetext.models.loading import (
     settings_from,
 )
 from finetext.models.model import BundleSettings, Model
+from finetext.models.onnx_network import NO_ANATOMY, ONNX, OnnxNetwork
 from finetext.runs import model_folder
 
 FINETEXT = "finetext.json"
@@ -39,35 +39,51 @@ def save_bundle(model: Model, folder: Path, provenance: dict[str, Any]) -> None:
         RunError: The disk is full.
         UsageError: The folder is there already or cannot be written.
     """
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with files.making_folder(folder) as temporary:
         with quiet():
             model.network.config._name_or_path = ""
             model.network.save_pretrained(temporary)
-            forget_lengths(model.tokenizer)
-            model.tokenizer.init_kwargs["model_max_length"] = model.settings.max_length
-            model.tokenizer.model_max_length = model.settings.max_length
-            model.tokenizer.init_kwargs.pop("name_or_path", None)
-            model.tokenizer.save_pretrained(temporary)
-        files.write_json(
-            temporary / FINETEXT,
-            {
-                "schema_version": SCHEMA_VERSION,
-                **dataclasses.asdict(model.settings),
-                "provenance": provenance,
-            },
-        )
-        for path in temporary.iterdir():
-            path.chmod(0o666 & ~files.umask())  # safetensors writes for the owner alone
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
-        temporary.rename(folder)
-        files.sync_folder(folder.parent)
-    except Exception as error:
-        raise files.explain_write_error(error, folder) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        save_companions(model.tokenizer, model.settings, provenance, temporary)
+
+
+def save_config(network: Any, folder: Path) -> None:
+    """Write a network's `config.json` alone."""
+    with quiet():
+        network.config._name_or_path = ""
+        network.config.save_pretrained(folder)
+
+
+def save_companions(
+    tokenizer: Any, settings: BundleSettings, provenance: dict[str, Any], folder: Path
+) -> None:
+    """Write what stands beside the weights and `config.json`: the tokenizer and `finetext.json`."""
+    with quiet():
+        forget_lengths(tokenizer)
+        tokenizer.init_kwargs["model_max_length"] = settings.max_length
+        tokenizer.model_max_length = settings.max_length
+        tokenizer.init_kwargs.pop("name_or_path", None)
+        tokenizer.save_pretrained(folder)
+    content = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(settings), "provenance": provenance}
+    files.write_json(folder / FINETEXT, content)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a bundle is made of, as it is read and before anything is put together.
+
+    Attributes:
+        network: The Hugging Face model, as transformers builds it.
+        tokenizer: Its tokenizer, with a pad token.
+        class_names: The classes in the order of their ids.
+        settings: What finetext knows of it.
+        provenance: Where it came from, as saved; empty if it says nothing.
+    """
+
+    network: Any
+    tokenizer: Any
+    class_names: tuple[str, ...]
+    settings: BundleSettings
+    provenance: dict[str, Any]
 
 
 def load_bundle(path: Path, *, allow_pickle: bool = False) -> Model:
@@ -80,6 +96,14 @@ def load_bundle(path: Path, *, allow_pickle: bool = False) -> Model:
     Raises:
         ModelError: There is no classifier, or it is damaged or not safe to load.
     """
+    if is_exported(model_folder(path)):
+        return load_exported(model_folder(path))
+    parts = read_bundle(path, allow_pickle=allow_pickle)
+    return assemble(parts.network, parts.tokenizer, parts.class_names, parts.settings)
+
+
+def read_bundle(path: Path, *, allow_pickle: bool = False) -> Parts:
+    """Read a saved classifier as `load_bundle` does, and leave its network as transformers builds it."""
     folder = model_folder(path)
     raw = check_folder(folder, allow_pickle=allow_pickle)
     if not is_classifier(raw.get("architectures")):
@@ -99,10 +123,41 @@ def load_bundle(path: Path, *, allow_pickle: bool = False) -> Model:
         raise ModelError(
             f"{folder}: {len(wrong)} weights are missing or of another shape ({wrong[0]}). Copy the folder again."
         )
+    names = _class_names(settings, folder)
+    found, provenance = _bundle_settings(folder, settings, names, network)
+    return Parts(network, tokenizer, names, found, provenance)
+
+
+def is_exported(folder: Path) -> bool:
+    """Tell whether a folder holds an ONNX export and no weights of its own."""
+    weights = ("model.safetensors", "model.safetensors.index.json")
+    return (folder / ONNX).is_file() and not any((folder / name).is_file() for name in weights)
+
+
+def load_exported(folder: Path) -> Model:
+    """Load an ONNX export, to be run by ONNX Runtime.
+
+    Raises:
+        ModelError: It is damaged or not safe to load.
+        UsageError: ONNX Runtime is not installed.
+    """
+    raw = check_folder(folder, exported=True)
+    _check_labels(raw, folder)
+    settings = load_settings(folder)
+    tokenizer = load_tokenizer(folder)
+    choose_pad_token(tokenizer)
+    set_pad_token(settings, tokenizer.pad_token_id)
+    names = _class_names(settings, folder)
+    network = OnnxNetwork(folder / ONNX, settings, len(names))
+    found, _ = _bundle_settings(folder, settings, names, network)
+    return Model(network, tokenizer, names, found, NO_ANATOMY)
+
+
+def _class_names(settings: Any, folder: Path) -> tuple[str, ...]:
     names = class_names_of(settings)
     if len(names) < 2:
         raise ModelError(f"{folder}: has one output, so it is no classifier of two or more classes.")
-    return assemble(network, tokenizer, names, _bundle_settings(folder, settings, names, network))
+    return names
 
 
 def _check_thresholds(settings: BundleSettings, names: tuple[str, ...]) -> None:
@@ -126,12 +181,14 @@ def _all_numbers(id2label: Any) -> bool:
     return isinstance(id2label, dict) and all(str(key).isdigit() for key in id2label)
 
 
-def _bundle_settings(folder: Path, settings: Any, names: tuple[str, ...], network: Any) -> BundleSettings:
+def _bundle_settings(
+    folder: Path, settings: Any, names: tuple[str, ...], network: Any
+) -> tuple[BundleSettings, dict[str, Any]]:
     path = folder / FINETEXT
     if not path.is_file():
         multi = getattr(settings, "problem_type", None) == "multi_label_classification"
         task = "multi-label" if multi else "binary" if len(names) == 2 else "multi-class"
-        return BundleSettings(task, "native", position_limit(settings, network), "truncate", "mean")
+        return BundleSettings(task, "native", position_limit(settings, network), "truncate", "mean"), {}
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["schema_version"] not in _READABLE:
@@ -140,6 +197,6 @@ def _bundle_settings(folder: Path, settings: Any, names: tuple[str, ...], networ
             )
         found = settings_from(values, position_limit(settings, network))
         _check_thresholds(found, names)
-        return found
+        return found, dict(values.get("provenance") or {})
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: is damaged. Copy the folder again.") from error

@@ -24,13 +24,16 @@ TOKENIZER_FILES = (
 )
 
 
-def check_folder(folder: Path, *, allow_pickle: bool = False, shipped: str | None = None) -> dict[str, Any]:
+def check_folder(
+    folder: Path, *, allow_pickle: bool = False, shipped: str | None = None, exported: bool = False
+) -> dict[str, Any]:
     """Refuse a folder that is damaged or not safe to load, and return its `config.json`.
 
     Args:
         folder: The model folder.
         allow_pickle: Accept weights that are only there as pickles.
         shipped: As for `check_config`.
+        exported: Whether the weights stand in an ONNX file, which is looked at when it is opened.
 
     Raises:
         ModelError: With the file at fault and what to do.
@@ -47,7 +50,8 @@ def check_folder(folder: Path, *, allow_pickle: bool = False, shipped: str | Non
             f"{folder}: holds a LoRA adapter, not a whole model. Merge it into its base model first "
             "(PEFT's merge_and_unload), then name that folder."
         )
-    _check_weights(folder, allow_pickle)
+    if not exported:
+        _check_weights(folder, allow_pickle)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ModelError(
             f"{folder}: has no tokenizer (tokenizer.json). Save the model's tokenizer there too."
@@ -174,6 +178,10 @@ def _check_weights(folder: Path, allow_pickle: bool) -> None:
                 raise ModelError(f"{folder / shard}: is missing. Copy or download the model again.")
         return
     else:
+        if (folder / "model.onnx").is_file():
+            raise ModelError(
+                f"{folder}: is an ONNX export, which labels texts and cannot be trained. Name the model it was made of."
+            )
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
         if pickles:
             raise ModelError(

@@ -42,7 +42,8 @@ class Model:
     """A sequence classifier with its tokenizer.
 
     Attributes:
-        network: The Hugging Face model.
+        network: The Hugging Face model, or what stands in for it and gives `logits` of `input_ids` and
+            `attention_mask` (`OnnxNetwork`).
         tokenizer: Its tokenizer.
         class_names: The classes in the order of their ids.
         settings: Pooling and the policy for long texts.
@@ -63,9 +64,11 @@ class Model:
         self._give_positions = takes_positions and self.anatomy.reads == "last"
         self._alone = threading.Lock()  # what is fed and read is state of the network
         self.replay: Replay | None = None
-        self.reading: ReadPosition | None = read_one_position(
-            self.network, self.anatomy.layers, self.reads, self.logits, self._ordinary_ids(), self.pad_id
-        )
+        self.reading: ReadPosition | None = None
+        if self.anatomy.layers:
+            self.reading = read_one_position(
+                self.network, self.anatomy.layers, self.reads, self.logits, self._ordinary_ids(), self.pad_id
+            )
 
     @property
     def reads(self) -> str:
@@ -113,7 +116,7 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        device: torch.device = next(self.network.parameters()).device
+        device: torch.device = self.network.device
         return device
 
     @property

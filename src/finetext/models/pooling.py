@@ -31,7 +31,7 @@ def pool(hidden: Tensor, mask: Tensor, how: str) -> Tensor:
         return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
     positions = torch.arange(mask.shape[1], device=mask.device)
     index = (mask * positions).argmax(1) if how == "last" else mask.to(torch.int).argmax(1)
-    return hidden[torch.arange(len(hidden), device=hidden.device), index]
+    return hidden[torch.arange(hidden.shape[0], device=hidden.device), index]
 
 
 def install_pooling(network: Any, anatomy: Anatomy, pooling: Pooling) -> None:

@@ -34,6 +34,11 @@ class ModelSource:
     revision: str | None
     digest: str
 
+    @property
+    def public_name(self) -> str:
+        """The name as it goes into what is shipped: of a local folder without where it lies."""
+        return Path(self.name).name if Path(self.name).is_dir() else self.name
+
 
 def find_model(name: str, *, revision: str | None = None, allow_pickle: bool = False) -> ModelSource:
     """Find a model and refuse it if it is not safe to load.

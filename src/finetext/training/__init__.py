@@ -7,6 +7,7 @@ from finetext.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from finetext.training.config_file import check_config, override, read_config, write_config
+    from finetext.training.estimator import FinetextClassifier
     from finetext.training.flow import resume, train
     from finetext.training.history import EpochLine
     from finetext.training.job import Job
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EpochLine",
+    "FinetextClassifier",
     "Job",
     "Progress",
     "Run",
@@ -36,6 +38,7 @@ __getattr__ = lazy.exports(
     __name__,
     {
         "EpochLine": "history",
+        "FinetextClassifier": "estimator",
         "Job": "job",
         "Progress": "progress",
         "Run": "run",

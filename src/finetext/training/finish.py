@@ -134,7 +134,7 @@ def _provenance(job: Job) -> dict[str, Any]:
     source = job.dataset.source
     return {
         "finetext": __version__,
-        "backbone": job.model_source.name,
+        "backbone": job.model_source.public_name,
         "backbone_revision": job.model_source.revision,
         "backbone_digest": job.model_source.digest,
         "data_digest": source.digest,

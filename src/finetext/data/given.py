@@ -1,0 +1,43 @@
+"""Examples that a program hands over, with no file behind them."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from finetext.data.checks import Findings
+from finetext.data.config import Task
+from finetext.data.table import Dataset, Source
+from finetext.errors import DataError
+
+
+def given_dataset(
+    texts: Sequence[str], labels: Sequence[tuple[str, ...]], class_names: Sequence[str], *, multi: bool
+) -> Dataset:
+    """Return texts and labels at hand as a dataset; rows count from 1.
+
+    Args:
+        texts: The texts.
+        labels: The class names of each: exactly one, unless `multi`.
+        class_names: In the order of their ids; of two, the second is the positive one.
+        multi: Whether a text may have any number of labels.
+
+    Raises:
+        DataError: There are no texts, or only one class.
+    """
+    if not texts:
+        raise DataError("there are no texts to learn from.")
+    if len(class_names) < 2:
+        raise DataError("the labels hold one class; at least two are needed to tell texts apart.")
+    task: Task = "multi-label" if multi else "multi-class" if len(class_names) > 2 else "binary"
+    content = json.dumps([list(texts), [list(names) for names in labels]], ensure_ascii=True)
+    return Dataset(
+        texts=list(texts),
+        labels=list(labels),
+        rows=list(range(1, len(texts) + 1)),
+        class_names=tuple(class_names),
+        task=task,
+        source=Source(
+            "the given texts", (), "memory", "text", "label", hashlib.sha256(content.encode()).hexdigest()
+        ),
+        findings=Findings(),
+    )

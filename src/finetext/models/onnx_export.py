@@ -1,0 +1,194 @@
+"""Writing a classifier's network as an ONNX file, in float32 or with its matrices in int8."""
+
+import contextlib
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from finetext.errors import ModelError, UsageError
+from finetext.models.anatomy import find_anatomy
+from finetext.models.bundle import Parts
+from finetext.models.loading import first_line
+from finetext.models.onnx_network import MISSING
+from finetext.models.pooling import install_pooling
+
+OPSET = 18
+LARGEST_FILE = 1_800_000_000
+"""Bytes of weights over which they stand in a file of their own: an ONNX file ends at 2 GiB."""
+TOLERANCE = 1e-4
+"""Largest difference of a logit, relative to the largest logit or 1."""
+PROBES = ((1, 1), (1, 9), (3, 20), (5, 4), (2, 48))
+"""Batch sizes and lengths on which an exporter's file is compared at once; the second holds no padding."""
+Exporter = Literal["dynamo", "torchscript"]
+
+
+class Logits(nn.Module):
+    """The network as it is exported: positions follow from the mask, the pooled position is the one finetext reads."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__()
+        self.network = parts.network.eval()
+        anatomy = find_anatomy(self.network, 0 if parts.tokenizer.pad_token_id else 1)
+        install_pooling(self.network, anatomy, parts.settings.pooling)
+        takes_positions = "position_ids" in inspect.signature(self.network.forward).parameters
+        self._give_positions = takes_positions and anatomy.reads == "last"
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return logits, `(W, C)`, of `(W, T)` ids and mask."""
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self._give_positions:  # as `Model.logits` does
+            inputs["position_ids"] = (attention_mask.cumsum(1) - 1).clamp(min=0)
+        logits: Tensor = self.network(**inputs).logits.float()
+        return logits
+
+
+def write_onnx(parts: Parts, path: Path) -> Exporter:
+    """Write a classifier's network with free batch size and length, and compare it with the original.
+
+    torch's exporter by graph capture comes first, the one by tracing where that fails or gives other logits.
+
+    Args:
+        parts: What `read_bundle` gives; its network is used up.
+        path: The file to write.
+
+    Returns:
+        Which exporter was used.
+
+    Raises:
+        ModelError: Neither can export this architecture.
+        UsageError: The packages of the extra are not installed.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UsageError(MISSING) from error
+    module = Logits(parts)
+    exporters: tuple[Exporter, ...] = ("dynamo", "torchscript")
+    failures = []
+    for exporter in exporters:
+        try:
+            with torch.no_grad(), _quiet():
+                _export(module, path, exporter)
+            difference = _largest_difference(module, path, parts)
+            if difference <= TOLERANCE:
+                return exporter
+            failures.append(f"{exporter}: logits differ by {difference:.1e}")
+        except Exception as error:  # an exporter fails in as many ways as there are architectures
+            failures.append(f"{exporter}: {first_line(error)}")
+        for written in path.parent.glob(f"{path.name}*"):
+            written.unlink()
+    raise ModelError(f"{type(parts.network).__name__} cannot be exported to ONNX ({'; '.join(failures)}).")
+
+
+def _export(module: Logits, path: Path, exporter: Exporter) -> None:
+    mask = torch.ones(2, 7, dtype=torch.long)
+    mask[1, 5:] = 0
+    names: dict[str, Any] = {"input_names": ["input_ids", "attention_mask"], "output_names": ["logits"]}
+    inputs = (torch.ones_like(mask), mask)
+    large = sum(own.numel() * own.element_size() for own in module.parameters()) > LARGEST_FILE
+    if exporter == "dynamo":
+        free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+        torch.onnx.export(
+            module,
+            inputs,
+            path,
+            dynamo=True,
+            dynamic_shapes=(free, free),
+            opset_version=OPSET,
+            external_data=large,
+            verbose=False,
+            **names,
+        )
+        return
+    axes = {name: {0: "windows", 1: "tokens"} for name in names["input_names"]}
+    torch.onnx.export(
+        module,
+        inputs,
+        path,
+        dynamo=False,
+        dynamic_axes=axes | {"logits": {0: "windows"}},
+        opset_version=OPSET,
+        **names,
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporters' warnings off the terminal: what they would be about is compared afterwards."""
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        exporter.setLevel(level)
+
+
+def _largest_difference(module: Logits, path: Path, parts: Parts) -> float:
+    """Return the largest difference of a logit, relative to the largest or 1, over batches padded on either side."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    random = np.random.default_rng(0)
+    rows = parts.network.get_input_embeddings().num_embeddings
+    worst = 0.0
+    for size, length in PROBES:
+        length = min(length, parts.settings.max_length)
+        for left in (False, True):
+            ids = random.integers(0, min(rows, len(parts.tokenizer)), (size, length))
+            mask = np.ones_like(ids)
+            for row in range(1, size):
+                padding = length * row // (2 * size)
+                mask[row, : padding if left else 0] = 0
+                mask[row, length - (0 if left else padding) :] = 0
+            ids[mask == 0] = parts.tokenizer.pad_token_id
+            with torch.inference_mode():
+                expected = module(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+            (found,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
+            difference = np.abs(found - expected).max() / max(1.0, np.abs(expected).max())
+            worst = max(worst, float(difference) if np.isfinite(difference) else np.inf)
+    return worst
+
+
+def quantize(path: Path, target: Path) -> float:
+    """Write an ONNX file with its matrices in int8, each column with a scale of its own; activations by the batch.
+
+    Args:
+        path: The file in float32.
+        target: The file to write.
+
+    Returns:
+        The share of the matrix parameters, embeddings included, that is in int8.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    content = onnx.load(path)
+    del content.graph.value_info[:]  # shapes of weights that the quantizer transposes
+    large = sum(own.stat().st_size for own in path.parent.glob(f"{path.name}*")) > LARGEST_FILE
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it advises on that logger to prepare the file in another way
+    try:
+        quantize_dynamic(
+            content, target, weight_type=QuantType.QInt8, per_channel=True, use_external_data_format=large
+        )
+    finally:
+        root.setLevel(level)
+    low = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    counts = {True: 0, False: 0}
+    for tensor in onnx.load(target, load_external_data=False).graph.initializer:
+        if len(tensor.dims) >= 2 and tensor.data_type in (*low, onnx.TensorProto.FLOAT):
+            counts[tensor.data_type in low] += int(np.prod(tensor.dims))
+    return counts[True] / max(1, counts[True] + counts[False])
