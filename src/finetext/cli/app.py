@@ -14,6 +14,7 @@ COMMANDS = {
     "inspect": "Check labelled text before training: counts, duplicates, conflicts, lengths, wrong labels.",
     "evaluate": "Evaluate a trained classifier on labelled texts.",
     "predict": "Label texts: those named, those of a file, or those on stdin.",
+    "serve": "Serve trained classifiers over HTTP.",
     "baseline": "Measure what one reaches without fine-tuning: TF-IDF, frozen features, zero-shot prompting.",
     "probe": "Show how good each depth of a model is for a task, by a linear classifier on every layer.",
     "curve": "Show how good the model is after more and more labelled texts, beside a simple baseline.",

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from finetext.engine import Precision, choose_device, choose_precision, pack, prepare_cpu
+from finetext.engine import Encoded, Precision, choose_device, choose_precision, pack, prepare_cpu
 from finetext.errors import UsageError
 from finetext.models import (
     Decision,
@@ -59,6 +59,11 @@ class Classifier:
         """How probabilities become labels, as it was saved with the model."""
         return self.model.settings.decision
 
+    @property
+    def precision(self) -> str:
+        """The arithmetic it runs in: fp32, tf32, bf16 or fp16."""
+        return self._precision.name
+
     def __call__(self, texts: str | Sequence[str], top_k: int | None = 1) -> list[Any]:
         """Label one text or several, in the shape of transformers' text-classification pipeline.
 
@@ -107,14 +112,32 @@ class Classifier:
             UsageError: Something is not a text.
         """
         _check_texts(texts)
+        return probabilities(self.logits(list(texts), progress=progress), self.task)
+
+    def logits(
+        self,
+        texts: Sequence[str] | Sequence[Encoded],
+        *,
+        max_tokens: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the logits of each text.
+
+        Args:
+            texts: `N` texts, or those already encoded by the model.
+            max_tokens: Budget of a batch, padding included; by default what suits the device.
+            progress: Called after each batch with the number of texts in it.
+
+        Returns:
+            `(N, C)` float32.
+        """
         device = self.model.device
         amp = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._precision.name)
         mixed = (
             amp is not None and device.type != "cpu"
         )  # on the CPU the weights are packed in that precision
         with torch.autocast(device.type, dtype=amp, enabled=mixed):
-            logits = predict_logits(self.model, list(texts), progress=progress)
-        return probabilities(logits, self.task)
+            return predict_logits(self.model, texts, max_tokens=max_tokens, progress=progress)
 
     def predict(self, texts: Sequence[str]) -> list[tuple[str, ...]]:
         """Return the predicted labels of each text: one, or none if it abstains; any number if multi-label."""
