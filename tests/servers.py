@@ -39,9 +39,9 @@ class Server:
             found = [line for line in whole.splitlines() if f'"event": "{event}' in line]
             if len(found) >= number:
                 return json.loads(found[number - 1])
-            assert self.process.poll() is None, self.log.read_text()
+            assert self.process.poll() is None, (self.process.returncode, self.log.read_text()[-2000:])
             time.sleep(0.02)
-        raise AssertionError(self.log.read_text())
+        raise AssertionError(self.log.read_text()[-2000:])
 
     def connect(self, seconds: float = 60) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)

@@ -21,6 +21,8 @@ from finetext.serving.settings import ServeConfig, listen, name_models, read_tok
 
 CLOSE_SECONDS = 2.0
 """For connections that are still being written to when the work is done."""
+LEAST_SECONDS = 0.5
+"""For threads that have nothing left to do, however late it is."""
 
 
 def serve(models: Sequence[str], config: ServeConfig = ServeConfig()) -> None:
@@ -49,9 +51,8 @@ def serve(models: Sequence[str], config: ServeConfig = ServeConfig()) -> None:
     logs.event("stopped", abandoned_requests=service.abandoned)
     if not ended or service.loading:
         sys.stderr.flush()
-        os._exit(
-            bool(service.abandoned)
-        )  # a thread that is inside a model must not meet the interpreter's end
+        # A thread that is inside a model must not meet the interpreter's end.
+        os._exit(bool(service.abandoned))
     if service.abandoned:
         raise RunError(f"{service.abandoned} requests were not finished. Raise --shutdown-seconds.")
 
@@ -91,7 +92,7 @@ class _Life:
         """Seconds until the process has to be gone."""
         if self._stopped_at is None:
             return CLOSE_SECONDS
-        return max(0.0, self._stopped_at + self._service.config.shutdown_seconds - time.monotonic())
+        return max(LEAST_SECONDS, self._stopped_at + self._service.config.shutdown_seconds - time.monotonic())
 
     async def run(self) -> None:
         """Serve until the signal to stop, and then until the work is done or time is up."""

@@ -70,6 +70,9 @@ class Watch:
         except Refusal as refusal:
             if exchange.status is None:
                 await refuse(refusal, exchange.send)
+        except asyncio.CancelledError:  # the deadline of the shutdown; nothing outside waits for this task
+            if exchange.status is None:
+                await refuse(shutting_down(), exchange.send)
         except Exception as error:
             logs.failure("request failed", error, id=exchange.identity)
             if exchange.status is None:

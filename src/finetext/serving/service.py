@@ -116,7 +116,8 @@ class Service:
         return future
 
     def _start(self, name: str, folder: Path) -> Batcher:
-        classifier = load(folder, device=self.config.device, precision=self.config.precision)
+        config = self.config
+        classifier = load(folder, device=config.device, precision=config.precision, in_memory=True)
         batcher = Batcher(
             classifier,
             max_tokens=self.config.max_tokens,
@@ -146,8 +147,6 @@ class Service:
         chosen = self.names[0] if name is None else name
         if chosen not in self._folders:
             raise Refusal(422, f"No such model. There are: {', '.join(self.names)}.")
-        if self.draining:
-            raise shutting_down()
         if chosen not in self._batchers:
             raise Refusal(503, "The models are being loaded.", headers={"Retry-After": "5"})
         return chosen, self._batchers[chosen]
