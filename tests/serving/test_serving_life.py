@@ -14,6 +14,8 @@ import pytest
 
 import servers
 
+pytestmark = pytest.mark.slow
+
 
 class Load:
     """Clients that post one after the other until they are told to stop."""

@@ -13,6 +13,8 @@ import pytest
 
 import servers
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "correct-horse"
 LIMITS = {"max_body": 5000, "max_texts": 4, "max_characters": 500}
 HEAVY = "the rain has stopped, tea at four. " * 40_000

@@ -17,6 +17,7 @@ from finetext.serving import contract, middleware
 from finetext.serving.docs import docs_page
 from finetext.serving.problems import Refusal, internal_error
 from finetext.serving.service import ClientGone, Service
+from finetext.serving.settings import LIMITS
 
 STATIC = Path(__file__).with_name("static")
 """The pages' files, served below `/static/`; an `index.html` among them is the page at `/`."""
@@ -151,7 +152,7 @@ def _add_watch(app: FastAPI, service: Service) -> None:
                 "version": __version__,
                 "default_model": service.names[0],
                 "models": [contract.describe(name, loaded[name]) for name in service.names if name in loaded],
-                "limits": service.config.limits,
+                "limits": {name: getattr(service.config, name) for name in LIMITS},
             }
         )
 

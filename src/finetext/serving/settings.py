@@ -55,40 +55,27 @@ class ServeConfig:
     shutdown_seconds: float = 30.0
     """Seconds after the signal to stop within which the process is gone, its work finished or not."""
 
-    def check(self) -> None:
-        """Raise UsageError that names every option with a value that it cannot have."""
-        least = {
-            "port": 0,
-            "max_wait_ms": 0,
-            "max_body": 1,
-            "max_texts": 1,
-            "max_characters": 1,
-            "max_queue": 1,
-            "max_requests": 1,
-            "drain_seconds": 0,
-        }
-        wrong = [
-            f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least {bound}."
-            for name, bound in least.items()
-            if not getattr(self, name) >= bound
-        ]
-        wrong += [
-            f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0."
-            for name in ("timeout_seconds", "shutdown_seconds")
-            if not getattr(self, name) > 0
-        ]
-        if self.port > 65535:
-            wrong.append(f"--port {self.port}: must be at most 65535.")
-        if self.max_tokens is not None and self.max_tokens < 1:
-            wrong.append(f"--max-tokens {self.max_tokens}: must be at least 1.")
-        if wrong:
-            raise UsageError(" ".join(wrong))
 
-    @property
-    def limits(self) -> dict[str, float]:
-        """What a client has to keep to, as `/info` tells it."""
-        names = ("max_body", "max_texts", "max_characters", "max_queue", "max_requests", "timeout_seconds")
-        return {name: getattr(self, name) for name in names}
+LIMITS = ("max_body", "max_texts", "max_characters", "max_queue", "max_requests", "timeout_seconds")
+"""What `/info` tells clients."""
+_AT_LEAST_0 = ("port", "max_wait_ms", "drain_seconds")
+_AT_LEAST_1 = ("max_tokens", "max_body", "max_texts", "max_characters", "max_queue", "max_requests")
+_ABOVE_0 = ("timeout_seconds", "shutdown_seconds")
+
+
+def check(config: ServeConfig) -> None:
+    """Raise UsageError that names every option with a value that it cannot have."""
+    values = {name: getattr(config, name) for name in (*_AT_LEAST_0, *_AT_LEAST_1, *_ABOVE_0)}
+    given = {name: value for name, value in values.items() if value is not None}
+    # Written so that NaN fails too.
+    wrong = [name for name in _AT_LEAST_0 if not given[name] >= 0]
+    wrong += [name for name in _AT_LEAST_1 if name in given and not given[name] >= 1]
+    wrong += [name for name in _ABOVE_0 if not given[name] > 0]
+    said = [f"--{name.replace('_', '-')} {given[name]}: is too small." for name in wrong]
+    if config.port > 65535:
+        said.append(f"--port {config.port}: must be at most 65535.")
+    if said:
+        raise UsageError(" ".join(said))
 
 
 def name_models(given: Sequence[str]) -> dict[str, Path]:

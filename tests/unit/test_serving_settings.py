@@ -1,0 +1,53 @@
+"""What follows from the server's options before it starts."""
+
+import dataclasses
+
+import pytest
+
+from finetext.errors import UsageError
+from finetext.serving.settings import ServeConfig, check, name_models, read_token
+
+
+def test_the_defaults_are_safe():
+    config = ServeConfig()
+    check(config)
+    assert config.host == "127.0.0.1" and not config.insecure and config.token_file is None
+
+
+def test_all_wrong_options_are_named_together():
+    wrong = {
+        "port": 70000,
+        "max_texts": 0,
+        "timeout_seconds": float("nan"),
+        "max_tokens": 0,
+        "drain_seconds": -1,
+    }
+    with pytest.raises(UsageError) as caught:
+        check(dataclasses.replace(ServeConfig(), **wrong))
+    assert all(f"--{name.replace('_', '-')} " in str(caught.value) for name in wrong)
+
+
+def test_models_are_named_by_their_folders_or_as_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/spam run-1/model", "b", "x=y"):
+        (tmp_path / name).mkdir(parents=True)
+    assert list(name_models(["runs/spam run-1/model"])) == ["spam-run-1"]
+    assert list(name_models(["runs/spam run-1", "second=b"])) == ["spam-run-1", "second"]
+    assert [path.name for path in name_models(["x=y"]).values()] == [
+        "x=y"
+    ]  # a folder that is really called so
+    assert list(name_models(["."])) == [tmp_path.name]
+
+
+def test_the_token_is_that_of_the_file_or_else_of_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("FINETEXT_TOKEN", raising=False)
+    assert read_token(ServeConfig()) is None
+    monkeypatch.setenv("FINETEXT_TOKEN", "one")
+    assert read_token(ServeConfig()) == "one"
+    file = tmp_path / "token"
+    file.write_text("  two\n")
+    assert read_token(ServeConfig(token_file=file)) == "two"
+    for wrong in (b"", b"\n", b"two words", "zwölf".encode(), b"\xff"):
+        file.write_bytes(wrong)
+        with pytest.raises(UsageError, match="token"):
+            read_token(ServeConfig(token_file=file))
