@@ -31,6 +31,17 @@ class Server:
     def lines(self) -> list[dict]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
+    def request_line(self, headers) -> dict:
+        """Return the log's line of an answer, which is written after it was sent."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            whole = self.log.read_text().rpartition("\n")[0]
+            for line in whole.splitlines():
+                if f'"id": "{headers["X-Request-Id"]}", "method"' in line:
+                    return json.loads(line)
+            time.sleep(0.02)
+        raise AssertionError(f"no line of {headers['X-Request-Id']}")
+
     def wait_for(self, event: str, number: int = 1, seconds: float = 60) -> dict:
         """Return the log's `number`th line of an event."""
         deadline = time.monotonic() + seconds

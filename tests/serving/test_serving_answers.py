@@ -301,14 +301,15 @@ def test_info_tells_labels_limits_and_thresholds(server, documented):
 
 def test_the_log_is_json_and_holds_no_text(server):
     secret = "XYZZYSECRET"
-    server.post("/classify", {"text": f"tea {secret}"})
+    asked = server.ask("POST", "/classify", {"text": f"tea {secret}"})
     server.post("/classify", {"text": secret, "model": "fragile"})
     server.post("/classify", {"text": secret, "model": secret})
     server.post("/classify", {secret: secret})
     server.ask("GET", f"/{secret}?text={secret}", headers={"User-Agent": secret, "Origin": secret})
-    server.ask("POST", "/classify", f'{{"text": "{secret}'.encode())
-    lines = server.lines()  # each is JSON
+    last = server.ask("POST", "/classify", f'{{"text": "{secret}'.encode())
+    found = server.request_line(asked[1])
+    server.request_line(last[1])
     assert secret not in server.log.read_text()
-    last = [own for own in lines if own["event"] == "request"][-6]
-    assert last["route"] == "/classify" and last["status"] == 200 and last["texts"] == 1
-    assert last["characters"] == len(f"tea {secret}") and last["model"] == "spam" and last["ms"] > 0
+    assert server.lines()  # each is JSON
+    assert (found["route"], found["status"], found["model"], found["texts"]) == ("/classify", 200, "spam", 1)
+    assert found["characters"] == len(f"tea {secret}") and found["ms"] > 0

@@ -75,6 +75,7 @@ def test_the_figures_are_those_of_the_clients(tmp_path, bundles):
         assert figures['finetext_request_seconds_count{route="/classify"}'] == tally.total()
         assert figures['finetext_batch_texts_sum{model="spam"}'] == tally[200]
         assert figures['finetext_queue_texts{model="spam"}'] == figures["finetext_in_flight_requests"] == 0
+        assert server.stop() == 0
         assert logged(server) == tally
 
 

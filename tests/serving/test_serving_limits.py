@@ -139,8 +139,11 @@ def test_a_body_that_does_not_arrive_is_given_up(strict):
     assert answer.startswith(b"HTTP/1.1 408") and b'"timeout_seconds"' in answer
 
 
-def test_what_is_no_http_gets_an_answer_in_json(strict):
+def test_what_is_no_http_gets_an_answer_in_json_and_is_counted(strict):
+    name = 'finetext_requests_total{route="other",status="400"}'
+    before = strict.metrics().get(name, 0)
     answer = raw(strict, b"WHAT EVER\r\n\r\n")
+    assert strict.metrics()[name] == before + 1
     assert answer.startswith(b"HTTP/1.1 400") and b"content-security-policy" in answer
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error_type"] == "BadRequest"
 

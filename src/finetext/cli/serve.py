@@ -19,7 +19,7 @@ def serve(*models: str, options: Annotated[ServeConfig, Flat] = ServeConfig()) -
     from finetext.errors import UsageError
     from finetext.serving.settings import name_models
 
-    name_models(models)
+    name_models(models)  # a slip is told before the heavy imports
     try:
         import fastapi  # noqa: F401
         import prometheus_client  # noqa: F401

@@ -13,11 +13,15 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from finetext.models import probabilities
-from finetext.serving import contract, middleware
+from finetext.serving import contract
+from finetext.serving.asgi import HUNG_UP, OPEN, App
 from finetext.serving.docs import docs_page
+from finetext.serving.gate import Gate
+from finetext.serving.limits import Limits
 from finetext.serving.problems import Refusal, internal_error
 from finetext.serving.service import ClientGone, Service
 from finetext.serving.settings import LIMITS
+from finetext.serving.watch import Watch
 
 STATIC = Path(__file__).with_name("static")
 """The pages' files, served below `/static/`; an `index.html` among them is the page at `/`."""
@@ -26,7 +30,6 @@ _MEANINGS = {
     400: "The body is no JSON.",
     401: "The token is missing or wrong.",
     403: "A foreign Host or Origin.",
-    405: "Another method is asked for.",
     408: "The body took too long to arrive.",
     413: "The body is too large.",
     415: "The body is compressed, or is not called JSON.",
@@ -41,7 +44,7 @@ _SMALL = (401, 403, 500)
 _PUBLIC = (403, 500)
 
 
-def build_app(service: Service, token: str | None) -> middleware.App:
+def build_app(service: Service, token: str | None) -> App:
     """Return the ASGI application that serves the models of `service`.
 
     Args:
@@ -53,7 +56,7 @@ def build_app(service: Service, token: str | None) -> middleware.App:
     _add_watch(app, service)
     _add_pages(app, token is not None)
     _add_errors(app)
-    return middleware.Watch(middleware.Gate(middleware.Limits(app, service), service.config, token), service)
+    return Watch(Gate(Limits(app, service), service.config, token), service)
 
 
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
@@ -72,7 +75,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
         try:
             logits = await service.run(batcher, texts, request.scope["finetext.deadline"], request.receive)
         except ClientGone:
-            return Response(status_code=middleware.HUNG_UP)
+            return Response(status_code=HUNG_UP)
         classifier = batcher.classifier
         probs = probabilities(logits, classifier.task)
         found = [contract.prediction(classifier, row, body.top_k) for row in probs]
@@ -93,7 +96,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
         try:
             logits = await service.run(batcher, texts, deadline, request.receive, whole=not body.truncate)
         except ClientGone:
-            return Response(status_code=middleware.HUNG_UP)
+            return Response(status_code=HUNG_UP)
         classifier = batcher.classifier
         values = logits if body.raw_scores else probabilities(logits, classifier.task)
         found = [contract.ranked(classifier.class_names, row) for row in values]
@@ -197,7 +200,7 @@ def _openapi(app: FastAPI, with_token: bool) -> dict[str, Any]:
     if with_token:
         schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         for path, operations in schema["paths"].items():
-            if path not in middleware.OPEN:
+            if path not in OPEN:
                 for operation in operations.values():
                     operation["security"] = [{"token": []}]
     return schema

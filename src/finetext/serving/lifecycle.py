@@ -118,9 +118,10 @@ class _Life:
             try:
                 await self._service.load()
                 self._service.metrics.reloads.labels("done").inc()
-            except FinetextError as error:
+            except Exception as error:  # whatever it is, the loaded models must go on
                 self._service.metrics.reloads.labels("failed").inc()
-                logs.event("reload failed, the loaded models stay", reason=str(error))
+                reason = str(error) if isinstance(error, FinetextError) else type(error).__name__
+                logs.event("reload failed, the loaded models stay", reason=reason)
 
     def _stop(self) -> None:
         if self._draining is not None:  # the second signal

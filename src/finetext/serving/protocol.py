@@ -7,7 +7,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from finetext.serving.middleware import HEADERS
+from finetext.serving.asgi import HEADERS
 from finetext.serving.problems import Refusal
 
 HEAD_SECONDS = 10.0
@@ -47,6 +47,7 @@ class Protocol(H11Protocol):
             h11.Data(data=body),
             h11.EndOfMessage(),
         )
+        self.app.count_garbage()
         with contextlib.suppress(h11.LocalProtocolError):  # an answer is under way
             for event in events:
                 self.transport.write(self.conn.send(event) or b"")

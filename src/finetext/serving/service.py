@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finetext.errors import FinetextError, ModelError
+from finetext.errors import ModelError
 from finetext.inference import Classifier, load
 from finetext.serving import logs
 from finetext.serving.batcher import Batcher, Closed, Job, ModelFailed, QueueFull, TooLong
@@ -82,7 +82,7 @@ class Service:
         try:
             for name, folder in self._folders.items():
                 fresh[name] = await self._start_aside(name, folder)
-        except FinetextError:
+        except BaseException:
             self._retire(fresh)
             raise
         old, self._batchers = self._batchers, fresh
