@@ -1,5 +1,7 @@
 """How the server starts, loads anew and stops, under load."""
 
+import asyncio
+import gc
 import http.client
 import shutil
 import signal
@@ -8,11 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
 
 import pytest
 
 import servers
+from finetext.serving import ServeConfig, Service
 
 pytestmark = pytest.mark.slow
 
@@ -246,3 +250,21 @@ def test_serving_imports_nothing_that_trains_or_reads_data(bundles):
         [sys.executable, "-c", code, str(bundles("spam"))], capture_output=True, encoding="utf-8", check=False
     )
     assert found.stdout.strip() == "[]", found.stderr
+
+
+def test_an_old_model_is_let_go_of_after_a_reload(bundles):
+    service = Service({"m": bundles("spam")}, ServeConfig())
+
+    async def reload():
+        await service.load()
+        old = weakref.ref(service.classifiers["m"])
+        await service.load()
+        for _ in range(200):
+            gc.collect()
+            if old() is None:
+                return True
+            await asyncio.sleep(0.02)
+        return False
+
+    assert asyncio.run(reload())
+    assert service.close(10) and not service.ready

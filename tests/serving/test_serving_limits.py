@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 TOKEN = "correct-horse"
 LIMITS = {"max_body": 5000, "max_texts": 4, "max_characters": 500}
 HEAVY = "the rain has stopped, tea at four. " * 40_000
+BATCHED = 'finetext_batch_texts_sum{model="windows"}'
 
 
 @pytest.fixture(scope="module")
@@ -233,10 +234,11 @@ def test_preflights_are_not_answered(strict):
 
 
 def test_a_full_queue_is_told_and_empties(slow):
-    before = slow.metrics().get('finetext_requests_total{route="/classify",status="429"}', 0)
+    figures = slow.metrics()
+    before = figures.get('finetext_requests_total{route="/classify",status="429"}', 0)
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(slow.post, "/classify", {"text": HEAVY})
-        time.sleep(0.7)  # the model is busy with it
+        slow.settle(BATCHED, figures[BATCHED] + 1)  # the model is busy with it
         waiting = [pool.submit(slow.post, "/classify", {"text": "tea"}) for _ in range(2)]
         slow.settle('finetext_queue_texts{model="windows"}', 2)
         status, headers, answer = slow.ask("POST", "/classify", {"text": "tea"})
@@ -264,12 +266,11 @@ def test_too_many_requests_are_refused_before_their_bodies_are_read(slow):
 
 
 def test_the_work_of_clients_that_hang_up_is_dropped(slow):
-    batched = 'finetext_batch_texts_sum{model="windows"}'
     gone = 'finetext_requests_total{route="/classify",status="499"}'
     before = slow.metrics()
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(slow.post, "/classify", {"text": HEAVY})
-        time.sleep(0.7)
+        slow.settle(BATCHED, before[BATCHED] + 1)
         body = b'{"text": "tea"}'
         opened = [socket.create_connection(("127.0.0.1", slow.port)) for _ in range(2)]
         for own in opened:
@@ -283,7 +284,7 @@ def test_the_work_of_clients_that_hang_up_is_dropped(slow):
         assert first.result()[0] == 200
     slow.settle("finetext_in_flight_requests", 0)
     after = slow.metrics()
-    assert after[batched] == before[batched] + 1  # the heavy text alone
+    assert after[BATCHED] == before[BATCHED] + 1  # the heavy text alone
     assert after[gone] - before.get(gone, 0) == 2
 
 

@@ -67,7 +67,6 @@ class Job:
     rows: list[NDArray[np.float32] | None] = field(default_factory=list)
     taken: int = 0
     answered: int = 0
-    dropped: bool = False
     error: Exception | None = None
 
 
@@ -108,8 +107,8 @@ class Batcher:
         self._closing = False
         self._company, self._ended = 1, 0.0  # requests of the last batch, and when it ended
         self._text_seconds = 0.0
-        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._work, name="model", daemon=True)
+        self.thread.start()
 
     @property
     def waiting(self) -> int:
@@ -119,7 +118,7 @@ class Batcher:
     @property
     def running(self) -> bool:
         """Whether the thread is there."""
-        return self._thread.is_alive()
+        return self.thread.is_alive()
 
     def submit(self, texts: Sequence[str], *, whole: bool = False) -> Job:
         """Put a request's texts into the queue; called on the event loop.
@@ -146,18 +145,12 @@ class Batcher:
             if job in self._jobs:
                 self._jobs.remove(job)
                 self._waiting -= len(job.texts) - job.taken
-            job.dropped = True
 
     def close(self) -> None:
         """Take no more work; the thread ends when the queue is empty."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-
-    def join(self, seconds: float) -> bool:
-        """Wait for the thread to end, and tell whether it has."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
 
     def _work(self) -> None:
         try:

@@ -48,7 +48,7 @@ class Service:
         self.loading = 0
         self._folders = dict(folders)
         self._batchers: dict[str, Batcher] = {}
-        self._retired: list[Batcher] = []
+        self._retired: list[threading.Thread] = []  # not the batchers: they hold the old models
         self.metrics.in_flight.set_function(lambda: self.in_flight)
         for name in self._folders:
             self.metrics.watch_queue(name, lambda name=name: self._waiting(name))  # type: ignore[misc]
@@ -133,7 +133,8 @@ class Service:
     def _retire(self, batchers: Mapping[str, Batcher]) -> None:
         for batcher in batchers.values():
             batcher.close()
-        self._retired = [own for own in [*self._retired, *batchers.values()] if own.running]
+        threads = [*self._retired, *(own.thread for own in batchers.values())]
+        self._retired = [own for own in threads if own.is_alive()]
 
     def _waiting(self, name: str) -> int:
         return self._batchers[name].waiting if name in self._batchers else 0
@@ -220,7 +221,9 @@ class Service:
         """End the models' threads, and tell whether they all have ended."""
         self._retire(self._batchers)
         until = time.monotonic() + seconds
-        return all([own.join(max(0.0, until - time.monotonic())) for own in self._retired])
+        for thread in self._retired:
+            thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._retired)
 
 
 async def _hang_up(receive: Receive) -> None:
