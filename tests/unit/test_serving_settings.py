@@ -1,6 +1,7 @@
 """What follows from the server's options before it starts."""
 
 import dataclasses
+import sys
 
 import pytest
 
@@ -51,3 +52,15 @@ def test_the_token_is_that_of_the_file_or_else_of_the_environment(tmp_path, monk
         file.write_bytes(wrong)
         with pytest.raises(UsageError, match="token"):
             read_token(ServeConfig(token_file=file))
+
+
+@pytest.mark.parametrize("package", ["fastapi", "uvicorn", "prometheus_client"])
+def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, capsys, package):
+    from finetext.cli import main
+
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", str(tmp_path)])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert 'pip install "finetext[serve]"' in said and package in said
