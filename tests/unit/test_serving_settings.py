@@ -1,12 +1,13 @@
 """What follows from the server's options before it starts."""
 
 import dataclasses
+import socket
 import sys
 
 import pytest
 
 from finetext.errors import UsageError
-from finetext.serving.settings import ServeConfig, check, name_models, read_token
+from finetext.serving.settings import ServeConfig, check, listen, name_models, read_token
 
 
 def test_the_defaults_are_safe():
@@ -64,3 +65,9 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, capsys, packag
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert 'pip install "finetext[serve]"' in said and package in said
+
+
+def test_small_answers_are_sent_at_once():
+    with listen(ServeConfig(port=0), None) as listening:
+        # asyncio sets TCP_NODELAY on connections of such a socket alone.
+        assert listening.proto == socket.IPPROTO_TCP
