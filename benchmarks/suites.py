@@ -344,6 +344,22 @@ def judgement(place: Place) -> str:
     return judge(place.work, place.sms)
 
 
+def serving(place: Place) -> str:
+    """`finetext serve` against a plain FastAPI endpoint that calls transformers' pipeline."""
+    from benchmarks.serving import compare
+
+    bundle = data.bundle(data.minilm(), place.work / "bundle-served")
+    texts = [text for text, _ in data.shuffled(data.sms(place.sms))][:1000]
+    seconds, turns = (20.0, 3) if place.full else (4.0, 2)
+    return "\n\n".join(
+        [
+            f"MiniLM (22.7 M), single SMS messages, closed loop, {seconds:g} s each, median of {turns} turns; the "
+            f"clients run on the same machine. {tables.machine()}.",
+            compare(bundle, texts, seconds, turns),
+        ]
+    )
+
+
 SUITES: dict[str, Callable[[Place], str]] = {
     "recipe": recipe,
     "minilm": minilm,
@@ -353,4 +369,5 @@ SUITES: dict[str, Callable[[Place], str]] = {
     "precision": precision,
     "defaults": defaults,
     "judgement": judgement,
+    "serving": serving,
 }

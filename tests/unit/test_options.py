@@ -9,10 +9,13 @@ import pytest
 
 from finetext.data import config as data_config
 from finetext.models import config as model_config
+from finetext.serving import settings as serve_config
 from finetext.training import config as train_config
 
 
-@pytest.mark.parametrize("module", [data_config, model_config, train_config], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "module", [data_config, model_config, serve_config, train_config], ids=lambda m: m.__name__
+)
 def test_every_option_has_a_docstring(module):
     for node in ast.parse(inspect.getsource(module)).body:
         if not isinstance(node, ast.ClassDef) or node.name == "TrainConfig":
@@ -66,11 +69,14 @@ HEAVY = (
     "accelerate",
     "peft",
     "datasets",
+    "fastapi",
+    "uvicorn",
 )
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["inspect", "--help"], ["predict", "--help"]]
+    "arguments",
+    [["--help"], ["train", "--help"], ["inspect", "--help"], ["predict", "--help"], ["serve", "--help"]],
 )
 def test_help_imports_nothing_heavy(arguments):
     code = (

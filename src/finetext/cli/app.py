@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "Evaluate a trained classifier on labelled texts.",
     "predict": "Label texts: those named, those of a file, or those on stdin.",
     "explain": "Show which words of a text speak for its label and which against it.",
+    "serve": "Serve trained classifiers over HTTP.",
     "baseline": "Measure what one reaches without fine-tuning: TF-IDF, frozen features, zero-shot prompting.",
     "probe": "Show how good each depth of a model is for a task, by a linear classifier on every layer.",
     "curve": "Show how good the model is after more and more labelled texts, beside a simple baseline.",

@@ -58,14 +58,14 @@ class Classifier:
         return self.model.task
 
     @property
-    def precision(self) -> str:
-        """The arithmetic that it runs in."""
-        return self._precision.name
-
-    @property
     def decision(self) -> Decision:
         """How probabilities become labels, as it was saved with the model."""
         return self.model.settings.decision
+
+    @property
+    def precision(self) -> str:
+        """The arithmetic it runs in: fp32, tf32, bf16 or fp16."""
+        return self._precision.name
 
     def __call__(self, texts: str | Sequence[str], top_k: int | None = 1) -> list[Any]:
         """Label one text or several, in the shape of transformers' text-classification pipeline.
@@ -218,7 +218,12 @@ def _check_texts(texts: Sequence[str]) -> None:
 
 
 def load(
-    path: str | Path, *, device: str = "auto", precision: str = "fp32", allow_pickle: bool = False
+    path: str | Path,
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    allow_pickle: bool = False,
+    in_memory: bool = False,
 ) -> Classifier:
     """Load a trained classifier.
 
@@ -227,6 +232,8 @@ def load(
         device: auto, cpu, cuda or mps.
         precision: auto, fp32, tf32, bf16 or fp16.
         allow_pickle: Accept a folder without safetensors.
+        in_memory: Copy the weights, which are otherwise read from their file as they are needed: without it, a
+            file that is written over while the classifier is in use ends the process (SIGBUS).
 
     Raises:
         UsageError: There is no such folder or device.
@@ -243,6 +250,9 @@ def load(
     model = load_bundle(model_folder(folder), allow_pickle=allow_pickle)
     model.network.to(chosen)
     model.network.eval()
+    if in_memory and chosen.type == "cpu":
+        for tensor in (*model.network.parameters(), *model.network.buffers()):
+            tensor.data = tensor.data.clone()
     if chosen.type == "cpu":
         pack([model.network], torch.bfloat16 if arithmetic.name == "bf16" else torch.float32)
     return Classifier(model, arithmetic)

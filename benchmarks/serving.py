@@ -1,0 +1,157 @@
+"""Throughput and latency of `finetext serve` beside a plain FastAPI endpoint that calls transformers' pipeline.
+
+The clients are a closed loop: each sends its next text when it has the answer to the last one. They run in this
+process, on the same machine as the server, so what they cost is in both servers' figures.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import tables
+
+CLIENTS = (1, 8, 32, 128)
+START_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the clients saw.
+
+    Attributes:
+        rate: Answers a second.
+        p50: Median latency in milliseconds.
+        p99: Latency in milliseconds that one answer in a hundred goes over.
+    """
+
+    rate: float
+    p50: float
+    p99: float
+
+
+def compare(bundle: Path, texts: Sequence[str], seconds: float, turns: int = 2) -> str:
+    """Return the table of both servers, measured in turns.
+
+    Args:
+        bundle: The model's folder.
+        texts: Short texts; the clients take them one after the other.
+        seconds: Time of each measurement.
+        turns: Measurements of each server and number of clients; the median is shown.
+    """
+    finetext = [sys.executable, "-m", "finetext", "serve", str(bundle), "--device", "cpu", "--port"]
+    plain = [sys.executable, "-m", "benchmarks.plain_server", str(bundle)]
+    found: dict[tuple[str, int], list[Figures]] = {}
+    for _ in range(turns):
+        for name, command in (("finetext", finetext), ("plain", plain)):
+            with running(command) as port:
+                asyncio.run(load(port, texts, 4, min(2.0, seconds)))
+                for clients in CLIENTS:
+                    own = asyncio.run(load(port, texts, clients, seconds))
+                    found.setdefault((name, clients), []).append(own)
+    rows = []
+    for clients in CLIENTS:
+        ours, theirs = (_median(found[name, clients]) for name in ("finetext", "plain"))
+        rows.append(
+            [
+                str(clients),
+                *(f"{own.rate:.0f}" for own in (ours, theirs)),
+                f"{ours.rate / theirs.rate:.1f}x",
+                *(f"{own.p50:.1f} / {own.p99:.1f}" for own in (ours, theirs)),
+            ]
+        )
+    header = ["clients", "finetext, texts/s", "plain", "ratio", "finetext, p50 / p99 ms", "plain"]
+    return tables.table(header, rows)
+
+
+def _median(found: Sequence[Figures]) -> Figures:
+    return Figures(*np.median([(own.rate, own.p50, own.p99) for own in found], axis=0).tolist())
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str]) -> Iterator[int]:
+    """Run a server for the time of the block and give its port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if name != "FINETEXT_TOKEN"}
+    process = subprocess.Popen(
+        [*command, str(port)],
+        stderr=subprocess.DEVNULL,
+        env={**environment, "TOKENIZERS_PARALLELISM": "false"},
+    )
+    try:
+        _wait_until_ready(process, port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int) -> None:
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(URLError, ConnectionError), urlopen(f"http://127.0.0.1:{port}/ready"):
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"{process.args!r}: did not get ready")
+
+
+async def load(port: int, texts: Sequence[str], clients: int, seconds: float) -> Figures:
+    """Send texts one by one from so many clients at once, for a time.
+
+    Raises:
+        RuntimeError: An answer was no 200.
+    """
+    latencies: list[float] = []
+    queue = itertools.cycle(texts)
+    began = time.perf_counter()
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while time.perf_counter() - began < seconds:
+            sent = time.perf_counter()
+            writer.write(_request(next(queue)))
+            await _answer(reader)
+            latencies.append(time.perf_counter() - sent)
+        writer.close()
+        await writer.wait_closed()
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    elapsed = time.perf_counter() - began
+    milliseconds = np.array(latencies) * 1e3
+    p50, p99 = np.percentile(milliseconds, [50, 99])
+    return Figures(len(latencies) / elapsed, float(p50), float(p99))
+
+
+def _request(text: str) -> bytes:
+    body = json.dumps({"text": text}).encode()
+    head = "POST /classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "
+    return f"{head}{len(body)}\r\n\r\n".encode() + body
+
+
+async def _answer(reader: asyncio.StreamReader) -> Any:
+    head = await reader.readuntil(b"\r\n\r\n")
+    status = head.split(b" ", 2)[1]
+    length = next(
+        int(line.partition(b":")[2])
+        for line in head.lower().split(b"\r\n")
+        if line.startswith(b"content-length")
+    )
+    body = await reader.readexactly(length)
+    if status != b"200":
+        raise RuntimeError(f"status {status.decode()}: {body[:200]!r}")
+    return json.loads(body)

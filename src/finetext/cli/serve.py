@@ -1,0 +1,35 @@
+"""`finetext serve`."""
+
+import os
+from typing import Annotated
+
+from finetext.options import Flat
+from finetext.serving.settings import ServeConfig
+
+
+def serve(*models: str, options: Annotated[ServeConfig, Flat] = ServeConfig()) -> None:
+    """Serve trained classifiers over HTTP: POST /classify and /predict, with /docs, /metrics and /health.
+
+    Logs are JSON lines on stderr and never hold a text. SIGHUP loads the models anew, SIGTERM ends the server
+    after the work it took.
+
+    Args:
+        models: A run folder or saved model; several as NAME=FOLDER, the first of which is the default.
+        options: Every option.
+    """
+    from finetext.errors import UsageError
+    from finetext.serving.settings import name_models
+
+    name_models(models)  # a slip is told before the heavy imports
+    try:
+        import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f'serving needs the package {error.name}: pip install "finetext[serve]"') from error
+    # Read when torch is loaded: its threads must sleep between products. Those that spin take the processor from
+    # the event loop and, where other programs are busy too, from each other (a text in 900 ms instead of 30).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from finetext.serving import serve as serve_models
+
+    serve_models(models, options)

@@ -1,0 +1,162 @@
+"""The server's life: listening, loading, the signals to reload and to stop, and its end."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+
+import uvicorn
+
+from finetext.errors import FinetextError, RunError
+from finetext.serving import logs
+from finetext.serving.app import build_app
+from finetext.serving.protocol import Protocol
+from finetext.serving.service import Service
+from finetext.serving.settings import ServeConfig, check, listen, name_models, read_token
+
+CLOSE_SECONDS = 2.0
+"""For connections that are still being written to when the work is done."""
+LEAST_SECONDS = 0.5
+"""For threads that have nothing left to do, however late it is."""
+
+
+def serve(models: Sequence[str], config: ServeConfig = ServeConfig()) -> None:
+    """Serve models until SIGTERM or SIGINT; SIGHUP loads them anew.
+
+    Args:
+        models: `FOLDER` or `NAME=FOLDER`; the first one answers requests that name none.
+        config: The options.
+
+    Raises:
+        UsageError: An option is wrong, a folder is missing, or the address cannot be used.
+        ModelError: A model cannot be loaded.
+        RunError: The deadline cut requests off.
+    """
+    check(config)
+    folders = name_models(models)
+    token = read_token(config)
+    listening = listen(config, token)
+    logs.configure()
+    service = Service(folders, config)
+    life = _Life(service, listening, token)
+    try:
+        asyncio.run(life.run())
+    finally:
+        ended = service.close(life.seconds_left)
+    logs.event("stopped", abandoned_requests=service.abandoned)
+    if not ended or service.loading:
+        sys.stderr.flush()
+        # A thread that is inside a model must not meet the interpreter's end.
+        os._exit(bool(service.abandoned))
+    if service.abandoned:
+        raise RunError(f"{service.abandoned} requests were not finished. Raise --shutdown-seconds.")
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone: `_Life` handles them."""
+        yield
+
+
+class _Life:
+    """What happens between the start and the end."""
+
+    def __init__(self, service: Service, listening: socket.socket, token: str | None) -> None:
+        self._service = service
+        self._listening = listening
+        self._server = _Server(
+            uvicorn.Config(
+                build_app(service, token),
+                http=Protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=int(CLOSE_SECONDS),
+            )
+        )
+        self._stopped_at: float | None = None
+        self._reload = asyncio.Event()
+        self._draining: asyncio.Task[None] | None = None
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the process has to be gone."""
+        if self._stopped_at is None:
+            return CLOSE_SECONDS
+        return max(LEAST_SECONDS, self._stopped_at + self._service.config.shutdown_seconds - time.monotonic())
+
+    async def run(self) -> None:
+        """Serve until the signal to stop, and then until the work is done or time is up."""
+        loop = asyncio.get_running_loop()
+        host, port = self._listening.getsockname()[:2]
+        with _signals(loop, self._stop, self._reload.set):
+            logs.event("listening", host=host, port=port, models=list(self._service.names), pid=os.getpid())
+            serving = asyncio.create_task(self._server.serve(sockets=[self._listening]))
+            loading = asyncio.create_task(self._load())
+            await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
+            self._server.should_exit = True  # the first load failed, if it is not already true
+            await serving
+            if loading.done():
+                loading.result()
+            loading.cancel()
+
+    async def _load(self) -> None:
+        await self._service.load()
+        logs.event("ready")
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            try:
+                await self._service.load()
+                self._service.metrics.reloads.labels("done").inc()
+            except Exception as error:  # whatever it is, the loaded models must go on
+                self._service.metrics.reloads.labels("failed").inc()
+                reason = str(error) if isinstance(error, FinetextError) else type(error).__name__
+                logs.event("reload failed, the loaded models stay", reason=reason)
+
+    def _stop(self) -> None:
+        if self._draining is not None:  # the second signal
+            self._server.should_exit = self._server.force_exit = True
+            self._stopped_at = time.monotonic() - self._service.config.shutdown_seconds
+            return
+        self._service.draining = True
+        self._stopped_at = time.monotonic()
+        logs.event("stopping", in_flight=self._service.in_flight)
+        self._draining = asyncio.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        config = self._service.config
+        last = min(config.drain_seconds, self.seconds_left)
+        await asyncio.sleep(last)
+        while self._service.in_flight and self.seconds_left > CLOSE_SECONDS:
+            await asyncio.sleep(0.02)
+        self._server.should_exit = True
+
+
+@contextlib.contextmanager
+def _signals(
+    loop: asyncio.AbstractEventLoop, stop: Callable[[], None], reload: Callable[[], None]
+) -> Iterator[None]:
+    """Call back on the event loop when a signal comes."""
+    wanted = {signal.SIGTERM: stop, signal.SIGINT: stop}
+    if hasattr(signal, "SIGHUP"):
+        wanted[signal.SIGHUP] = reload
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(wanted[signal.Signals(number)])
+
+    before = {number: signal.signal(number, handle) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

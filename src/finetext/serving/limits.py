@@ -1,0 +1,121 @@
+"""How much may enter: requests at a time, bytes of a body, seconds."""
+
+import asyncio
+from collections.abc import Iterable
+
+from finetext.serving.asgi import WORK, App, Message, Receive, Scope, Send, header, refuse
+from finetext.serving.problems import Refusal, shutting_down
+from finetext.serving.service import Service
+
+LINGER_SECONDS = 1.0
+
+
+class Limits:
+    """Bounds the work: how many requests at a time, how large, how long; and reads their bodies."""
+
+    def __init__(self, app: App, service: Service) -> None:
+        self.app = app
+        self.service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or raise Refusal."""
+        if scope["path"] not in WORK or scope["method"] != "POST":
+            return await self.app(scope, receive, send)
+        service, config = self.service, self.service.config
+        if service.draining:
+            raise shutting_down()
+        if service.in_flight >= config.max_requests:
+            raise Refusal(
+                429,
+                "Too many requests at a time. Try again later.",
+                ("max_requests", config.max_requests),
+                {"Retry-After": "1"},
+            )
+        service.in_flight += 1
+        try:
+            deadline = asyncio.get_running_loop().time() + config.timeout_seconds
+            scope["finetext.deadline"] = deadline
+            try:
+                async with asyncio.timeout_at(deadline):
+                    body = await self._read(scope, receive)
+            except TimeoutError:
+                raise Refusal(
+                    408,
+                    f"The body took longer than {config.timeout_seconds:g} s to arrive.",
+                    ("timeout_seconds", config.timeout_seconds),
+                    {"Connection": "close"},
+                ) from None
+            except _TooLarge:
+                return await self._refuse_body(receive, send)
+            if body is not None:
+                await self.app(scope, _replay(body, receive), send)
+        except asyncio.CancelledError:
+            service.abandoned += 1
+            raise
+        finally:
+            service.in_flight -= 1
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """Return the body, None if the client hung up before its end."""
+        if header(scope, b"content-encoding") not in (None, "", "identity"):
+            raise Refusal(415, "Compressed bodies are refused.")
+        kind = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise Refusal(415, "Send Content-Type: application/json.")
+        limit = self.service.config.max_body
+        if _too_large(header(scope, b"content-length"), limit):
+            raise _TooLarge
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            if len(body) + len(message.get("body", b"")) > limit:
+                raise _TooLarge
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    async def _refuse_body(self, receive: Receive, send: Send) -> None:
+        limit = self.service.config.max_body
+        refusal = Refusal(
+            413,
+            f"The body is larger than {limit} bytes.",
+            ("max_body", limit),
+            {"Connection": "close"},
+        )
+        await refuse(refusal, send, more=True)
+        # A client that is still sending would find its connection reset before it reads the answer: what comes
+        # within a moment is thrown away.
+        thrown = 0
+        try:
+            async with asyncio.timeout(LINGER_SECONDS):
+                while thrown <= limit:
+                    message = await receive()
+                    thrown += len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        break
+        except TimeoutError:
+            pass
+        await send({"type": "http.response.body", "body": b""})
+
+
+class _TooLarge(Exception):
+    pass
+
+
+def _too_large(length: str | None, limit: int) -> bool:
+    # A number of very many digits is not even read.
+    return length is not None and (len(length) > 18 or not length.isdigit() or int(length) > limit)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that hands out the body, and then tells when the client hangs up."""
+    parts: Iterable[Message] = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def replay() -> Message:
+        for message in parts:
+            return message
+        return await receive()
+
+    return replay

@@ -1,0 +1,67 @@
+"""What Prometheus reads at `/metrics`."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+POWERS_OF_TWO = tuple(2.0**n for n in range(10))
+
+
+class Metrics:
+    """The server's counters, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "finetext_requests",
+            "Requests by route and status; 499 is a client that hung up before its answer.",
+            ["route", "status"],
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "finetext_request_seconds",
+            "Seconds from a request's head to its answer's.",
+            ["route"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "finetext_in_flight_requests", "Requests for a model in work.", registry=self.registry
+        )
+        self._queue = Gauge("finetext_queue_texts", "Texts that wait.", ["model"], registry=self.registry)
+        self._texts = Histogram(
+            "finetext_batch_texts",
+            "Texts of a batch.",
+            ["model"],
+            buckets=POWERS_OF_TWO,
+            registry=self.registry,
+        )
+        self._tokens = Histogram(
+            "finetext_batch_tokens",
+            "Tokens of a batch, without padding.",
+            ["model"],
+            buckets=tuple(8 * size for size in (*POWERS_OF_TWO, 1024.0, 2048.0)),
+            registry=self.registry,
+        )
+        self.reloads = Counter("finetext_reloads", "Reloads by outcome.", ["outcome"], registry=self.registry)
+
+    def watch_queue(self, model: str, depth: Callable[[], float]) -> None:
+        """Read a model's queue depth from a function."""
+        self._queue.labels(model).set_function(depth)
+
+    def batches_of(self, model: str) -> Callable[[int, int], None]:
+        """Return what a model's batcher calls with the texts and tokens of each batch."""
+        texts, tokens = self._texts.labels(model), self._tokens.labels(model)
+
+        def observe(batch_texts: int, batch_tokens: int) -> None:
+            texts.observe(batch_texts)
+            tokens.observe(batch_tokens)
+
+        return observe
+
+    def page(self) -> tuple[bytes, str]:
+        """Return all figures as text, and the text's media type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST

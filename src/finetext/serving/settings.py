@@ -1,0 +1,161 @@
+"""The options of the server, and what follows from them before it starts: names of models, token, address."""
+
+import ipaddress
+import os
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from finetext.errors import UsageError
+from finetext.options import Parameter
+
+TOKEN_VARIABLE = "FINETEXT_TOKEN"  # the name of the variable, not a token
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """Server."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but this machine itself asks for a token."""
+    port: int = 8000
+    """Port to listen on; 0 takes a free one, which the first line of the log names."""
+    token_file: Path | None = None
+    """File with the bearer token that clients must send; else it is taken from the environment: FINETEXT_TOKEN."""
+    insecure: Annotated[bool, Parameter(negative=())] = False
+    """Listen beyond this machine without a token."""
+    allow_host: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    """A further name that clients may know the server by (the Host header); may be given several times."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where the models run."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "fp32"
+    """Arithmetic."""
+    max_tokens: int | None = None
+    """Tokens of a batch, padding included; by default what suits the device."""
+    max_wait_ms: float = 3.0
+    """Milliseconds that a batch waits for requests it may expect; a request that comes alone never waits."""
+    max_body: int = 2_097_152
+    """Bytes of a request's body."""
+    max_texts: int = 256
+    """Texts of a request."""
+    max_characters: int = 100_000
+    """Characters of a text."""
+    max_queue: int = 1024
+    """Texts that wait for a model. A request that would go over it is refused, unless nothing waits."""
+    max_requests: int = 512
+    """Requests in work at a time, those that wait included."""
+    timeout_seconds: float = 30.0
+    """Seconds that a request may take, its body's arrival included."""
+    drain_seconds: float = 1.0
+    """Seconds between the signal to stop, from which on /ready says 503, and the end of listening."""
+    shutdown_seconds: float = 30.0
+    """Seconds after the signal to stop within which the process is gone, its work finished or not."""
+
+
+LIMITS = ("max_body", "max_texts", "max_characters", "max_queue", "max_requests", "timeout_seconds")
+"""What `/info` tells clients."""
+_AT_LEAST_0 = ("port", "max_wait_ms", "drain_seconds")
+_AT_LEAST_1 = ("max_tokens", "max_body", "max_texts", "max_characters", "max_queue", "max_requests")
+_ABOVE_0 = ("timeout_seconds", "shutdown_seconds")
+
+
+def check(config: ServeConfig) -> None:
+    """Raise UsageError that names every option with a value that it cannot have."""
+    values = {name: getattr(config, name) for name in (*_AT_LEAST_0, *_AT_LEAST_1, *_ABOVE_0)}
+    given = {name: value for name, value in values.items() if value is not None}
+    # Written so that NaN fails too.
+    wrong = [name for name in _AT_LEAST_0 if not given[name] >= 0]
+    wrong += [name for name in _AT_LEAST_1 if name in given and not given[name] >= 1]
+    wrong += [name for name in _ABOVE_0 if not given[name] > 0]
+    said = [f"--{name.replace('_', '-')} {given[name]}: is too small." for name in wrong]
+    if config.port > 65535:
+        said.append(f"--port {config.port}: must be at most 65535.")
+    if said:
+        raise UsageError(" ".join(said))
+
+
+def name_models(given: Sequence[str]) -> dict[str, Path]:
+    """Return the name and folder of each model from `FOLDER` or `NAME=FOLDER`, the default one first.
+
+    Raises:
+        UsageError: There is none, a folder is missing, or a name is taken twice or not fit for a URL or a label.
+    """
+    if not given:
+        raise UsageError("name a model: finetext serve RUN, or several: finetext serve a=RUN1 b=RUN2")
+    found: dict[str, Path] = {}
+    for word in given:
+        name, folder = _name_model(word)
+        if name in found:
+            raise UsageError(f"{word}: the name {name!r} is taken twice. Name the models: NAME=FOLDER.")
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: no such folder. Name a run folder or a saved model.")
+        found[name] = folder
+    return found
+
+
+def _name_model(word: str) -> tuple[str, Path]:
+    name, equals, rest = word.partition("=")
+    if equals and not Path(word).is_dir():
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{word}: a model's name is made of letters, digits, dots, - and _.")
+        return name, Path(rest)
+    folder = Path(word)
+    own = folder.resolve()
+    stem = own.parent.name if own.name == "model" else own.name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:64] or "model", folder
+
+
+def read_token(config: ServeConfig) -> str | None:
+    """Return the bearer token that clients must send, None for none.
+
+    Raises:
+        UsageError: It cannot be read, is empty, or could not stand in a header.
+    """
+    if config.token_file is not None:
+        where = f"--token-file {config.token_file}"
+        try:
+            token: str | None = config.token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{where}: cannot be read. Name a text file that holds the token.") from error
+    else:
+        where, token = TOKEN_VARIABLE, os.environ.get(TOKEN_VARIABLE)
+    if token is not None and not re.fullmatch(r"[!-~]+", token):
+        raise UsageError(f"{where}: a token is one word of visible ASCII characters.")
+    return token
+
+
+def listen(config: ServeConfig, token: str | None) -> socket.socket:
+    """Return a socket that listens as the options say.
+
+    Raises:
+        UsageError: The address cannot be used, or it reaches beyond this machine and no token is set.
+    """
+    try:
+        addresses = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise UsageError(f"--host {config.host}: is no address of this machine.") from error
+    family, address = addresses[0][0], addresses[0][4]
+    if token is None and not config.insecure and not ipaddress.ip_address(address[0]).is_loopback:
+        raise UsageError(
+            f"--host {config.host}: reaches beyond this machine, and no token is set. "
+            f"Set {TOKEN_VARIABLE} or --token-file, or pass --insecure."
+        )
+    # With TCP named, which `socket.create_server` does not: only then asyncio sends small answers at once (NODELAY),
+    # which otherwise wait 40 ms for the client's next sign of life.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name != "nt":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(1024)
+    except OSError as error:
+        listening.close()
+        raise UsageError(
+            f"--host {config.host} --port {config.port}: cannot be listened on ({error.strerror}). "
+            "Choose another --port."
+        ) from error
+    return listening
