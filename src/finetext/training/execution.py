@@ -124,7 +124,8 @@ class Execution:
         if self._selection.offer(metrics, 0, 0.0):
             self._selection.weights = self._learner.weights()
         self._progress.head_started(metrics, fit.strength)
-        if self._job.config.model.trainable != "head":
+        # Of several labels most are rare: a short head would have to learn anew that each seldom applies.
+        if job.config.model.trainable != "head" and job.dataset.task != "multi-label":
             shorten_head(job.model)
 
     def _evaluate(self, recent: list[Step]) -> EpochLine:
