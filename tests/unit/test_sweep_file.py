@@ -49,9 +49,8 @@ def test_every_option_of_a_training_can_be_a_row(tmp_path):
         if name == "trainable":
             text = '"all"'
         if text is None:
-            text = {"class_weights": "{a = 1}", "label_map": "{a = 'b'}", "track": "[]", "depth": "1"}.get(
-                name
-            )
+            special = {"class_weights": "{a = 1}", "label_map": "{a = 'b'}", "track": "[]", "depth": "1"}
+            text = (special | {"threshold": '"f1"'}).get(name)
         if text is None:
             text = "12" if int in known else "0.5" if float in known else '"20GB"'
         path = written(tmp_path, f"[[sweep.rows]]\n{name} = {text}\n" + written_out.get(name, ""))
