@@ -1,5 +1,6 @@
 """What `finetext train` shows: the summary, a line an evaluation, a live bar in a terminal, the figures."""
 
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -115,7 +116,7 @@ def describe_job(job: "Job") -> list[tuple[str, str]]:
     train = job.config.train
     balanced = f" ({len(job.train):,} after balancing)" if len(job.train) != len(splits.train) else ""
     lines = [
-        ("data", f"{source.name}: {len(used):,} texts, {dataset.task}: {counts}{more}"),
+        ("data", f"{_from_here(source.name)}: {len(used):,} texts, {dataset.task}: {counts}{more}"),
         ("columns", f"text: {source.text_column} · label: {source.label_column} · format: {source.format}"),
         (
             "splits",
@@ -156,6 +157,12 @@ def describe_features(job: "Job", inputs: "RunInputs") -> str:
     )
     start = ", head start by a linear probe" if job.config.train.head_start == "probe" else ""
     return f"{what} frozen: {done}, stored in {inputs.stored}{start}"
+
+
+def _from_here(name: str) -> str:
+    """Return a path below the working directory as it is typed; the run itself keeps it whole."""
+    here = Path.cwd()
+    return str(Path(name).relative_to(here)) if Path(name).is_relative_to(here) else name
 
 
 def _count(labels: list[tuple[str, ...]], name: str) -> int:
