@@ -140,7 +140,7 @@ def test_more_than_nine_numbered_classes_stand_in_the_order_of_their_numbers(mak
 def test_an_indicator_matrix_is_multi_label(make):
     tags = [("win",) if n % 4 == 0 else ("tea", "four") if n % 2 else () for n in range(32)]
     y = MultiLabelBinarizer(classes=["win", "tea", "four"]).fit_transform(tags)
-    classifier = make(epochs=10).fit(TEXTS, y)
+    classifier = make(epochs=30, learning_rate=5e-3).fit(TEXTS, y)
     assert list(classifier.classes_) == [0, 1, 2]
     predicted = classifier.predict(TEXTS)
     assert predicted.shape == y.shape and set(np.unique(predicted)) <= {0, 1}
