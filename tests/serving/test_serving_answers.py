@@ -255,9 +255,8 @@ def test_odd_bodies_get_an_answer_that_tells_nothing_of_the_inside(server, docum
 
 def test_every_route_is_documented_and_answers(server, documented):
     assert set(documented) == {
-        ("POST", "/classify"),
-        ("POST", "/predict"),
-        *(("GET", path) for path in ("/health", "/ready", "/info", "/metrics")),
+        *(("POST", path) for path in ("/classify", "/explain", "/predict")),
+        *(("GET", path) for path in ("/health", "/ready", "/info", "/card", "/metrics")),
     }
     assert server.ask("GET", "/health")[2] == {"status": "alive"}
     assert server.ask("GET", "/ready")[2] == {"status": "ready"}

@@ -7,7 +7,7 @@ from finetext import lazy
 if TYPE_CHECKING:
     from finetext.inference.bulk import Labelled, predict_rows, predict_table
     from finetext.inference.classifier import Classifier, load
-    from finetext.inference.explanation import Explanation, Word
+    from finetext.inference.explanation import Explanation, Word, find_spans, variants
     from finetext.inference.exporting import export_onnx
     from finetext.inference.partial import Done, rows_kept
     from finetext.inference.predicting import Job, predict_file, predict_stream
@@ -22,6 +22,7 @@ _HOMES = {
     "Word": "explanation",
     "Writing": "writing",
     "export_onnx": "exporting",
+    "find_spans": "explanation",
     "load": "classifier",
     "output_writing": "writing",
     "predict_file": "predicting",
@@ -30,6 +31,7 @@ _HOMES = {
     "predict_table": "bulk",
     "refuse_existing": "writing",
     "rows_kept": "partial",
+    "variants": "explanation",
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "Word",
     "Writing",
     "export_onnx",
+    "find_spans",
     "load",
     "output_writing",
     "predict_file",
@@ -49,6 +52,7 @@ __all__ = [
     "predict_table",
     "refuse_existing",
     "rows_kept",
+    "variants",
 ]
 
 __getattr__ = lazy.exports(__name__, _HOMES)

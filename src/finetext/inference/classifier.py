@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from finetext.engine import Encoded, Precision, choose_device, choose_precision, pack, prepare_cpu
 from finetext.errors import UsageError, closest
-from finetext.inference.explanation import Explanation, find_spans, log_odds, weigh, without
+from finetext.inference.explanation import Explanation, find_spans, log_odds, variants, weigh
 from finetext.models import (
     Decision,
     Model,
@@ -138,7 +138,23 @@ class Classifier:
                 f"no label {label!r}; the labels are {', '.join(self.class_names)}.{closest(label, self.class_names)}"
             )
         spans = find_spans(text)
-        logits = self.logits([text, *(without(text, start, end) for start, end in spans)])
+        return self.explanation(text, spans, self.logits(variants(text, spans)), label)
+
+    def explanation(
+        self,
+        text: str,
+        spans: Sequence[tuple[int, int]],
+        logits: NDArray[np.float32],
+        label: str | None = None,
+    ) -> Explanation:
+        """Return what logits that are there already say of the words of a text.
+
+        Args:
+            text: The text.
+            spans: Its words, from `find_spans`.
+            logits: `(1 + spans, C)`, of the text and of its `variants`.
+            label: A class; by default the predicted one.
+        """
         probs = probabilities(logits[:1], self.task)
         if label is not None:
             chosen = self.class_names.index(label)

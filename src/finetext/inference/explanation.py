@@ -90,13 +90,23 @@ def without(text: str, start: int, end: int) -> str:
     return before + after
 
 
+def variants(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
+    """Return a text, and after it the text without each of the spans."""
+    return [text, *(without(text, start, end) for start, end in spans)]
+
+
 def log_odds(logits: NDArray[np.float32], task: str) -> NDArray[np.float64]:
     """Return `log(p / (1 - p))` of each class, `(N, C)`, computed from logits so that a sure p loses nothing."""
     exact = logits.astype(np.float64)
     if task == "multi-label":
         return exact
-    others = np.where(np.eye(exact.shape[1], dtype=bool), -np.inf, exact[:, None, :])  # (N, C, C)
-    return np.asarray(exact - np.logaddexp.reduce(others, axis=-1))
+    edge = np.full((len(exact), 1), -np.inf)
+    before = np.logaddexp.accumulate(exact, axis=1)[:, :-1]
+    after = np.logaddexp.accumulate(exact[:, ::-1], axis=1)[:, ::-1][:, 1:]
+    others = np.logaddexp(
+        np.hstack([edge, before]), np.hstack([after, edge])
+    )  # (N, C), of all but each class
+    return np.asarray(exact - others)
 
 
 def weigh(spans: Sequence[tuple[int, int]], text: str, odds: NDArray[np.float64]) -> tuple[Word, ...]:

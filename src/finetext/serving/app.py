@@ -3,15 +3,16 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
+from finetext.inference import find_spans, variants
 from finetext.models import probabilities
 from finetext.serving import contract
 from finetext.serving.asgi import HUNG_UP, OPEN, App
@@ -81,6 +82,28 @@ def _add_work(app: FastAPI, service: Service) -> None:
         found = [contract.prediction(classifier, row, body.top_k) for row in probs]
         return _reply({"model": name, "predictions": found})
 
+    @app.post("/explain", response_model=contract.ExplainAnswer, responses=_problems(*_WORK), tags=["texts"])
+    async def explain(body: contract.ExplainRequest, request: Request) -> Response:
+        """Say which words of a text speak for a label and which against it: each is left out once.
+
+        In a long text neighbouring words are left out together, so that no more is run than one request may ask for.
+        """
+        name, batcher = service.find(body.model)
+        classifier = batcher.classifier
+        _note(request, service, name, [body.text])
+        if body.label is not None and body.label not in classifier.class_names:
+            raise Refusal(422, "label: the model has no such label; /info lists them.")
+        spans = find_spans(body.text, _most_spans(service, body.text))
+        texts = variants(body.text, spans)
+        request.scope["finetext"].update(variants=len(texts))
+        deadline = request.scope["finetext.deadline"]
+        try:
+            logits = await service.run(batcher, texts, deadline, request.receive)
+        except ClientGone:
+            return Response(status_code=HUNG_UP)
+        found = classifier.explanation(body.text, spans, logits, body.label)
+        return _reply({"model": name, **found.to_dict()})
+
     @app.post(
         "/predict",
         response_model=list[contract.Score] | list[list[contract.Score]],
@@ -123,6 +146,12 @@ def _note(request: Request, service: Service, model: str, texts: Sequence[str]) 
         )
 
 
+def _most_spans(service: Service, text: str) -> int:
+    """Return how many words may be left out: with the variants an explanation is as large as a request may be."""
+    config = service.config
+    return max(1, min(config.max_texts - 1, config.max_body // max(1, len(text))))
+
+
 def _reply(content: Any) -> Response:
     # Ready-made: the schema is for the documentation, and checking our own answer against it would cost more
     # than making it.
@@ -158,6 +187,14 @@ def _add_watch(app: FastAPI, service: Service) -> None:
                 "limits": {name: getattr(service.config, name) for name in LIMITS},
             }
         )
+
+    @app.get("/card", response_model=contract.Card, responses=_problems(*_SMALL, 422, 503), tags=["state"])
+    async def card(
+        model: Annotated[str | None, Query(description="Which model; by default the first.")] = None,
+    ) -> Response:
+        """Give a model's card, and its figures on the test split where a run's folder is served."""
+        name, _ = service.find(model)
+        return JSONResponse({"model": name, **service.about[name]})
 
     @app.get(
         "/metrics",

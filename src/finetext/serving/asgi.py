@@ -11,14 +11,14 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-WORK = ("/classify", "/predict")
-ROUTES = (*WORK, "/health", "/ready", "/info", "/metrics", "/docs", "/openapi.json", "/")
+WORK = ("/classify", "/explain", "/predict")
+ROUTES = (*WORK, "/health", "/ready", "/info", "/card", "/metrics", "/docs", "/openapi.json", "/")
 OPEN = ("/health", "/ready", "/docs", "/openapi.json", "/")
 """What needs no token: probes ask without one, and pages hold nothing but the program's own text."""
 STATIC = "/static/"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS = [
     (b"content-security-policy", POLICY.encode()),

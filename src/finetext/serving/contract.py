@@ -56,6 +56,12 @@ ModelName = Annotated[
 ]
 
 
+def _refuse_unknown(shape: type[BaseModel], values: Any) -> Any:
+    if isinstance(values, dict) and not values.keys() <= shape.model_fields.keys():
+        raise ValueError(f"known fields are {', '.join(shape.model_fields)}")
+    return values
+
+
 class ClassifyRequest(BaseModel):
     """Texts to label: `text` for one, or `texts`."""
 
@@ -74,9 +80,7 @@ class ClassifyRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _known(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not values.keys() <= cls.model_fields.keys():
-            raise ValueError(f"known fields are {', '.join(cls.model_fields)}")
-        return values
+        return _refuse_unknown(cls, values)
 
     @model_validator(mode="after")
     def _either(self) -> Self:
@@ -87,6 +91,23 @@ class ClassifyRequest(BaseModel):
     def all_texts(self) -> list[str]:
         """Return the texts as a list."""
         return [self.text] if self.text is not None else self.texts or []
+
+
+class ExplainRequest(BaseModel):
+    """A text, of which each word is left out once."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "win a prize, text now"}]})
+
+    text: Annotated[Text, Field(description="The text.")]
+    label: Annotated[
+        Text | None, Field(description="The label to explain; by default the predicted or likeliest one.")
+    ] = None
+    model: ModelName = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, values: Any) -> Any:
+        return _refuse_unknown(cls, values)
 
 
 class Score(BaseModel):
@@ -116,6 +137,76 @@ class ClassifyAnswer(BaseModel):
 
     model: str
     predictions: list[Prediction]
+
+
+class WordWeight(BaseModel):
+    """A word, a run of punctuation marks, or neighbouring words of a long text."""
+
+    word: str
+    start: Annotated[int, Field(description="Where it begins, in characters (Unicode code points).")]
+    end: Annotated[int, Field(description="Where it ends, exclusive.")]
+    weight: Annotated[
+        float,
+        Field(description="By how much the log-odds of the label fall without it; below 0: against it."),
+    ]
+
+
+class ExplainAnswer(BaseModel):
+    """The words of a text that speak for a label and against it, in the order of the text."""
+
+    model: str
+    text: str
+    label: str
+    score: Annotated[float, Field(description="The label's probability.")]
+    log_odds: float
+    words: list[WordWeight]
+
+
+class Figure(BaseModel):
+    """A figure, with its 95 % interval if it has one."""
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+
+
+class ClassFigures(BaseModel):
+    """The figures of a class."""
+
+    name: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int | None
+
+
+class Baseline(BaseModel):
+    """A simple classifier on the same test texts."""
+
+    name: str
+    verdict: Annotated[
+        str | None, Field(description="What the model is beside it: better, worse, or neither.")
+    ]
+    figures: list[Figure]
+
+
+class TestFigures(BaseModel):
+    """How the model did on the test split of its training data."""
+
+    examples: int | None
+    synthetic_data: Annotated[bool, Field(description="The texts were made up; the figures say nothing.")]
+    figures: list[Figure]
+    classes: list[ClassFigures]
+    baselines: list[Baseline]
+
+
+class Card(BaseModel):
+    """What is known of a model."""
+
+    model: str
+    card: Annotated[str | None, Field(description="The model card, Markdown; null if there is none.")]
+    test: Annotated[TestFigures | None, Field(description="null where no run's folder is served.")]
 
 
 class PredictRequest(BaseModel):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from finetext.errors import ModelError
 from finetext.inference import Classifier, load
 from finetext.serving import logs
+from finetext.serving.about import read_about
 from finetext.serving.batcher import Batcher, Closed, Job, ModelFailed, QueueFull, TooLong
 from finetext.serving.metrics import Metrics
 from finetext.serving.problems import Refusal, internal_error, shutting_down
@@ -36,6 +37,7 @@ class Service:
         in_flight: Requests for a model in work.
         abandoned: Requests that the end of the server cut off.
         loading: Threads that load a model.
+        about: The loaded models' cards and test figures, by name.
     """
 
     def __init__(self, folders: Mapping[str, Path], config: ServeConfig) -> None:
@@ -46,6 +48,7 @@ class Service:
         self.in_flight = 0
         self.abandoned = 0
         self.loading = 0
+        self.about: dict[str, dict[str, Any]] = {}
         self._folders = dict(folders)
         self._batchers: dict[str, Batcher] = {}
         self._retired: list[threading.Thread] = []  # not the batchers: they hold the old models
@@ -85,6 +88,7 @@ class Service:
         except BaseException:
             self._retire(fresh)
             raise
+        self.about = {name: read_about(folder) for name, folder in self._folders.items()}
         old, self._batchers = self._batchers, fresh
         self._retire(old)
         logs.event("models loaded", models=list(fresh), seconds=round(time.monotonic() - began, 3))
