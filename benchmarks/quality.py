@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmarks import tables
 from benchmarks.worker import measure
 
 LIMIT = 2000
 """Texts a set, so that stock Trainer's three epochs stay within minutes."""
-
+SEEDS = (42, 1, 2)
+"""Of the splits, the head and the order of the texts."""
 
 HEADER = [
     "task",
@@ -74,46 +78,60 @@ def _thinned(sms: str, target: Path) -> Path:
 
 def compare(sets: Path, work: Path) -> str:
     """Return the table over all tasks."""
-    rows = []
-    worst = []
+    rows, leads = [], []
     for index, task in enumerate(tasks(sets, work)):
-        home = {"FINETEXT_HOME": str(work / "home-defaults")}
-        options = task.options | {"max_length": task.max_length}
-        ours = measure("finetext", home, source=task.source, options=options)
-        stock = _stock_once(work / f"stock-{index}.json", task, home)
-        key = "micro_f1" if ours["task"] == "multi-label" else "accuracy"
-        figures = (ours["test"][key], ours["tfidf"][key], stock["test"][key])
-        macro = (ours["test"]["macro_f1"], ours["tfidf"]["macro_f1"], stock["test"]["macro_f1"])
-        rows.append(
-            [task.name, f"{ours['train_texts']:,}", "micro-F1" if key == "micro_f1" else "accuracy"]
-            + [f"{figure:.3f} / {own:.3f}" for figure, own in zip(figures, macro, strict=True)]
-        )
-        worst.append(min(figures[0] - figures[1], figures[0] - figures[2]))
-        print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
+        runs = [_run(task, index, seed, work) for seed in SEEDS]
+        kind = "micro_f1" if runs[0]["task"] == "multi-label" else "accuracy"
+        figures = _of_each(runs, kind)  # (seeds, ways)
+        macro = _of_each(runs, "macro_f1")
+        cells = [
+            f"{mean:.3f} ± {spread:.3f} / {own:.3f}"
+            for mean, spread, own in zip(figures.mean(0), figures.std(0, ddof=1), macro.mean(0), strict=True)
+        ]
+        named = "micro-F1" if kind == "micro_f1" else "accuracy"
+        rows.append([task.name, f"{runs[0]['train_texts']:,}", named, *cells])
+        leads.append(figures[:, 0].mean() - figures[:, 1:].mean(0).max())
+        print(" | ".join(rows[-1]), figures.round(4).tolist(), file=sys.stderr, flush=True)
     return "\n\n".join(
         [
-            "MiniLM with the defaults, the same splits for all (seed 42); accuracy, or micro-F1 of several labels, and "
-            f"macro-F1 on the test split. {tables.machine()}.",
+            "MiniLM with the defaults, the same splits for all, mean and standard deviation over the seeds "
+            f"{', '.join(map(str, SEEDS))}; accuracy, or micro-F1 of several labels, and macro-F1 on the test split. "
+            f"{tables.machine()}.",
             tables.table(HEADER, rows),
-            f"finetext's smallest lead over the better of the two is {min(worst) * 100:+.1f} points.",
+            f"finetext's smallest lead over the better of the two is {min(leads) * 100:+.1f} points.",
         ]
     )
 
 
-def _stock_once(path: Path, task: Task, environment: dict[str, str]) -> dict[str, Any]:
+def _run(task: Task, index: int, seed: int, work: Path) -> dict[str, Any]:
+    """Return the figures of all ways on one seed."""
+    home = {"FINETEXT_HOME": str(work / "home-defaults")}
+    options = task.options | {"max_length": task.max_length, "seed": seed}
+    ours = measure("finetext", home, source=task.source, options=options)
+    return ours | {"stock": _stock_once(work / f"stock-{index}-{seed}.json", task, home, seed)["test"]}
+
+
+def _of_each(runs: list[dict[str, Any]], figure: str) -> NDArray[np.float64]:
+    return np.array([[run[way][figure] for way in ("test", "tfidf", "stock")] for run in runs])
+
+
+def _stock_once(path: Path, task: Task, environment: dict[str, str], seed: int) -> dict[str, Any]:
     """Return Trainer's figures, from the file of a run before if there is one: only its packages change them."""
     if not path.is_file():
         found = measure(
-            "stock quality", environment, source=task.source, options=task.options, max_length=task.max_length
+            "stock quality",
+            environment,
+            source=task.source,
+            options=task.options,
+            max_length=task.max_length,
+            seed=seed,
         )
         path.write_text(json.dumps(found))
     return dict(json.loads(path.read_text()))
 
 
-def stock_quality(source: str, options: dict[str, Any], max_length: int) -> dict[str, Any]:
+def stock_quality(source: str, options: dict[str, Any], max_length: int, seed: int) -> dict[str, Any]:
     """Train stock Trainer on the splits that finetext makes, and return its figures on the test split."""
-    import numpy as np
-
     from benchmarks import data, stock
     from finetext.data import DataConfig, read, split
     from finetext.evaluation import compute_metrics, encode_targets
@@ -121,7 +139,7 @@ def stock_quality(source: str, options: dict[str, Any], max_length: int) -> dict
 
     config = DataConfig(source=source, **options)
     dataset = read(source, config)
-    splits = split(dataset, config, 42)
+    splits = split(dataset, config, seed)
     parts = {}
     for name in ("train", "test"):
         own = getattr(splits, name)
@@ -130,7 +148,7 @@ def stock_quality(source: str, options: dict[str, Any], max_length: int) -> dict
         parts[name] = (list(own.texts), targets.astype(np.float32 if multi else np.int64).tolist())
     began = time.perf_counter()
     found = stock.quality(
-        data.minilm(), parts, epochs=3, batch=8, seed=42, task=dataset.task, max_length=max_length
+        data.minilm(), parts, epochs=3, batch=8, seed=seed, task=dataset.task, max_length=max_length
     )
     probs = probabilities(found["logits"].astype(np.float32), dataset.task)
     targets = encode_targets(splits.test.labels, dataset.class_names, dataset.task)

@@ -130,11 +130,11 @@ def bulk(folder: str, source: str, target: str, how: str) -> dict[str, Any]:
     return {"rows": rows, "texts_per_second": rows / (time.perf_counter() - began)}
 
 
-def stock_quality(source: str, options: dict[str, Any], max_length: int) -> dict[str, Any]:
+def stock_quality(source: str, options: dict[str, Any], max_length: int, seed: int) -> dict[str, Any]:
     """Train stock Trainer's three epochs and return its figures."""
     from benchmarks import quality
 
-    return quality.stock_quality(source, options, max_length)
+    return quality.stock_quality(source, options, max_length, seed)
 
 
 def intervals() -> dict[str, Any]:

@@ -23,6 +23,7 @@ def checkpoint(step):
         step=step,
         weights=weights,
         best={"head.weight": torch.zeros(2, 3)},
+        average={"head.weight": torch.ones(2, 3)},
         state={"step": step, "random": {"cpu": torch.get_rng_state(), "cuda": []}},
         progress={"value": 0.5},
         identity={"data": "d", "seed": "s"},
@@ -36,6 +37,7 @@ def test_a_saved_checkpoint_is_loaded_back(tmp_path):
     assert loaded.step == 7
     assert torch.equal(loaded.weights["head.weight"], torch.full((2, 3), 7.0))
     assert torch.equal(loaded.best["head.weight"], torch.zeros(2, 3))
+    assert torch.equal(loaded.average["head.weight"], torch.ones(2, 3))
     assert loaded.progress == {"value": 0.5}
     assert loaded.identity == {"data": "d", "seed": "s"}
 
@@ -46,7 +48,9 @@ def test_at_most_two_lie_on_the_disk(tmp_path):
     assert [path.name for path in checkpoint_folders(tmp_path)] == ["step-00000005", "step-00000004"]
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "best.safetensors", "state.pt", MANIFEST])
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "best.safetensors", "average.safetensors", "state.pt", MANIFEST]
+)
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, name, damage):
     save_checkpoint(tmp_path, checkpoint(1))

@@ -80,9 +80,16 @@ class ConsoleProgress:
 
     def head_started(self, metrics: "Metrics", strength: float) -> None:
         """Print the figures of the fitted output layer, before the first step."""
+        self._print_figures("0", "0", "head start", metrics)
+
+    def averaged(self, metrics: "Metrics", epochs: int, kept: bool) -> None:
+        """Print the figures of the mean of the epochs' weights; a star marks that it is kept."""
+        self._print_figures(f"1-{epochs}", "", "mean", metrics, " *" if kept else "")
+
+    def _print_figures(self, epoch: str, step: str, what: str, metrics: "Metrics", mark: str = "") -> None:
         figures = (metrics.log_loss, metrics.accuracy, metrics.macro_f1, metrics.mcc)
         cells = ("-" if figure is None else f"{figure:.4f}" for figure in figures)
-        self._console.print(_LINE.format("0", 0, "head start", *cells, ""), markup=False)
+        self._console.print(_LINE.format(epoch, step, what, *cells, "") + mark, markup=False)
 
     def evaluated(self, line: "EpochLine") -> None:
         """Print the line of an evaluation; a star marks the best so far."""

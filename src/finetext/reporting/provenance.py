@@ -26,15 +26,22 @@ def training(material: Material) -> Section | None:
     if history is None or not per_epoch:
         return None
     best = figures.get("best") or {}
-    kept = best.get("epoch") or None  # before the first step there is nothing to mark
+    averaged = best.get("averaged_epochs", 0)
+    kept = None if averaged else best.get("epoch") or None  # a mean and a head start are no place to mark
     blocks: list[Block] = [plots.losses(history, per_epoch, kept)]
     if len(history.evaluated):
         blocks.append(plots.scores(history, per_epoch, kept))
     if best:
         name = NAMES.get(best["metric"], best["metric"])
+        value = decimal(best["value"])
         when = f"after step {best['step']:,} (epoch {best['epoch']:.3g})"
         when = when if best["step"] else "from before the first step, with the head start"
-        said = f"Kept are the weights {when}: those with the best {name} on validation, {decimal(best['value'])}."
+        said = f"Kept are the weights {when}: those with the best {name} on validation, {value}."
+        if averaged:
+            said = (
+                f"Kept is the mean of the weights after each of {averaged} epochs: {name} on validation {value}, "
+                "and no single epoch clearly better."
+            )
         blocks.append(Paragraph(said))
     return Section("training", "Training", tuple(blocks))
 

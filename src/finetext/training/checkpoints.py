@@ -24,8 +24,9 @@ from finetext.errors import RunError
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 BEST = "best.safetensors"
+AVERAGE = "average.safetensors"
 STATE = "state.pt"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Checkpoint:
         step: Optimizer steps taken.
         weights: The trained parameters.
         best: Those of the best evaluation so far, None before the first.
+        average: The mean of those after each epoch, None before the end of the first.
         state: The optimizer, the schedule and the random generators, as `Learner.state` gives them.
         progress: What the run remembers besides: evaluations, the best one, patience. JSON values.
         identity: What a run that resumes must share with the one that wrote it: digests by name.
@@ -44,6 +46,7 @@ class Checkpoint:
     step: int
     weights: dict[str, Tensor]
     best: dict[str, Tensor] | None
+    average: dict[str, Tensor] | None
     state: dict[str, Any]
     progress: dict[str, Any]
     identity: dict[str, str]
@@ -80,6 +83,8 @@ def _write_parts(folder: Path, checkpoint: Checkpoint) -> None:
     save_weights(checkpoint.weights, folder / WEIGHTS)
     if checkpoint.best is not None:
         _write_best(folder, checkpoint)
+    if checkpoint.average is not None:
+        save_weights(checkpoint.average, folder / AVERAGE)
     torch.save(checkpoint.state, folder / STATE)
     digests = {}
     for path in sorted(folder.iterdir()):
@@ -173,6 +178,7 @@ def _read(path: Path) -> Checkpoint:
         step=manifest["step"],
         weights=load_file(path / WEIGHTS),
         best=load_file(path / BEST) if BEST in manifest["files"] else None,
+        average=load_file(path / AVERAGE) if AVERAGE in manifest["files"] else None,
         # Tensors and plain values only: nothing in the file can run.
         state=torch.load(path / STATE, weights_only=True, map_location="cpu"),
         progress=manifest["progress"],

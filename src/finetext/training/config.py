@@ -61,6 +61,8 @@ class OptimizationConfig:
         also("--metric-for-best-model"),
     ] = "macro_f1"
     """Validation metric by which the best epoch is kept."""
+    weight_averaging: bool = True
+    """Keep the mean of the weights after each epoch, unless validation finds it worse than the best epoch."""
     patience: Annotated[int | None, also("--early-stopping-patience")] = None
     """Stop after this many evaluations without a better one; by default train all epochs."""
     eval_every: Annotated[int | None, also("--eval-steps")] = None

@@ -3,11 +3,13 @@
 import numpy as np
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from numpy.typing import NDArray
 
 from finetext.errors import Interrupted, RunError
 from finetext.evaluation import Metrics, compute_metrics
 from finetext.models import predict_logits, probabilities
 from finetext.runs import RunFolder
+from finetext.training.averaging import WeightAverage, holds
 from finetext.training.checkpoints import Checkpoint, save_checkpoint
 from finetext.training.features import RunInputs
 from finetext.training.head_start import shorten_head, start_head
@@ -47,14 +49,16 @@ class Execution:
             job.class_weights,
         )
         self._selection = Selection(train.metric, train.patience)
+        self._average = WeightAverage()
         if checkpoint is not None:
             self._learner.load_weights(checkpoint.weights)
             self._learner.restore(checkpoint.state)
-            self._selection = Selection.from_dict(checkpoint.progress, checkpoint.best)
+            self._selection = Selection.from_dict(checkpoint.progress["selection"], checkpoint.best)
+            self._average = WeightAverage(checkpoint.progress["averaged_epochs"], checkpoint.average)
         self._micro_batch = self._learner.micro_batch
 
     def run(self) -> Selection:
-        """Train to the end and return the best evaluation with its weights, loaded into the model.
+        """Train to the end and return the best weights and their evaluation; they are loaded into the model.
 
         Raises:
             Interrupted: A signal asked to stop; a checkpoint was written.
@@ -70,6 +74,8 @@ class Execution:
                 self._start_head()
             if not self._selection.exhausted:
                 self._take_steps(history)
+            if self._average.epochs > 1:
+                self._offer_average()
         finally:
             if history is not None:
                 history.close()
@@ -89,6 +95,8 @@ class Execution:
                 if step.ends_epoch or _due(step, train.eval_every):
                     line = self._evaluate(recent)
                     recent = []
+                if step.ends_epoch and train.weight_averaging:
+                    self._average.add(self._learner.parameters)
                 if history is not None:
                     history.write(step, line)
                 log_step(self._accelerator, step, line)
@@ -120,7 +128,7 @@ class Execution:
             job.class_weights,
             job.config.train.label_smoothing,
         )
-        metrics = self._validation_metrics()
+        _, metrics = self._validate()
         if self._selection.offer(metrics, 0, 0.0):
             self._selection.weights = self._learner.weights()
         self._progress.head_started(metrics, fit.strength)
@@ -130,7 +138,7 @@ class Execution:
 
     def _evaluate(self, recent: list[Step]) -> EpochLine:
         learner, step = self._learner, recent[-1]
-        metrics = self._validation_metrics()
+        _, metrics = self._validate()
         epoch = step.number / learner.steps_per_epoch
         best = self._selection.offer(metrics, step.number, epoch)
         if best:
@@ -150,7 +158,21 @@ class Execution:
             ends_epoch=step.ends_epoch,
         )
 
-    def _validation_metrics(self) -> Metrics:
+    def _offer_average(self) -> None:
+        """Keep the mean of the epochs, unless validation finds it worse than the best of them."""
+        job, learner, average, best = self._job, self._learner, self._average, self._selection
+        assert best.weights is not None and average.weights is not None
+        learner.load_weights(best.weights)
+        of_best = self._validate()
+        learner.load_weights(average.weights)
+        of_average = self._validate()
+        kept = holds(job.targets(job.splits.validation), of_average, of_best, job.dataset.task, best.metric)
+        if kept:
+            best.take_average(average, of_average[1], learner.step, learner.step / learner.steps_per_epoch)
+        self._progress.averaged(of_average[1], average.epochs, kept)
+
+    def _validate(self) -> tuple[NDArray[np.float32], Metrics]:
+        """Return the model's probabilities on the validation split, `(N, C)`, and their figures."""
         job = self._job
         logits = predict_logits(job.model, self._inputs.validation)
         if not np.isfinite(logits).all():  # the step before went too far; its weights are not worth keeping
@@ -159,9 +181,8 @@ class Execution:
                 "Start again with a lower --learning-rate."
             )
         probs = probabilities(logits, job.dataset.task)
-        return compute_metrics(
-            job.targets(job.splits.validation), probs, job.dataset.class_names, job.dataset.task
-        )
+        targets = job.targets(job.splits.validation)
+        return probs, compute_metrics(targets, probs, job.dataset.class_names, job.dataset.task)
 
     def _notice_smaller_batches(self, step: Step) -> None:
         if step.micro_batch < self._micro_batch:
@@ -184,8 +205,9 @@ class Execution:
                 step=learner.step,
                 weights=weights,
                 best=best.weights,
+                average=self._average.weights,
                 state=learner.state(),
-                progress=best.to_dict(),
+                progress={"selection": best.to_dict(), "averaged_epochs": self._average.epochs},
                 identity=self._job.identity,
             ),
         )

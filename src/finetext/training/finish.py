@@ -236,7 +236,7 @@ def _figures(
             "validation": len(job.splits.validation),
             "test": len(job.splits.test),
         },
-        "best": {name: best[name] for name in ("metric", "value", "step", "epoch")},
+        "best": {name: best[name] for name in ("metric", "value", "step", "epoch", "averaged_epochs")},
         "validation": validation.to_dict(),
         "test": test.to_dict(),
         "baselines": {b.name: with_intervals(b.metrics, targets, b.probs, task).to_dict() for b in beside},

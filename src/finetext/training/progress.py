@@ -28,6 +28,9 @@ class Progress(Protocol):
     def head_started(self, metrics: "Metrics", strength: float) -> None:
         """The output layer was fitted before the first step; `metrics` are on validation."""
 
+    def averaged(self, metrics: "Metrics", epochs: int, kept: bool) -> None:
+        """The mean of so many epochs' weights was evaluated on validation, and kept or not."""
+
     def step(self, step: "Step") -> None:
         """One optimizer step was taken."""
 
@@ -54,6 +57,9 @@ class Silent:
         """Do nothing."""
 
     def head_started(self, metrics: "Metrics", strength: float) -> None:
+        """Do nothing."""
+
+    def averaged(self, metrics: "Metrics", epochs: int, kept: bool) -> None:
         """Do nothing."""
 
     def step(self, step: "Step") -> None:

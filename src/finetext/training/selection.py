@@ -1,4 +1,4 @@
-"""Which evaluation is the best so far, and when to stop."""
+"""Which weights are the best so far, and when to stop."""
 
 import dataclasses
 import math
@@ -8,6 +8,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from finetext.evaluation import Metrics, higher_is_better
+from finetext.training.averaging import WeightAverage
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Selection:
         epoch: Epochs done by then; a fraction within one.
         waited: Evaluations since.
         evaluations: Evaluations so far.
+        averaged_epochs: Epochs of which the weights are the mean; 0 for those of a single evaluation.
         weights: The trained parameters then.
     """
 
@@ -34,6 +36,7 @@ class Selection:
     epoch: float = 0.0
     waited: int = 0
     evaluations: int = 0
+    averaged_epochs: int = 0
     weights: dict[str, Tensor] | None = field(default=None, repr=False)
 
     def offer(self, metrics: Metrics, step: int, epoch: float) -> bool:
@@ -50,6 +53,11 @@ class Selection:
         self.value, self.step, self.epoch, self.waited = value, step, epoch, 0
         self.log_loss = metrics.log_loss
         return True
+
+    def take_average(self, average: WeightAverage, metrics: Metrics, step: int, epoch: float) -> None:
+        """Let the mean of the epochs take the place of the best of them."""
+        self.value, self.step, self.epoch = metrics.value(self.metric), step, epoch
+        self.log_loss, self.weights, self.averaged_epochs = metrics.log_loss, average.weights, average.epochs
 
     def _better(self, value: float | None, log_loss: float) -> bool:
         if self.evaluations == 1:
