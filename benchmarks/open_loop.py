@@ -31,7 +31,8 @@ GRACE_SECONDS = 60.0
 """For the answers to what was sent last."""
 TOLERANCE = 1e-5
 """Largest difference of a probability."""
-ROUTE = "/classify"
+ROUTES = ("/classify", "/predict")
+"""Every fifth request goes to the second."""
 RESIDENT = "process_resident_memory_bytes"
 
 Expected = dict[str, dict[str, float]]
@@ -43,18 +44,18 @@ class Request:
     """A request and its answer.
 
     Attributes:
-        text: What was sent.
+        route: Where it goes.
+        text: What is sent.
         due: When it had to be sent, in seconds of `time.perf_counter`.
-        sent: When it was.
         answered: When its answer was there, None while it is not.
         status: The answer's.
         retry_after: The answer's header, None if it has none.
         body: The answer's.
     """
 
+    route: str
     text: str
     due: float
-    sent: float = 0.0
     answered: float | None = None
     status: int | None = None
     retry_after: str | None = None
@@ -79,6 +80,11 @@ class Tally:
     def statuses(self) -> Counter[int]:
         """Answers by status."""
         return Counter(own.status for own in self.requests if own.status is not None)
+
+    @property
+    def answers(self) -> Counter[tuple[str, int]]:
+        """Answers by route and status."""
+        return Counter((own.route, own.status) for own in self.requests if own.status is not None)
 
     @property
     def lost(self) -> int:
@@ -114,8 +120,7 @@ class _Connection(asyncio.Protocol):
     def send(self, request: Request) -> None:
         assert self._transport is not None
         self._request = request
-        request.sent = time.perf_counter()
-        self._transport.write(message(request.text))
+        self._transport.write(message(request))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -132,7 +137,7 @@ class _Connection(asyncio.Protocol):
         after = re.search(rb"(?i)\r\nretry-after: *(\S+)", head)
         request.retry_after = after[1].decode() if after else None
         request.body = rest
-        self.free_since = request.answered
+        self.free_since = 0.0 if re.search(rb"(?i)\r\nconnection: *close", head) else request.answered
         self._pool.take_back(self, request)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -168,7 +173,7 @@ class Pool:
 
     def start(self, text: str, due: float) -> None:
         """Send a request on a free connection, or on a new one, without waiting for anything."""
-        request = Request(text, due)
+        request = Request(ROUTES[len(self.tally.requests) % 5 == 4], text, due)
         self.tally.requests.append(request)
         self._under_way += 1
         while self._free:
@@ -217,11 +222,11 @@ class Pool:
         await asyncio.sleep(0)
 
 
-def message(text: str) -> bytes:
-    """Return the request that asks for a text's labels."""
-    body = json.dumps({"text": text}).encode()
-    head = f"POST {ROUTE} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "
-    return f"{head}{len(body)}\r\n\r\n".encode() + body
+def message(request: Request) -> bytes:
+    """Return the bytes of a request."""
+    body = json.dumps({"text" if request.route == "/classify" else "inputs": request.text}).encode()
+    kind = "Host: 127.0.0.1\r\nContent-Type: application/json"
+    return f"POST {request.route} HTTP/1.1\r\n{kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def arrivals(rate: float, seconds: float, seed: int, poisson: bool = True) -> list[float]:
@@ -269,16 +274,19 @@ async def closed_loop(port: int, texts: Sequence[str], clients: int, seconds: fl
 
 def wrong_answers(tally: Tally, expected: Expected) -> int:
     """Return how many answers of 200 have other probabilities than their own text's."""
-    return sum(not _is_right(own.body, expected[own.text]) for own in tally.requests if own.status == 200)
+    return sum(not _is_right(own, expected[own.text]) for own in tally.requests if own.status == 200)
 
 
-def _is_right(body: bytes, expected: dict[str, float]) -> bool:
-    predictions = json.loads(body)["predictions"]
-    found = {own["label"]: own["score"] for own in predictions[0]["scores"]}
-    near = found.keys() == expected.keys() and all(
+def _is_right(request: Request, expected: dict[str, float]) -> bool:
+    answer = json.loads(request.body)
+    if request.route == "/classify":
+        if len(answer["predictions"]) != 1:
+            return False
+        answer = answer["predictions"][0]["scores"]
+    found = {own["label"]: own["score"] for own in answer}
+    return found.keys() == expected.keys() and all(
         abs(found[label] - score) <= TOLERANCE for label, score in expected.items()
     )
-    return len(predictions) == 1 and near
 
 
 def figures(port: int) -> dict[str, float]:
@@ -288,14 +296,14 @@ def figures(port: int) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"^([a-z]\S+) (\S+)$", page, re.MULTILINE)}
 
 
-def counted(before: dict[str, float], after: dict[str, float]) -> Counter[int]:
-    """Return by how much the server's counters of the route rose, by status."""
-    rises = {
-        int(name.rpartition('status="')[2].removesuffix('"}')): round(value - before.get(name, 0))
-        for name, value in after.items()
-        if name.startswith(f'finetext_requests_total{{route="{ROUTE}"')
-    }
-    return +Counter(rises)
+def counted(before: dict[str, float], after: dict[str, float]) -> Counter[tuple[str, int]]:
+    """Return by how much the server's counters of the routes rose, by route and status."""
+    rises = Counter[tuple[str, int]]()
+    for name, value in after.items():
+        found = re.fullmatch(r'finetext_requests_total\{route="(.+)",status="(\d+)"\}', name)
+        if found is not None and found[1] in ROUTES:
+            rises[found[1], int(found[2])] = round(value - before.get(name, 0))
+    return +rises
 
 
 def measure(bundle: Path, texts: Sequence[str], seconds: float, loads: Sequence[float] = LOADS) -> str:
@@ -339,7 +347,7 @@ def _row(
         f"{np.percentile(refused, 99):.0f}" if refused else "-",
         f"{tally.served(began) / capacity:.0%}",
         f"{before[RESIDENT] / 1e6:.0f} / {after[RESIDENT] / 1e6:.0f}",
-        "yes" if counted(before, after) == statuses else "no",
+        "yes" if counted(before, after) == tally.answers else "no",
     ]
 
 

@@ -8,9 +8,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from finetext.serving.asgi import HEADERS
 from finetext.serving.problems import Refusal
+from finetext.serving.settings import ServeConfig
 
 HEAD_SECONDS = 10.0
-"""For a request's head."""
+"""For a request's head, unless a whole request has less."""
 HEAD_BYTES = 65_536
 """Of a request that are no body: its head, the frames of its chunks, what follows them."""
 FRAME_BYTES = 16
@@ -23,17 +24,31 @@ class Protocol(HttpToolsProtocol):
     """A connection."""
 
     _waiting_for_head: asyncio.TimerHandle | None = None
+    _waiting_for_reader: asyncio.TimerHandle | None = None
     _not_body = 0
+    _unread = 0
 
     def connection_made(self, transport: Any) -> None:
         """Start the time that the first request's head may take."""
         super().connection_made(transport)
+        self._limits: ServeConfig = self.app.service.config
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop it."""
+        """Stop all times."""
         self._stop_waiting()
+        self._stop_waiting_for_reader()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Start the time in which a client has to read its answers."""
+        super().pause_writing()
+        self._waiting_for_reader = self.loop.call_later(self._limits.timeout_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Stop it."""
+        self._stop_waiting_for_reader()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Read on, and refuse what has no end."""
@@ -49,7 +64,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Count anew."""
         super().on_message_begin()
-        self._not_body = 0
+        self._not_body = self._unread = 0
 
     def on_headers_complete(self) -> None:
         """Stop the time, and start the request."""
@@ -62,18 +77,30 @@ class Protocol(HttpToolsProtocol):
         """Take a part of the body, and what framed it, off the count."""
         self._not_body = max(0, self._not_body - FRAME_BYTES * len(body))
         super().on_body(body)
+        if (
+            self.cycle.response_complete
+        ):  # it was refused unread, and a client that sends on has the time to read why
+            self._unread += len(body)
+            if self._unread > self._limits.max_body:
+                self.transport.close()
 
     @property
     def _idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     def _await_head(self) -> None:
-        self._waiting_for_head = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        seconds = min(HEAD_SECONDS, self._limits.timeout_seconds)
+        self._waiting_for_head = self.loop.call_later(seconds, self.transport.close)
 
     def _stop_waiting(self) -> None:
         if self._waiting_for_head is not None:
             self._waiting_for_head.cancel()
             self._waiting_for_head = None
+
+    def _stop_waiting_for_reader(self) -> None:
+        if self._waiting_for_reader is not None:
+            self._waiting_for_reader.cancel()
+            self._waiting_for_reader = None
 
     def send_400_response(self, msg: str) -> None:
         """Answer something that is no HTTP request, and close."""

@@ -10,9 +10,8 @@ from finetext.serving.asgi import HEADERS, HUNG_UP, App, Message, Receive, Scope
 from finetext.serving.problems import Refusal, internal_error, shutting_down
 from finetext.serving.service import Service
 
-_identities = (
-    random.Random()
-)  # not `secrets`: a system call a request makes the event loop wait for the model's thread
+# Not `secrets`: after a system call the event loop has to wait for the model's thread.
+_identities = random.Random()
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
