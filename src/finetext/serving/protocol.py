@@ -104,8 +104,12 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer something that is no HTTP request, and close."""
+        if not self._idle and not self.pipeline and not self.cycle.more_body:
+            # It follows a good request, whose answer comes first and is the last.
+            self.cycle.keep_alive = False
+            return self.flow.pause_reading()
         self.app.count_garbage()
-        if self._idle:  # else it would be taken for the answer that is under way
+        if self._idle or not (self.pipeline or self.cycle.response_started):
             body = Refusal(400, "This is no HTTP request that can be read.").body()
             headers = {b"content-type": b"application/json", b"content-length": b"%d" % len(body)}
             lines = [b"%s: %s" % pair for pair in (*headers.items(), (b"connection", b"close"), *HEADERS)]
