@@ -109,6 +109,10 @@ def test_what_has_no_end_is_refused_before_much_of_it_is_read(server, kind):
     server.settle("finetext_in_flight_requests", 0)
 
 
+def faults(server):
+    return [line for line in server.lines() if "exception" in line]
+
+
 def test_slow_clients_are_given_up_and_hold_up_nobody(server):
     body = json.dumps({"text": "tea at four " * 40}).encode()
     length = f"Content-Length: {len(body)}"
@@ -159,8 +163,7 @@ def test_a_client_that_does_not_read_its_answers_is_given_up(server):
         connection.sendall((head(f"Content-Length: {len(body)}") + body) * 20)
         time.sleep(SECONDS)
         server.settle("finetext_in_flight_requests", 0, seconds=20)
-    served = server.metrics()['finetext_requests_total{route="/classify",status="200"}']
-    assert served > 0
+    assert not faults(server)
 
 
 def test_many_requests_ahead_of_their_answers_end_the_connection(server):
@@ -284,7 +287,7 @@ def test_ten_thousand_malformed_requests_are_refused_as_documented(server, docum
     assert found[0] < 500  # connections that were closed without an answer, for want of a whole head
     server.settle("finetext_in_flight_requests", 0)
     assert server.ask("GET", "/ready")[0] == 200
-    assert not [line for line in server.lines() if "exception" in line]
+    assert not faults(server)
 
 
 def test_schemathesis_finds_nothing(server):

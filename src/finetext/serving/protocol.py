@@ -25,6 +25,7 @@ class Protocol(HttpToolsProtocol):
 
     _waiting_for_head: asyncio.TimerHandle | None = None
     _waiting_for_reader: asyncio.TimerHandle | None = None
+    _running: Any = None
     _not_body = 0
     _unread = 0
 
@@ -38,6 +39,9 @@ class Protocol(HttpToolsProtocol):
         """Stop all times."""
         self._stop_waiting()
         self._stop_waiting_for_reader()
+        if self._running is not None:  # uvicorn tells the latest request alone
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -83,6 +87,10 @@ class Protocol(HttpToolsProtocol):
             self._unread += len(body)
             if self._unread > self._limits.max_body:
                 self.transport.close()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     @property
     def _idle(self) -> bool:
