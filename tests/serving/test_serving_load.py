@@ -39,13 +39,13 @@ def many_files():
 def crowded(tmp_path_factory, bundles, many_files):
     """A server that soon has too much to do."""
     log = tmp_path_factory.mktemp("log") / "log"
-    with servers.Server(log, bundles("spam"), "--max-requests=24", "--max-queue=12") as running:
+    with servers.Server(log, bundles("clear"), "--max-requests=24", "--max-queue=12") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def expected(library):
-    classifier = library("spam")
+    classifier = library("clear")
     probs = classifier.predict_proba(TEXTS)
     assert len(np.unique(probs[:, 0].round(4))) > 50  # so that an answer to another text is noticed
     return {
@@ -72,7 +72,7 @@ def test_at_overload_each_request_has_one_right_answer_and_the_counters_agree(cr
         assert (request.retry_after is not None and int(request.retry_after) >= 1) == (request.status == 429)
     assert open_loop.counted(before, open_loop.figures(crowded.port)) == tally.answers
     crowded.settle("finetext_in_flight_requests", 0)
-    crowded.settle('finetext_queue_texts{model="spam"}', 0)
+    crowded.settle('finetext_queue_texts{model="clear"}', 0)
 
 
 def test_below_its_capacity_the_server_refuses_nothing(crowded, expected):
@@ -91,7 +91,7 @@ def test_a_wrong_answer_would_be_noticed(crowded, expected):
 
 def test_the_signal_to_stop_at_overload_loses_nothing_that_was_accepted(tmp_path, bundles, expected):
     flags = ["--max-requests=24", "--max-queue=12", "--drain-seconds=0.5", "--shutdown-seconds=20"]
-    with servers.Server(tmp_path / "log", bundles("spam"), *flags) as server:
+    with servers.Server(tmp_path / "log", bundles("clear"), *flags) as server:
         capacity = asyncio.run(open_loop.closed_loop(server.port, TEXTS, 16, 0.5))
         before = open_loop.figures(server.port)
         moments = open_loop.arrivals(3 * capacity, 1.8, seed=3)
