@@ -5,6 +5,7 @@ Poisson, each request takes a free kept-alive connection or a new one, and every
 """
 
 import asyncio
+import gc
 import json
 import re
 import sys
@@ -242,14 +243,18 @@ async def open_loop(port: int, texts: Sequence[str], moments: Sequence[float]) -
     """Send the texts one after the other at the moments, and return what became of them, and when it began."""
     pool = Pool(port)
     queue = cycle(texts)
-    began = time.perf_counter()
-    for moment in moments:
-        while (left := began + moment - time.perf_counter()) > 0:
-            await asyncio.sleep(left)
-        pool.start(next(queue), began + moment)
-        await asyncio.sleep(0)
-    pool.tally.seconds = time.perf_counter() - began
-    await pool.finish()
+    gc.disable()  # a pass of the collector, with torch loaded, would be taken for the server's
+    try:
+        began = time.perf_counter()
+        for moment in moments:
+            while (left := began + moment - time.perf_counter()) > 0:
+                await asyncio.sleep(left)
+            pool.start(next(queue), began + moment)
+            await asyncio.sleep(0)
+        pool.tally.seconds = time.perf_counter() - began
+        await pool.finish()
+    finally:
+        gc.enable()
     return pool.tally, began
 
 
@@ -319,7 +324,9 @@ def measure(bundle: Path, texts: Sequence[str], seconds: float, loads: Sequence[
     with running(
         [sys.executable, "-m", "finetext", "serve", str(bundle), "--device", "cpu", "--port"]
     ) as port:
-        asyncio.run(closed_loop(port, texts, CLIENTS, min(5.0, seconds)))
+        # Once through everything, so that queue and caches have their size before memory is looked at.
+        rate = asyncio.run(closed_loop(port, texts, CLIENTS, seconds / 4))
+        asyncio.run(open_loop(port, texts, arrivals(2 * rate, seconds / 4, seed=0)))
         capacity = asyncio.run(closed_loop(port, texts, CLIENTS, seconds / 2))
         rows = [_row(port, texts, expected, load, capacity, seconds) for load in loads]
     header = [
