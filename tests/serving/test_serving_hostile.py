@@ -177,6 +177,31 @@ def test_many_requests_ahead_of_their_answers_end_the_connection(server):
     assert sent < 30_000_000 and not answer.replace(b"HTTP/1.1 200 OK", b"").count(b"HTTP/1.1 5")
 
 
+def exchange(server, request):
+    """Return all that comes back until the connection is closed."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS + 5) as connection:
+        connection.sendall(request)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return answer
+
+
+def test_what_follows_a_good_request_costs_it_no_answer(server):
+    body = b'{"text": "tea"}'
+    good = head(f"Content-Length: {len(body)}") + body
+    answer = exchange(server, good + b"\x00\x01 no request\r\n\r\n")
+    assert (
+        answer.startswith(b"HTTP/1.1 200") and b'"predictions"' in answer and answer.count(b"HTTP/1.1") == 1
+    )
+    answer = exchange(server, good + good + head("Transfer-Encoding: chunked") + b"x\r\n")
+    assert answer.count(b"HTTP/1.1 200") <= 2 and not answer.count(b"HTTP/1.1 5")
+    answer = exchange(server, head("Transfer-Encoding: chunked") + b"x\r\n")
+    assert answer.startswith(b"HTTP/1.1 400") and answer.count(b"HTTP/1.1") == 1
+    server.settle("finetext_in_flight_requests", 0)
+    assert not faults(server)
+
+
 @pytest.fixture(scope="module")
 def documented(server):
     paths = server.ask("GET", "/openapi.json")[2]["paths"]

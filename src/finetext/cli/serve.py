@@ -1,6 +1,7 @@
 """`finetext serve`."""
 
 import os
+import sys
 from typing import Annotated
 
 from finetext.options import Flat
@@ -34,8 +35,12 @@ def serve(*models: str, options: Annotated[ServeConfig, Flat] = ServeConfig()) -
     name_models(models)  # a slip is told before the heavy imports
     try:
         import fastapi  # noqa: F401
+        import httptools  # noqa: F401
         import prometheus_client  # noqa: F401
         import uvicorn  # noqa: F401
+
+        if sys.platform != "win32":
+            import uvloop  # noqa: F401
     except ImportError as error:
         raise UsageError(f'serving needs the package {error.name}: pip install "finetext[serve]"') from error
     for name, value in TORCH.items():
