@@ -345,17 +345,21 @@ def judgement(place: Place) -> str:
 
 
 def serving(place: Place) -> str:
-    """`finetext serve` against a plain FastAPI endpoint that calls transformers' pipeline."""
+    """`finetext serve` against a plain FastAPI endpoint that calls transformers' pipeline, and at overload."""
+    from benchmarks import open_loop
     from benchmarks.serving import compare
 
     bundle = data.bundle(data.minilm(), place.work / "bundle-served")
     texts = [text for text, _ in data.shuffled(data.sms(place.sms))][:1000]
-    seconds, turns = (20.0, 3) if place.full else (4.0, 2)
+    seconds, turns, open_seconds = (20.0, 3, 60.0) if place.full else (4.0, 2, 15.0)
     return "\n\n".join(
         [
             f"MiniLM (22.7 M), single SMS messages, closed loop, {seconds:g} s each, median of {turns} turns; the "
             f"clients run on the same machine. {tables.machine()}.",
             compare(bundle, texts, seconds, turns),
+            "The same server in an open loop, which waits for no answer: Poisson arrivals at a share of the capacity, "
+            f"{open_seconds:g} s each.",
+            open_loop.measure(bundle, list(dict.fromkeys(texts)), open_seconds),
         ]
     )
 

@@ -63,7 +63,7 @@ def logged(server, route="/classify"):
 
 
 def test_the_figures_are_those_of_the_clients(tmp_path, bundles):
-    with servers.Server(tmp_path / "log", bundles("spam"), "--max-texts", "3") as server:
+    with servers.Server(tmp_path / "log", bundles("spam"), "--max-texts=3", "--drain-seconds=0") as server:
         with Load(server) as load:
             refused = [server.post("/classify", {"texts": ["a"] * 4})[0] for _ in range(7)]
             wrong = [server.post("/classify", b"{")[0] for _ in range(5)]

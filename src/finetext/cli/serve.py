@@ -1,10 +1,22 @@
 """`finetext serve`."""
 
 import os
+import sys
 from typing import Annotated
 
 from finetext.options import Flat
 from finetext.serving.settings import ServeConfig
+
+TORCH = {
+    # Its threads must sleep between products. Those that spin take the processor from the event loop and, where
+    # other programs are busy too, from each other (a text in 900 ms instead of 30).
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # oneDNN keeps what it made for each size of a batch, by default for 1,024 of them in two places: with MiniLM
+    # that grows to 450 MB, and the next batch has another size anyway.
+    "LRU_CACHE_CAPACITY": "16",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
+}
+"""What torch reads from the environment when it is loaded, unless it is set there."""
 
 
 def serve(*models: str, options: Annotated[ServeConfig, Flat] = ServeConfig()) -> None:
@@ -23,13 +35,16 @@ def serve(*models: str, options: Annotated[ServeConfig, Flat] = ServeConfig()) -
     name_models(models)  # a slip is told before the heavy imports
     try:
         import fastapi  # noqa: F401
+        import httptools  # noqa: F401
         import prometheus_client  # noqa: F401
         import uvicorn  # noqa: F401
+
+        if sys.platform != "win32":
+            import uvloop  # noqa: F401
     except ImportError as error:
         raise UsageError(f'serving needs the package {error.name}: pip install "finetext[serve]"') from error
-    # Read when torch is loaded: its threads must sleep between products. Those that spin take the processor from
-    # the event loop and, where other programs are busy too, from each other (a text in 900 ms instead of 30).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for name, value in TORCH.items():
+        os.environ.setdefault(name, value)
     from finetext.serving import serve as serve_models
 
     serve_models(models, options)

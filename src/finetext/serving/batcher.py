@@ -25,6 +25,9 @@ WARM_TEXTS = ("a", "warm up the model " * 8, "and its arithmetic for long texts 
 CHARACTERS_PER_TOKEN = 4
 """A guess that fills the batch; its padding to the budget goes by the real tokens."""
 
+ANSWERS_AT_ONCE = 8
+"""Requests of a batch whose answers are written before the event loop looks at its sockets again."""
+
 
 class QueueFull(Exception):
     """More texts wait than may."""
@@ -254,16 +257,18 @@ class Batcher:
             by_loop.setdefault(job.loop, []).append(job)
         for loop, jobs in by_loop.items():
             try:
-                loop.call_soon_threadsafe(_finish, jobs)
+                loop.call_soon_threadsafe(_finish, loop, jobs)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 continue
 
 
-def _finish(jobs: list[Job]) -> None:
-    for job in jobs:
+def _finish(loop: asyncio.AbstractEventLoop, jobs: list[Job]) -> None:
+    for job in jobs[:ANSWERS_AT_ONCE]:
         if job.future.done():
             continue
         if job.error is not None:
             job.future.set_exception(job.error)
         else:
             job.future.set_result(np.stack([row for row in job.rows if row is not None]))
+    if len(jobs) > ANSWERS_AT_ONCE:
+        loop.call_soon(_finish, loop, jobs[ANSWERS_AT_ONCE:])

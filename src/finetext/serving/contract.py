@@ -1,5 +1,6 @@
 """What clients send and get: the schemas behind `/openapi.json`, and the answers made of probabilities."""
 
+from functools import cache
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -56,9 +57,14 @@ ModelName = Annotated[
 ]
 
 
+@cache  # pydantic looks them up anew each time
+def _known_fields(shape: type[BaseModel]) -> dict[str, None]:
+    return dict.fromkeys(shape.model_fields)
+
+
 def _refuse_unknown(shape: type[BaseModel], values: Any) -> Any:
-    if isinstance(values, dict) and not values.keys() <= shape.model_fields.keys():
-        raise ValueError(f"known fields are {', '.join(shape.model_fields)}")
+    if isinstance(values, dict) and not values.keys() <= _known_fields(shape).keys():
+        raise ValueError(f"known fields are {', '.join(_known_fields(shape))}")
     return values
 
 

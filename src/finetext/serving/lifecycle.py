@@ -45,7 +45,8 @@ def serve(models: Sequence[str], config: ServeConfig = ServeConfig()) -> None:
     service = Service(folders, config)
     life = _Life(service, listening, token)
     try:
-        asyncio.run(life.run())
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(life.run())
     finally:
         ended = service.close(life.seconds_left)
     logs.event("stopped", abandoned_requests=service.abandoned)
@@ -55,6 +56,14 @@ def serve(models: Sequence[str], config: ServeConfig = ServeConfig()) -> None:
         os._exit(bool(service.abandoned))
     if service.abandoned:
         raise RunError(f"{service.abandoned} requests were not finished. Raise --shutdown-seconds.")
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 class _Server(uvicorn.Server):

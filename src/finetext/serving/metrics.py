@@ -1,6 +1,7 @@
 """What Prometheus reads at `/metrics`."""
 
 from collections.abc import Callable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -15,13 +16,13 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.requests = Counter(
+        self._requests = Counter(
             "finetext_requests",
             "Requests by route and status; 499 is a client that hung up before its answer.",
             ["route", "status"],
             registry=self.registry,
         )
-        self.seconds = Histogram(
+        self._seconds = Histogram(
             "finetext_request_seconds",
             "Seconds from a request's head to its answer's.",
             ["route"],
@@ -47,6 +48,15 @@ class Metrics:
             registry=self.registry,
         )
         self.reloads = Counter("finetext_reloads", "Reloads by outcome.", ["outcome"], registry=self.registry)
+        # `labels` checks its words and takes a lock each time; of these two there are few.
+        self._count_of = cache(self._requests.labels)
+        self._seconds_of = cache(self._seconds.labels)
+
+    def answered(self, route: str, status: int | None, seconds: float | None = None) -> None:
+        """Count an answer, and the seconds that it took if it was a request's."""
+        self._count_of(route, str(status)).inc()
+        if seconds is not None:
+            self._seconds_of(route).observe(seconds)
 
     def watch_queue(self, model: str, depth: Callable[[], float]) -> None:
         """Read a model's queue depth from a function."""

@@ -1,7 +1,7 @@
 """The outermost layer: every request counted and logged, every answer with the same headers."""
 
 import asyncio
-import secrets
+import random
 import time
 from typing import Any
 
@@ -10,6 +10,8 @@ from finetext.serving.asgi import HEADERS, HUNG_UP, App, Message, Receive, Scope
 from finetext.serving.problems import Refusal, internal_error, shutting_down
 from finetext.serving.service import Service
 
+# Not `secrets`: after a system call the event loop has to wait for the model's thread.
+_identities = random.Random()
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -41,7 +43,7 @@ class Watch:
 
     def count_garbage(self) -> None:
         """Count something that was no HTTP request, and was answered with 400 before it could get here."""
-        self.service.metrics.requests.labels("other", "400").inc()
+        self.service.metrics.answered("other", 400)
 
 
 class _Exchange:
@@ -49,7 +51,7 @@ class _Exchange:
 
     def __init__(self, scope: Scope, send: Send, service: Service) -> None:
         self.status: int | None = None
-        self.identity = secrets.token_hex(8)
+        self.identity = f"{_identities.getrandbits(64):016x}"
         self._noted: dict[str, Any] = {}
         scope["finetext"] = self._noted
         self._began = time.perf_counter()
@@ -87,6 +89,4 @@ class _Exchange:
         )
 
     def _count(self) -> None:
-        metrics = self._service.metrics
-        metrics.requests.labels(self._route, str(self.status)).inc()
-        metrics.seconds.labels(self._route).observe(time.perf_counter() - self._began)
+        self._service.metrics.answered(self._route, self.status, time.perf_counter() - self._began)

@@ -1,0 +1,173 @@
+"""A text has one answer: from the library, the command line, transformers, the server, and the server of an export."""
+
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import finetext
+import servers
+from finetext.cli import main
+from finetext.inference import export_onnx
+
+pytestmark = pytest.mark.slow
+
+COUNT = 1000
+LONG = ["tea at four, the rain has stopped. " * 3000, "x " * 45_000]
+ODD = [
+    "",
+    " \n\t",
+    "a\x00b",
+    "\u202eabc\u202c\u200f שלום עולם مرحبا",
+    "👩‍👩‍👧‍👦 🇩🇪 \U0001f3f4\U000e0067\U000e0062\U000e007f ❤️",
+    "[CLS] [SEP] [PAD] [MASK] <|endoftext|>",
+    "n\u0303 ñ ﬁ ½ Å Å \ufeff",
+    "日本語 ไทย தமிழ் ʻokina",
+    "\r\n".join(["win a prize"] * 9),
+    '"quoted", commas; and\ttabs',
+]
+NAMES = ("ham", "spam")
+
+
+@pytest.fixture(scope="module")
+def exported(bundles, messages, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "onnx"
+    export_onnx(bundles("clear"), folder, str(messages))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, bundles, exported):
+    log = tmp_path_factory.mktemp("log") / "log"
+    models = [f"clear={bundles('clear')}", f"onnx={exported}"]
+    flags = ["--max-characters=1200000", "--max-body=20000000", "--max-texts=1000"]
+    with servers.Server(log, *models, *flags) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def texts():
+    """Odd texts, and messages of the data set that comes with finetext, made different from each other."""
+    from finetext.data import DataConfig, read
+
+    found = [*ODD, *dict.fromkeys(read("sample", DataConfig()).texts)]
+    pick = random.Random(0)
+    while len(found) < COUNT:
+        found.append(" ".join(pick.choices(servers.WORDS.split(), k=pick.randrange(1, 60))))
+    return found
+
+
+def table(predictions):
+    """Return the probabilities `(N, C)` and the labels."""
+    scores = [{own["label"]: own["score"] for own in prediction["scores"]} for prediction in predictions]
+    probs = np.array([[own[name] for name in NAMES] for own in scores])
+    return probs, [prediction["label"] for prediction in predictions]
+
+
+def ask(server, texts, model="clear", **one):
+    body = {"texts": texts} if isinstance(texts, list) else {"text": texts}
+    status, answer = server.post("/classify", {**body, "model": model}, **one)
+    assert status == 200
+    return answer["predictions"]
+
+
+def singly(server, texts, model="clear", clients=8):
+    with ThreadPoolExecutor(clients) as pool:
+        return [own[0] for own in pool.map(lambda text: ask(server, text, model), texts)]
+
+
+def test_a_thousand_texts_have_one_answer_everywhere(server, bundles, library, texts, tmp_path):
+    classifier = library("clear")
+    expected = classifier.predict_proba(texts)
+    labels = [own[0] for own in classifier.predict(texts)]
+    assert len(texts) == COUNT and set(labels) == set(NAMES) and np.ptp(expected[:, 0]) > 0.3
+
+    def check(predictions, order=None):
+        probs, found = table(predictions)
+        order = range(COUNT) if order is None else order
+        np.testing.assert_allclose(probs, expected[order], atol=1e-5)
+        assert found == [labels[n] for n in order]
+
+    check(ask(server, texts))
+    alone = [ask(server, text)[0] for text in texts[:100]]  # one after the other, each a batch of its own
+    check(alone, range(100))
+    check(singly(server, texts))
+    order = list(range(COUNT))
+    random.Random(1).shuffle(order)
+    check(ask(server, [texts[n] for n in order]), order)
+    check(singly(server, [texts[n] for n in order], clients=16), order)
+    beside = [own for text in texts[:100] for own in (text, LONG[len(text) % 2])]
+    check(singly(server, beside, clients=16)[::2], range(100))
+
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("".join(f"{json.dumps({'text': text})}\n" for text in texts), encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(
+            ["predict", str(bundles("clear")), "--file", str(source), "--output", str(target), "--all-scores"]
+        )
+    assert ended.value.code == 0
+    rows = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
+    read = [n for n in range(COUNT) if texts[n].strip()]  # of a file, rows without a text are left empty
+    assert [row["predicted"] for row in rows if row["predicted"]] == [labels[n] for n in read]
+
+
+def test_transformers_own_pipeline_gives_the_answers_of_the_server(server, bundles, texts):
+    from transformers import pipeline
+
+    classify = pipeline("text-classification", model=str(bundles("clear")), top_k=None, truncation=True)
+    some = [text for text in texts if text][:300]  # of no tokens at all transformers makes no batch
+    for text, prediction in zip(some, singly(server, some), strict=True):
+        theirs = {own["label"]: own["score"] for own in classify([text])[0]}
+        ours = {own["label"]: own["score"] for own in prediction["scores"]}
+        assert ours == pytest.approx(theirs, abs=1e-5)
+        assert prediction["label"] == max(theirs, key=theirs.get)
+
+
+def test_an_export_is_served_with_the_answers_of_the_library_and_of_the_original(
+    server, exported, library, texts
+):
+    own = finetext.load(exported)
+    expected = own.predict_proba(texts)
+    np.testing.assert_allclose(expected, library("clear").predict_proba(texts), atol=1e-4)
+    for predictions in (ask(server, texts, "onnx"), singly(server, texts, "onnx")):
+        probs, labels = table(predictions)
+        np.testing.assert_allclose(probs, expected, atol=1e-5)
+        assert labels == [names[0] for names in own.predict(texts)]
+    np.testing.assert_allclose(table(ask(server, texts))[0], expected, atol=1e-4)
+    model = {known["name"]: known for known in server.ask("GET", "/info")[2]["models"]}["onnx"]
+    assert model["device"] == "cpu" and model["labels"] == list(NAMES)
+
+
+ANY = st.characters(exclude_categories=())
+HALVES = st.characters(min_codepoint=0xD800, max_codepoint=0xDFFF, categories=["Cs"])
+EMOJI = st.characters(min_codepoint=0x1F300, max_codepoint=0x1FAFF) | st.sampled_from("\u200d\ufe0f\u2764")
+HEBREW_AND_ARABIC = st.characters(min_codepoint=0x0590, max_codepoint=0x06FF) | st.sampled_from(
+    "\u202e\u200f"
+)
+ODD_TEXTS = st.lists(
+    st.text(EMOJI) | st.text(HEBREW_AND_ARABIC) | st.text(HALVES) | st.text(ANY) | st.just("\x00"), max_size=6
+).map("".join)
+
+
+@settings(max_examples=150)
+@given(texts=st.lists(ODD_TEXTS, min_size=1, max_size=4), escape=st.booleans())
+def test_odd_texts_have_the_answers_of_the_library(server, library, texts, escape):
+    content = json.dumps({"texts": texts}, ensure_ascii=True).encode()
+    if not escape and not any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+        content = json.dumps({"texts": texts}, ensure_ascii=False).encode()
+    status, answer = server.post("/classify", content)
+    assert status == 200
+    np.testing.assert_allclose(
+        table(answer["predictions"])[0], library("clear").predict_proba(texts), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("unit", ["tea at four ", "\x00", "👩‍👧", "שלום", "\ud83d", "x"], ids=ascii)
+def test_a_line_of_a_megabyte_has_the_answer_of_the_library(server, library, unit):
+    text = unit * (1_000_000 // len(unit))
+    found = table(ask(server, [text, "tea"]))[0]
+    np.testing.assert_allclose(found, library("clear").predict_proba([text, "tea"]), atol=1e-5)
