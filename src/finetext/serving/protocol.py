@@ -27,7 +27,7 @@ class Protocol(HttpToolsProtocol):
     _waiting_for_reader: asyncio.TimerHandle | None = None
     _running: Any = None
     _not_body = 0
-    _unread = 0
+    _body = 0
 
     def connection_made(self, transport: Any) -> None:
         """Start the time that the first request's head may take."""
@@ -68,7 +68,7 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Count anew."""
         super().on_message_begin()
-        self._not_body = self._unread = 0
+        self._not_body = self._body = 0
 
     def on_headers_complete(self) -> None:
         """Stop the time, and start the request."""
@@ -81,12 +81,10 @@ class Protocol(HttpToolsProtocol):
         """Take a part of the body, and what framed it, off the count."""
         self._not_body = max(0, self._not_body - FRAME_BYTES * len(body))
         super().on_body(body)
-        if (
-            self.cycle.response_complete
-        ):  # it was refused unread, and a client that sends on has the time to read why
-            self._unread += len(body)
-            if self._unread > self._limits.max_body:
-                self.transport.close()
+        self._body += len(body)
+        # A client that sends on what was refused has the time to read why.
+        if self.cycle.response_complete and self._body > 2 * self._limits.max_body:
+            self.transport.close()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
