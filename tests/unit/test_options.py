@@ -2,11 +2,13 @@
 
 import ast
 import inspect
+import os
 import subprocess
 import sys
 
 import pytest
 
+from finetext.cli import main
 from finetext.data import config as data_config
 from finetext.models import config as model_config
 from finetext.serving import settings as serve_config
@@ -91,3 +93,13 @@ def test_help_imports_nothing_heavy(arguments):
     assert answer.returncode == 0
     assert "Usage: finetext" in answer.stdout
     assert answer.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("set_before", [None, "ACTIVE"])
+def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(monkeypatch, set_before):
+    monkeypatch.setenv("OMP_WAIT_POLICY", set_before or "")
+    if set_before is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert os.environ["OMP_WAIT_POLICY"] == (set_before or "PASSIVE")

@@ -8,9 +8,6 @@ from finetext.options import Flat
 from finetext.serving.settings import ServeConfig
 
 TORCH = {
-    # Its threads must sleep between products. Those that spin take the processor from the event loop and, where
-    # other programs are busy too, from each other (a text in 900 ms instead of 30).
-    "OMP_WAIT_POLICY": "PASSIVE",
     # oneDNN keeps what it made for each size of a batch, by default for 1,024 of them in two places: with MiniLM
     # that grows to 450 MB, and the next batch has another size anyway.
     "LRU_CACHE_CAPACITY": "16",
