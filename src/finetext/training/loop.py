@@ -4,6 +4,7 @@ It knows nothing of files. Where it stands is `Learner.step`; the order of the e
 and the epoch alone, so that a learner restored at any step goes on exactly as the uninterrupted one.
 """
 
+import contextlib
 import gc
 import math
 import time
@@ -125,6 +126,10 @@ class Learner:
             loss.backward()  # type: ignore[no-untyped-call]
         else:
             self.accelerator.backward(loss)
+
+    def autocast(self) -> contextlib.AbstractContextManager[None]:
+        """Return the block in which a loss is computed; in float32 Accelerate would only look that up each time."""
+        return self.accelerator.autocast() if self.accelerator.native_amp else contextlib.nullcontext()
 
     def update(self) -> None:
         """Take the optimizer's step."""
@@ -282,14 +287,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _step(learner: Learner, chosen: list[int]) -> tuple[float, float]:
-    model, train = learner.model, learner.config.train
-    targets = learner.targets[chosen].to(model.device)
+    model, train, device = learner.model, learner.config.train, learner.model.device
+    targets = learner.targets[chosen].to(device)
     weight = loss_weight(targets, learner.class_weights)
-    total = torch.zeros((), device=model.device)
+    total = torch.zeros((), device=device)
     for start in range(0, len(chosen), learner.micro_batch):
         part = slice(start, start + learner.micro_batch)
-        batch = learner.inputs.batch(chosen[part]).to(model.device)
-        with learner.accelerator.autocast():
+        batch = learner.inputs.batch(chosen[part]).to(device)
+        with learner.autocast():
             logits = model.logits(batch)  # (B, C)
         loss = loss_sum(logits, targets[part], learner.class_weights, train.label_smoothing) / weight
         learner.backward(loss)
@@ -337,7 +342,8 @@ def _not_finite(learner: Learner, value: float, what: str) -> str:
 
 def random_state() -> dict[str, Any]:
     """Return the state of the generators that dropout draws from."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    there = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    cuda = torch.cuda.get_rng_state_all() if there else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
