@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import tables
+from benchmarks.worker import SLEEPING, measure
 
 CLIENTS = (1, 8, 32, 128)
 START_SECONDS = 120
@@ -42,7 +44,7 @@ class Figures:
 
 
 def compare(bundle: Path, texts: Sequence[str], seconds: float, turns: int = 2) -> str:
-    """Return the table of both servers, measured in turns.
+    """Return the table of both servers, measured in turns, and how far the first is from the library without one.
 
     Args:
         bundle: The model's folder.
@@ -53,6 +55,7 @@ def compare(bundle: Path, texts: Sequence[str], seconds: float, turns: int = 2) 
     finetext = [sys.executable, "-m", "finetext", "serve", str(bundle), "--device", "cpu", "--port"]
     plain = [sys.executable, "-m", "benchmarks.plain_server", str(bundle)]
     found: dict[tuple[str, int], list[Figures]] = {}
+    alone = []
     for _ in range(turns):
         for name, command in (("finetext", finetext), ("plain", plain)):
             with running(command) as port:
@@ -60,6 +63,7 @@ def compare(bundle: Path, texts: Sequence[str], seconds: float, turns: int = 2) 
                 for clients in CLIENTS:
                     own = asyncio.run(load(port, texts, clients, seconds))
                     found.setdefault((name, clients), []).append(own)
+        alone.append(measure("in process", SLEEPING, folder=str(bundle), texts=list(texts)))
     rows = []
     for clients in CLIENTS:
         ours, theirs = (_median(found[name, clients]) for name in ("finetext", "plain"))
@@ -72,7 +76,17 @@ def compare(bundle: Path, texts: Sequence[str], seconds: float, turns: int = 2) 
             ]
         )
     header = ["clients", "finetext, texts/s", "plain", "ratio", "finetext, p50 / p99 ms", "plain"]
-    return tables.table(header, rows)
+    rate = statistics.median(own["texts_per_second"] for own in alone)
+    lone = statistics.median(own["p50_ms"] for own in alone)
+    served = _median(found["finetext", 32]).rate
+    return "\n\n".join(
+        [
+            tables.table(header, rows),
+            f"Without a server, in one process and the same turns: {rate:.0f} texts/s for a list of {len(texts):,}, of "
+            f"which the server with 32 clients reaches {served / rate:.0%}; a lone text takes {lone:.1f} ms (p50), "
+            f"through the server {_median(found['finetext', 1]).p50 - lone:+.1f} ms.",
+        ]
+    )
 
 
 def _median(found: Sequence[Figures]) -> Figures:

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 FIGURES = ("accuracy", "macro_f1", "micro_f1", "mcc")
+SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""How torch's threads wait in every command of finetext."""
 TFIDF = "TF-IDF + logistic regression"
 
 
@@ -111,6 +114,23 @@ def predict(folder: str, source: str, precision: str, texts: int) -> dict[str, A
     return {"texts_per_second": len(chosen) / seconds, "padding": 1 - sum(counts) / padded}
 
 
+def in_process(folder: str, texts: list[str]) -> dict[str, Any]:
+    """Time finetext on a list of texts, and on each alone."""
+    import finetext
+
+    classifier = finetext.load(folder, device="cpu")
+    classifier(texts[:64])
+    began = time.perf_counter()
+    classifier(texts)
+    seconds = time.perf_counter() - began
+    lone = []
+    for text in texts[:400]:
+        began = time.perf_counter()
+        classifier(text)
+        lone.append(time.perf_counter() - began)
+    return {"texts_per_second": len(texts) / seconds, "p50_ms": 1e3 * statistics.median(lone)}
+
+
 def bulk(folder: str, source: str, target: str, how: str) -> dict[str, Any]:
     """Label a file: read whole into memory and labelled there, or streamed into another file."""
     import finetext
@@ -167,6 +187,7 @@ MEASUREMENTS = {
     "stock quality": stock_quality,
     "pipeline": pipeline,
     "predict": predict,
+    "in process": in_process,
     "bulk": bulk,
     "rates": rates,
     "intervals": intervals,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         compute_metrics,
         higher_is_better,
         likeliest,
+        text_losses,
         wilson_interval,
     )
     from finetext.evaluation.paired import PairedDifference, decision_figures, paired_differences
@@ -60,6 +61,7 @@ __all__ = [
     "paired_differences",
     "parse_criterion",
     "scaled_probabilities",
+    "text_losses",
     "verdict",
     "wilson_interval",
     "with_intervals",
@@ -97,6 +99,7 @@ __getattr__ = lazy.exports(
         "paired_differences": "paired",
         "parse_criterion": "thresholds",
         "scaled_probabilities": "calibration",
+        "text_losses": "metrics",
         "verdict": "simple",
         "wilson_interval": "metrics",
         "with_intervals": "bootstrap",

@@ -150,7 +150,7 @@ def compute_metrics(
         mcc=_mcc(targets, predicted),
         roc_auc=_mean_over_classes(sk.roc_auc_score, one_hot, probs, task),
         pr_auc=_mean_over_classes(sk.average_precision_score, one_hot, probs, task),
-        log_loss=_log_loss(targets, probs, multi),
+        log_loss=float(text_losses(targets, probs, multi).mean()),
         calibration_error=_calibration_error(targets, probs, multi),
         hamming_loss=float((predicted != targets).mean()) if multi else None,
         confusion=None if multi else _confusion(targets, predicted, ids),
@@ -203,6 +203,15 @@ def likeliest(targets: Targets, probs: Probs, multi: bool) -> tuple[Probs, NDArr
     return probs.max(axis=1), probs.argmax(axis=1) == targets
 
 
+def text_losses(targets: Targets, probs: Probs, multi: bool) -> NDArray[np.float64]:
+    """Return the negative log-likelihood of each text's labels in nats, `(N,)`; the mean over its labels if `multi`."""
+    least = np.finfo(np.float64).eps
+    safe = np.clip(probs.astype(np.float64), least, 1 - least)
+    if multi:
+        return -(targets * np.log(safe) + (1 - targets) * np.log1p(-safe)).mean(1)  # type: ignore[no-any-return]
+    return -np.log(safe[np.arange(len(targets)), targets])  # type: ignore[no-any-return]
+
+
 def _calibration_error(targets: Targets, probs: Probs, multi: bool) -> float:
     return expected_calibration_error(*likeliest(targets, probs, multi))
 
@@ -213,13 +222,6 @@ def _mcc(targets: Targets, predicted: Targets) -> float:
     if len(np.union1d(targets, predicted)) < 2:
         return 0.0  # nothing to tell apart; scikit-learn says 0 too, with a warning
     return float(sk.matthews_corrcoef(targets, predicted))
-
-
-def _log_loss(targets: Targets, probs: Probs, multi: bool) -> float:
-    safe = np.clip(probs, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
-    if multi:
-        return float(-(targets * np.log(safe) + (1 - targets) * np.log1p(-safe)).mean())
-    return float(-np.log(safe[np.arange(len(targets)), targets]).mean())
 
 
 def _mean_over_classes(score: Any, one_hot: Targets, probs: Probs, task: str) -> float | None:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from finetext.evaluation import Metrics, higher_is_better, is_right
+from finetext.evaluation import Metrics, higher_is_better, is_right, text_losses
 
 
 @dataclass
@@ -50,9 +50,9 @@ def holds(
 ) -> bool:
     """Tell whether validation finds the mean of the epochs no worse than the best of them.
 
-    It is worse if it gets fewer texts right, by more than one standard error of the difference, or if both the metric
-    that selects and the log loss are worse. Texts on which the two differ are right in one of them by a coin's toss
-    if they are equally good, so that the difference's standard error is the root of their number (McNemar, 1947).
+    It is worse if it gets fewer texts right, or if the metric that selects is worse and the log loss too, both by more
+    than one standard error of the difference. Texts on which the two differ are right in one of them by a coin's toss
+    if they are equally good, so that the standard error of their number is its root (McNemar, 1947).
 
     Args:
         targets: `(N,)` class ids, or `(N, C)` zeros and ones.
@@ -70,5 +70,8 @@ def holds(
         return False
     if value_best is None or math.isnan(value_best):
         return True
-    no_worse = value >= value_best if higher_is_better(metric) else value <= value_best
-    return no_worse or average[1].log_loss <= best[1].log_loss
+    if value >= value_best if higher_is_better(metric) else value <= value_best:
+        return True
+    multi = task == "multi-label"
+    more = text_losses(targets, average[0], multi) - text_losses(targets, best[0], multi)
+    return bool(more.mean() <= more.std() / math.sqrt(len(more)))
