@@ -14,14 +14,16 @@ WORDS = "a warm up the model and its arithmetic for long texts too tea rain priz
 
 
 class Server:
-    """`finetext serve` on a free port, its log in a file."""
+    """`finetext serve`, on a free port unless one is given, its log in a file."""
 
-    def __init__(self, log: Path, *arguments, token: str | None = None, wait: bool = True) -> None:
+    def __init__(
+        self, log: Path, *arguments, token: str | None = None, port: int = 0, wait: bool = True
+    ) -> None:
         self.log, self.token = log, token
         environment = {name: value for name, value in os.environ.items() if name != "FINETEXT_TOKEN"}
         if token is not None:
             environment["FINETEXT_TOKEN"] = token
-        command = [sys.executable, "-m", "finetext", "serve", *map(str, arguments), "--port", "0"]
+        command = [sys.executable, "-m", "finetext", "serve", *map(str, arguments), "--port", str(port)]
         with log.open("wb") as file:
             self.process = subprocess.Popen(command, stderr=file, stdout=file, env=environment)
         self.port = self.wait_for("listening")["port"]
