@@ -99,6 +99,7 @@ def bundles(tmp_path_factory, checkpoint):
         "moods": lambda own: servers.bundle(
             own, bert, ("calm", "glad", "sad"), "multi-label", decision=Decision(thresholds=(0.4, 0.5, 0.6))
         ),
+        "twelve": lambda own: servers.bundle(own, gpt2, servers.TWELVE, "multi-class", seed=4),
         "windows": lambda own: servers.bundle(own, bert, ("ham", "spam"), "binary", long_texts="windows"),
         "fragile": lambda own: servers.bundle(
             own, servers.fragile_checkpoint(bert, folder / "backbone"), ("ham", "spam"), "binary"

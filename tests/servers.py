@@ -11,6 +11,9 @@ import time
 from pathlib import Path
 
 WORDS = "a warm up the model and its arithmetic for long texts too tea rain prize"
+TAKE = "document.title='taken'"
+TWELVE = (f"<script>{TAKE}</script>", f"<img src=x onerror={TAKE}>", *(f"label {n}" for n in range(3, 13)))
+"""Names of classes, two of which a page must not run."""
 
 
 class Server:

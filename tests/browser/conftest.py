@@ -1,7 +1,11 @@
-"""A real browser that every test of a page shares."""
+"""A real browser that the tests of all pages share, and a real server for its page."""
+
+import re
+from urllib.parse import urlsplit
 
 import pytest
 
+import servers
 from screens import ARGUMENTS, CHROMIUM, WIDTHS
 
 
@@ -36,3 +40,46 @@ def new_page(browser):
     yield make
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory, bundles, trained):
+    """A server of four models: the last of them a run with a card and test figures."""
+    card = f"# {servers.TWELVE[1]}\n\n[a link](javascript:{servers.TAKE}) and **{servers.TWELVE[0]}**\n"
+    (bundles("twelve") / "README.md").write_text(card)
+    models = [f"{name}={bundles(name)}" for name in ("clear", "moods", "twelve")]
+    log = tmp_path_factory.mktemp("served") / "log"
+    with servers.Server(log, *models, f"run={trained('bert').folder.path}") as running:
+        yield running
+
+
+@pytest.fixture
+def visit(new_page, served):
+    """A function that opens a server's page; in the end it must have complained of nothing but what is `allowed`.
+
+    Neither may it have asked another host, nor have been stopped by its own policy.
+    """
+    visits = []
+
+    def go(to=None, width="desktop", scheme="light", *, allowed="(?!)", ready=True):
+        page, complaints, requests = new_page(width, scheme)
+        page.add_init_script(
+            "window.violations = []; addEventListener('securitypolicyviolation', e => violations.push(e.blockedURI))"
+        )
+        page.on(
+            "filechooser", lambda _: None
+        )  # from now on, or the first key would be quicker than the watch
+        origin = f"http://127.0.0.1:{(to or served).port}"
+        page.goto(f"{origin}/")
+        if ready:
+            page.locator("#model-line").wait_for()
+        visits.append((page, origin, complaints, requests, allowed))
+        return page
+
+    yield go
+    for page, origin, complaints, requests, allowed in visits:
+        assert [own for own in complaints if not re.fullmatch(allowed, own)] == []
+        assert {f"{own.scheme}://{own.netloc}" for own in map(urlsplit, requests) if own.netloc} == {origin}
+        assert page.evaluate("violations") == []
+        assert page.title() == "finetext"
+        assert page.locator("img, script:not([src]), iframe, a[href^='javascript']").count() == 0

@@ -156,8 +156,10 @@ async function connect() {
     if (!standStill(error)) showTrouble(error.message);
     return;
   }
+  const left = document.activeElement.closest("#trouble, #token-form");
   byId("trouble").hidden = byId("token-form").hidden = true;
   byId("token").value = "";
+  if (left) box.focus(); // what had the focus is gone
   info = found;
   const names = info.models.map((own) => own.name);
   setOptions(byId("model"), names.map((name) => [name, name]), model?.name ?? info.default_model);
@@ -178,7 +180,8 @@ function takeModel() {
   model = info.models.find((own) => own.name === byId("model").value);
   const kind = `${model.task}, ${model.labels.length} labels`;
   byId("model-facts").textContent = byId("model").hidden ? `${model.name} (${kind})` : kind;
-  setOptions(byId("explained-label"), [["", "the predicted label"], ...model.labels.map((name) => [`=${name}`, name])]);
+  const choices = [["", "the predicted label"], ...model.labels.map((name) => [`=${name}`, name])];
+  setOptions(byId("explained-label"), choices, byId("explained-label").value); // kept when a server comes back
   showAbout();
   classify();
   tellFile();
@@ -188,6 +191,7 @@ function takeModel() {
 
 const box = byId("text");
 let asking = new AbortController();
+let explaining = new AbortController();
 let allScores = false;
 const classifyLater = delayed(TYPING_MS, classify);
 const explainLater = delayed(WORDS_MS, explain);
@@ -200,6 +204,7 @@ function textFault(text) {
 
 function restart() {
   asking.abort();
+  explaining.abort();
   asking = new AbortController();
   classifyLater.cancel();
   explainLater.cancel();
@@ -220,6 +225,7 @@ async function classify() {
   } catch (error) {
     if (signal.aborted) return;
     if (error instanceof Refused && error.status === 429) return askLater(error, classify, signal, byId("text-note"));
+    clearText(); // an earlier text's labels beside this one would deceive
     if (!standStill(error, classify)) byId("text-note").textContent = error.message;
     return;
   }
@@ -290,11 +296,12 @@ function thresholdOf(own, label) {
 
 async function explain() {
   explainLater.cancel();
-  const signal = asking.signal;
+  explaining.abort(); // of two labels the one chosen last is shown, whichever answer is last
+  explaining = new AbortController();
+  const { signal } = explaining;
   const text = box.value;
   const label = byId("explained-label").value.slice(1);
   byId("words-state").textContent = text.length > AT_ONCE ? "Looking for the words …" : "";
-  byId("explain").disabled = true;
   try {
     const found = await ask("explain", { text, model: model.name, ...(label && { label }) }, signal);
     if (!signal.aborted) showWords(found);
@@ -302,8 +309,6 @@ async function explain() {
     if (signal.aborted) return;
     if (error instanceof Refused && error.status === 429) return askLater(error, explain, signal, byId("words-state"));
     if (!standStill(error, explain)) byId("words-state").textContent = error.message;
-  } finally {
-    byId("explain").disabled = false;
   }
 }
 
@@ -533,7 +538,9 @@ async function work(own) {
   if (own !== job) return;
   own.stop = new AbortController();
   const { signal } = own.stop;
+  const focused = document.activeElement === byId("start");
   tell(own, `Labelling ${rowsOf(own.todo.length)} …`);
+  if (focused) byId("cancel").focus(); // which stands where the button was
   own.began = performance.now() - (own.spent ?? 0);
   while (own.next < own.todo.length && !signal.aborted) {
     const batch = takeBatch(own);
@@ -869,6 +876,7 @@ for (const [id, step] of [["previous", -1], ["next", 1]])
   byId(id).addEventListener("click", () => {
     page += step;
     showRows();
+    if (byId(id).disabled) byId(step < 0 ? "next" : "previous").focus();
   });
 byId("download").addEventListener("click", download);
 
