@@ -64,9 +64,15 @@ def test_the_page_fits_its_screen_and_its_words_stand_out(visit, width, scheme):
     assert_fits(page)
     fill(page)
     assert_fits(page)
+    heights = "[...document.querySelectorAll('#figures tbody th')].map(e => e.clientHeight)"
+    assert 0 < min(page.evaluate(heights)) and max(page.evaluate(heights)) < 95  # not a letter a line
+    assert (
+        page.locator("#rows td:nth-child(2) span").first.bounding_box()["height"] < 30
+    )  # "spam" in one line
     page.locator("#text").fill(HOSTILE + "anunbrokenword" * 60)
     page.locator("#model").select_option("twelve")
     expect(page.locator("#scores tr")).to_have_count(9)  # with the head
+    assert page.locator("#scores th span").last.bounding_box()["height"] < 30  # "label 9" in one line
     expect(page.locator("#words-found")).not_to_have_class("stale")
     page.locator("#trouble").evaluate(
         "e => { e.hidden = false; document.getElementById('token-form').hidden = false }"

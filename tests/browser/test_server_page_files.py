@@ -84,8 +84,11 @@ def test_a_file_is_loaded_by_its_input_and_by_a_drop(visit, library):
     )
     expect(page.locator("#file-facts")).to_have_text("a.csv: 2 rows, 2 columns with commas between them.")
     expect(page.locator("#first-text")).to_have_text("The first text: win a prize")
+    name = "document.getElementById('file').files[0]?.name"
+    assert page.evaluate(name) == "a.csv"
     drop_file(page, "\ufeffbody;kind\r\nwin é prize;x\r\n\r\n;y\r\n".encode(), "b.csv")
     expect(page.locator("#file-facts")).to_have_text("b.csv: 2 rows, 2 columns with semicolons between them.")
+    assert page.evaluate(name) == "b.csv"
     page.locator("#start").click()
     expect(page.locator("#file-state")).to_have_text(
         "Done: 1 row labelled by clear. 1 row without: no text, too long, or the server failed on it."

@@ -278,7 +278,7 @@ function scoreRow({ label, score }, given, own) {
     tick.style.left = `${threshold * 100}%`;
     bar.append(tick);
   }
-  const name = make("th", { scope: "row", textContent: label });
+  const name = make("th", { scope: "row" }, make("span", { textContent: label }));
   return make(
     "tr",
     { className: given ? "given" : "" },
@@ -330,6 +330,7 @@ function showWords(found) {
   const strongest = found.words.filter((word) => share(word) >= LEAST_SHARE);
   strongest.sort((one, other) => Math.abs(other.weight) - Math.abs(one.weight));
   byId("weights").replaceChildren(...strongest.slice(0, 8).map((word) => weightRow(word, found.label)));
+  for (const own of document.querySelectorAll("#words-found .note, .weights")) own.hidden = !strongest.length;
   byId("words-found").hidden = false;
   byId("words-found").classList.remove("stale");
   byId("words-state").textContent = strongest.length
@@ -699,7 +700,7 @@ function resultRow(row) {
     "tr",
     {},
     make("th", { scope: "row", textContent: count(row + 1) }),
-    make("td", { textContent: found.skipped ? `(${found.skipped})` : found.labels.join(", ") || "(no label)" }),
+    make("td", {}, make("span", { textContent: found.skipped ? `(${found.skipped})` : found.labels.join(", ") || "(no label)" })),
     make("td", { textContent: found.skipped ? "" : percent(found.score) }),
     make("td", {}, found.skipped === "no text" ? "" : look),
   );
@@ -782,7 +783,7 @@ function simpleTable(caption, heads, rows) {
   const cell = (content, place) => make(place ? "td" : "th", place ? { className: "number" } : { scope: "row" }, content);
   const head = heads.map((text, place) => make("th", { scope: "col", className: place ? "number" : "", textContent: text }));
   const body = rows.map((row) => make("tr", {}, ...row.map(cell)));
-  const own = make("table", {}, make("caption", { textContent: caption }), make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body));
+  const own = make("table", {}, make("caption", {}, make("span", { textContent: caption })), make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body));
   return make("div", { className: "table", role: "region", ariaLabel: caption, tabIndex: 0 }, own);
 }
 
@@ -858,8 +859,13 @@ byId("token-form").addEventListener("submit", (event) => {
 byId("file").addEventListener("change", () => {
   const [file] = byId("file").files;
   if (file) takeFile(file);
+});
+let chosen = null;
+byId("file").addEventListener("click", () => {
+  chosen = byId("file").files;
   byId("file").value = ""; // so that the same file can be chosen again
 });
+byId("file").addEventListener("cancel", () => (byId("file").files = chosen));
 byId("column").addEventListener("change", forgetJob);
 byId("named").addEventListener("change", () => {
   job = null;
@@ -891,7 +897,9 @@ for (const kind of ["dragover", "drop", "dragleave"])
     if (kind !== "dragleave") event.preventDefault();
     byId("drop").classList.toggle("over", kind === "dragover");
     const [file] = kind === "drop" ? event.dataTransfer.files : [];
-    if (file) takeFile(file);
+    if (!file) return;
+    byId("file").files = event.dataTransfer.files; // its name then stands beside the button
+    takeFile(file);
   });
 addEventListener("beforeunload", (event) => {
   if (job?.stop) event.preventDefault();
