@@ -28,7 +28,7 @@ def new_page(browser):
 
     def make(width="desktop", scheme="light"):
         size = {"width": WIDTHS[width], "height": 800}
-        context = browser.new_context(viewport=size, color_scheme=scheme)
+        context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
         contexts.append(context)
         page = context.new_page()
         complaints, requests = [], []

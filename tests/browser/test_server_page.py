@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 import servers
 from finetext.models.encoding import well_formed
@@ -39,7 +39,7 @@ def test_labels_with_bars_appear_as_one_types(visit, library, name):
     page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
     for text in ("win a prize", "win a prize now, tea at four"):
         typed = page.locator("#text").input_value()
-        page.locator("#text").press_sequentially(text[len(typed) :], delay=5)
+        page.locator("#text").press_sequentially(text[len(typed) :])
         expect(page.locator("#answer")).to_have_text(answer_line(classifier, text))
         probs = classifier.predict_proba([text])[0]
         rows = page.evaluate(
@@ -52,10 +52,9 @@ def test_labels_with_bars_appear_as_one_types(visit, library, name):
         ]
         np.testing.assert_allclose([own[2] for own in rows], probs, atol=1e-5)
         whole = page.locator(".bar").first.bounding_box()["width"]
-        page.wait_for_timeout(200)  # until the bars have grown
         widths = page.evaluate("[...document.querySelectorAll('.fill')].map(e => e.clientWidth)")
         np.testing.assert_allclose(widths, np.maximum(probs * whole, 1), atol=1)
-    assert asked.count("classify") < 20  # of 28 letters: it waits until typing pauses
+    assert 2 <= asked.count("classify") < 20  # of 28 letters: it waits until typing pauses
     page.locator("#text").fill("  \n")
     expect(page.locator("#answer")).to_have_text("")
     expect(page.locator("#scores")).to_be_hidden()
@@ -151,6 +150,8 @@ def test_odd_texts_have_the_answers_of_the_library(visit, library):
 
     @settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
     @given(text=ODD_TEXTS)
+    @example("n\u0303 ñ ﬁ ½ Å Å \ufeff")
+    @example("a\x00b \ud83d x \udc00\r\ny")
     def check(text):
         put_text(page, "")
         expect(page.locator("#answer")).to_have_text("")
@@ -171,7 +172,7 @@ def test_a_text_over_the_limit_is_not_sent_and_the_limit_is_said(visit, library)
         "The text has more than 100,000 characters, which is the server's limit."
     )
     page.wait_for_timeout(300)
-    assert asked == []
+    assert not any(url.endswith("/classify") for url in asked)
     put_text(page, "😀" * 100_000)  # as the server counts, these are no more than its limit
     expect(page.locator("#answer")).to_have_text(answer_line(library("clear"), "😀" * 100_000))
     expect(page.locator("#text-note")).to_have_text("")
