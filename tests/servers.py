@@ -11,17 +11,22 @@ import time
 from pathlib import Path
 
 WORDS = "a warm up the model and its arithmetic for long texts too tea rain prize"
+TAKE = "document.title='taken'"
+TWELVE = (f"<script>{TAKE}</script>", f"<img src=x onerror={TAKE}>", *(f"label {n}" for n in range(3, 13)))
+"""Names of classes, two of which a page must not run."""
 
 
 class Server:
-    """`finetext serve` on a free port, its log in a file."""
+    """`finetext serve`, on a free port unless one is given, its log in a file."""
 
-    def __init__(self, log: Path, *arguments, token: str | None = None, wait: bool = True) -> None:
+    def __init__(
+        self, log: Path, *arguments, token: str | None = None, port: int = 0, wait: bool = True
+    ) -> None:
         self.log, self.token = log, token
         environment = {name: value for name, value in os.environ.items() if name != "FINETEXT_TOKEN"}
         if token is not None:
             environment["FINETEXT_TOKEN"] = token
-        command = [sys.executable, "-m", "finetext", "serve", *map(str, arguments), "--port", "0"]
+        command = [sys.executable, "-m", "finetext", "serve", *map(str, arguments), "--port", str(port)]
         with log.open("wb") as file:
             self.process = subprocess.Popen(command, stderr=file, stdout=file, env=environment)
         self.port = self.wait_for("listening")["port"]

@@ -1,38 +1,16 @@
 """The report in a real browser: phone and desktop, light and dark."""
 
-import re
-import shutil
-
 import numpy as np
 import pytest
 
 from finetext.evaluation import TFIDF
 from finetext.reporting import write_report
 from report_folders import HOSTILE, guesses, make_folder
+from screens import WIDTHS, assert_fits, contrast, luminance
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-WIDTHS = {"phone": 390, "desktop": 1280}
 TASKS = ("binary", "multi-class", "many-class", "multi-label", "evaluation")
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield opened
-        opened.close()
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -53,25 +31,15 @@ def reports(tmp_path_factory):
 
 
 @pytest.fixture
-def open_page(browser, reports):
+def open_page(new_page, reports):
     """A function that opens a report and returns the page, what it complained of and what it asked for."""
-    contexts = []
 
     def opened(task, width="desktop", scheme="light"):
-        size = {"width": WIDTHS[width], "height": 800}
-        context = browser.new_context(viewport=size, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        complaints, requests = [], []
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
+        page, complaints, requests = new_page(width, scheme)
         page.goto((reports[task][0] / "report.html").as_uri())
         return page, complaints, requests
 
-    yield opened
-    for context in contexts:
-        context.close()
+    return opened
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -82,7 +50,7 @@ def test_a_page_fits_its_screen_and_asks_for_nothing(open_page, reports, task, w
     assert complaints == []
     own = (reports[task][0] / "report.html").as_uri()
     assert [url for url in requests if not url.startswith("data:")] == [own]
-    assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
+    assert_fits(page)
     boxes = page.evaluate(
         "[...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect().toJSON())"
     )
@@ -90,19 +58,13 @@ def test_a_page_fits_its_screen_and_asks_for_nothing(open_page, reports, task, w
     for box in boxes:
         assert box["width"] > 200 and box["height"] > 100
         assert 0 <= box["left"] and box["right"] <= WIDTHS[width]
-    # Nothing but a table's own box may scroll sideways.
-    wide = page.evaluate(
-        "[...document.querySelectorAll('main *:not(svg *)')].filter(e => e.scrollWidth > e.clientWidth + 1 &&"
-        " e.clientWidth && getComputedStyle(e).display != 'inline' && !e.closest('.table, pre')).map(e => e.outerHTML)"
-    )
-    assert wide == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_and_lines_stand_out_from_the_paper(open_page, scheme):
     page, _, _ = open_page("multi-class", "desktop", scheme)
-    paper = _luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-    assert (paper > 0.8) == (scheme == "light")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (luminance(paper) > 0.8) == (scheme == "light")
     words = page.evaluate(
         "[...document.querySelectorAll('main p, td, th, figcaption, dd, small')].map(e => getComputedStyle(e).color)"
     )
@@ -112,18 +74,8 @@ def test_texts_and_lines_stand_out_from_the_paper(open_page, scheme):
         ".filter(c => c.startsWith('rgb'))"
     )
     assert len(letters) > 50 and len(lines) > 10
-    assert min(_contrast(_luminance(colour), paper) for colour in {*words, *letters}) >= 4.5
-    assert min(_contrast(_luminance(colour), paper) for colour in set(lines)) >= 3
-
-
-def _luminance(colour):
-    parts = np.array([float(part) for part in re.findall(r"[\d.]+", colour)[:3]]) / 255
-    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
-def _contrast(first, second):
-    return (max(first, second) + 0.05) / (min(first, second) + 0.05)
+    assert min(contrast(colour, paper) for colour in {*words, *letters}) >= 4.5
+    assert min(contrast(colour, paper) for colour in set(lines)) >= 3
 
 
 @pytest.mark.parametrize("task", TASKS)

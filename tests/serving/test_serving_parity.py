@@ -13,23 +13,12 @@ import finetext
 import servers
 from finetext.cli import main
 from finetext.inference import export_onnx
+from odd_texts import ODD_TEXTS, varied_texts
 
 pytestmark = pytest.mark.slow
 
 COUNT = 1000
 LONG = ["tea at four, the rain has stopped. " * 3000, "x " * 45_000]
-ODD = [
-    "",
-    " \n\t",
-    "a\x00b",
-    "\u202eabc\u202c\u200f שלום עולם مرحبا",
-    "👩‍👩‍👧‍👦 🇩🇪 \U0001f3f4\U000e0067\U000e0062\U000e007f ❤️",
-    "[CLS] [SEP] [PAD] [MASK] <|endoftext|>",
-    "n\u0303 ñ ﬁ ½ Å Å \ufeff",
-    "日本語 ไทย தமிழ் ʻokina",
-    "\r\n".join(["win a prize"] * 9),
-    '"quoted", commas; and\ttabs',
-]
 NAMES = ("ham", "spam")
 
 
@@ -51,14 +40,7 @@ def server(tmp_path_factory, bundles, exported):
 
 @pytest.fixture(scope="module")
 def texts():
-    """Odd texts, and messages of the data set that comes with finetext, made different from each other."""
-    from finetext.data import DataConfig, read
-
-    found = [*ODD, *dict.fromkeys(read("sample", DataConfig()).texts)]
-    pick = random.Random(0)
-    while len(found) < COUNT:
-        found.append(" ".join(pick.choices(servers.WORDS.split(), k=pick.randrange(1, 60))))
-    return found
+    return varied_texts(COUNT)
 
 
 def table(predictions):
@@ -140,17 +122,6 @@ def test_an_export_is_served_with_the_answers_of_the_library_and_of_the_original
     np.testing.assert_allclose(table(ask(server, texts))[0], expected, atol=1e-4)
     model = {known["name"]: known for known in server.ask("GET", "/info")[2]["models"]}["onnx"]
     assert model["device"] == "cpu" and model["labels"] == list(NAMES)
-
-
-ANY = st.characters(exclude_categories=())
-HALVES = st.characters(min_codepoint=0xD800, max_codepoint=0xDFFF, categories=["Cs"])
-EMOJI = st.characters(min_codepoint=0x1F300, max_codepoint=0x1FAFF) | st.sampled_from("\u200d\ufe0f\u2764")
-HEBREW_AND_ARABIC = st.characters(min_codepoint=0x0590, max_codepoint=0x06FF) | st.sampled_from(
-    "\u202e\u200f"
-)
-ODD_TEXTS = st.lists(
-    st.text(EMOJI) | st.text(HEBREW_AND_ARABIC) | st.text(HALVES) | st.text(ANY) | st.just("\x00"), max_size=6
-).map("".join)
 
 
 @settings(max_examples=150)

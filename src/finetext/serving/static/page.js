@@ -156,8 +156,10 @@ async function connect() {
     if (!standStill(error)) showTrouble(error.message);
     return;
   }
+  const left = document.activeElement.closest("#trouble, #token-form");
   byId("trouble").hidden = byId("token-form").hidden = true;
   byId("token").value = "";
+  if (left) box.focus(); // what had the focus is gone
   info = found;
   const names = info.models.map((own) => own.name);
   setOptions(byId("model"), names.map((name) => [name, name]), model?.name ?? info.default_model);
@@ -178,7 +180,8 @@ function takeModel() {
   model = info.models.find((own) => own.name === byId("model").value);
   const kind = `${model.task}, ${model.labels.length} labels`;
   byId("model-facts").textContent = byId("model").hidden ? `${model.name} (${kind})` : kind;
-  setOptions(byId("explained-label"), [["", "the predicted label"], ...model.labels.map((name) => [`=${name}`, name])]);
+  const choices = [["", "the predicted label"], ...model.labels.map((name) => [`=${name}`, name])];
+  setOptions(byId("explained-label"), choices, byId("explained-label").value); // kept when a server comes back
   showAbout();
   classify();
   tellFile();
@@ -188,6 +191,7 @@ function takeModel() {
 
 const box = byId("text");
 let asking = new AbortController();
+let explaining = new AbortController();
 let allScores = false;
 const classifyLater = delayed(TYPING_MS, classify);
 const explainLater = delayed(WORDS_MS, explain);
@@ -200,6 +204,7 @@ function textFault(text) {
 
 function restart() {
   asking.abort();
+  explaining.abort();
   asking = new AbortController();
   classifyLater.cancel();
   explainLater.cancel();
@@ -220,6 +225,7 @@ async function classify() {
   } catch (error) {
     if (signal.aborted) return;
     if (error instanceof Refused && error.status === 429) return askLater(error, classify, signal, byId("text-note"));
+    clearText(); // an earlier text's labels beside this one would deceive
     if (!standStill(error, classify)) byId("text-note").textContent = error.message;
     return;
   }
@@ -272,7 +278,7 @@ function scoreRow({ label, score }, given, own) {
     tick.style.left = `${threshold * 100}%`;
     bar.append(tick);
   }
-  const name = make("th", { scope: "row", textContent: label });
+  const name = make("th", { scope: "row" }, make("span", { textContent: label }));
   return make(
     "tr",
     { className: given ? "given" : "" },
@@ -290,11 +296,12 @@ function thresholdOf(own, label) {
 
 async function explain() {
   explainLater.cancel();
-  const signal = asking.signal;
+  explaining.abort(); // of two labels the one chosen last is shown, whichever answer is last
+  explaining = new AbortController();
+  const { signal } = explaining;
   const text = box.value;
   const label = byId("explained-label").value.slice(1);
   byId("words-state").textContent = text.length > AT_ONCE ? "Looking for the words …" : "";
-  byId("explain").disabled = true;
   try {
     const found = await ask("explain", { text, model: model.name, ...(label && { label }) }, signal);
     if (!signal.aborted) showWords(found);
@@ -302,8 +309,6 @@ async function explain() {
     if (signal.aborted) return;
     if (error instanceof Refused && error.status === 429) return askLater(error, explain, signal, byId("words-state"));
     if (!standStill(error, explain)) byId("words-state").textContent = error.message;
-  } finally {
-    byId("explain").disabled = false;
   }
 }
 
@@ -325,6 +330,7 @@ function showWords(found) {
   const strongest = found.words.filter((word) => share(word) >= LEAST_SHARE);
   strongest.sort((one, other) => Math.abs(other.weight) - Math.abs(one.weight));
   byId("weights").replaceChildren(...strongest.slice(0, 8).map((word) => weightRow(word, found.label)));
+  for (const own of document.querySelectorAll("#words-found .note, .weights")) own.hidden = !strongest.length;
   byId("words-found").hidden = false;
   byId("words-found").classList.remove("stale");
   byId("words-state").textContent = strongest.length
@@ -533,7 +539,9 @@ async function work(own) {
   if (own !== job) return;
   own.stop = new AbortController();
   const { signal } = own.stop;
+  const focused = document.activeElement === byId("start");
   tell(own, `Labelling ${rowsOf(own.todo.length)} …`);
+  if (focused) byId("cancel").focus(); // which stands where the button was
   own.began = performance.now() - (own.spent ?? 0);
   while (own.next < own.todo.length && !signal.aborted) {
     const batch = takeBatch(own);
@@ -692,7 +700,7 @@ function resultRow(row) {
     "tr",
     {},
     make("th", { scope: "row", textContent: count(row + 1) }),
-    make("td", { textContent: found.skipped ? `(${found.skipped})` : found.labels.join(", ") || "(no label)" }),
+    make("td", {}, make("span", { textContent: found.skipped ? `(${found.skipped})` : found.labels.join(", ") || "(no label)" })),
     make("td", { textContent: found.skipped ? "" : percent(found.score) }),
     make("td", {}, found.skipped === "no text" ? "" : look),
   );
@@ -775,7 +783,7 @@ function simpleTable(caption, heads, rows) {
   const cell = (content, place) => make(place ? "td" : "th", place ? { className: "number" } : { scope: "row" }, content);
   const head = heads.map((text, place) => make("th", { scope: "col", className: place ? "number" : "", textContent: text }));
   const body = rows.map((row) => make("tr", {}, ...row.map(cell)));
-  const own = make("table", {}, make("caption", { textContent: caption }), make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body));
+  const own = make("table", {}, make("caption", {}, make("span", { textContent: caption })), make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body));
   return make("div", { className: "table", role: "region", ariaLabel: caption, tabIndex: 0 }, own);
 }
 
@@ -851,8 +859,13 @@ byId("token-form").addEventListener("submit", (event) => {
 byId("file").addEventListener("change", () => {
   const [file] = byId("file").files;
   if (file) takeFile(file);
+});
+let chosen = null;
+byId("file").addEventListener("click", () => {
+  chosen = byId("file").files;
   byId("file").value = ""; // so that the same file can be chosen again
 });
+byId("file").addEventListener("cancel", () => (byId("file").files = chosen));
 byId("column").addEventListener("change", forgetJob);
 byId("named").addEventListener("change", () => {
   job = null;
@@ -869,6 +882,7 @@ for (const [id, step] of [["previous", -1], ["next", 1]])
   byId(id).addEventListener("click", () => {
     page += step;
     showRows();
+    if (byId(id).disabled) byId(step < 0 ? "next" : "previous").focus();
   });
 byId("download").addEventListener("click", download);
 
@@ -883,7 +897,9 @@ for (const kind of ["dragover", "drop", "dragleave"])
     if (kind !== "dragleave") event.preventDefault();
     byId("drop").classList.toggle("over", kind === "dragover");
     const [file] = kind === "drop" ? event.dataTransfer.files : [];
-    if (file) takeFile(file);
+    if (!file) return;
+    byId("file").files = event.dataTransfer.files; // its name then stands beside the button
+    takeFile(file);
   });
 addEventListener("beforeunload", (event) => {
   if (job?.stop) event.preventDefault();
