@@ -24,6 +24,7 @@ from finetext.reporting.words import (
 )
 
 OURS = "finetext"
+NO_INTERVAL = "no interval: resampling these texts does not change it"
 FEW_TEXTS = 100
 """Below this many test texts the report says that the figures are rough."""
 
@@ -62,7 +63,7 @@ def summary(material: Material) -> tuple[str, ...]:
     sentences = [
         f"It gets {what} {decimal(test['accuracy'] * 100, 1)} % of {texts(test['examples'])} right: "
         f"accuracy {decimal(test['accuracy'])} (95 % interval {accuracy}), "
-        f"MCC {decimal(test['mcc'])}{f' (95 % interval {mcc})' if mcc else ''}."
+        f"MCC {decimal(test['mcc'])} ({f'95 % interval {mcc}' if mcc else NO_INTERVAL})."
     ]
     worst = [name for name, own in (figures.get("comparisons") or {}).items() if own["verdict"] == "worse"]
     if worst:
