@@ -30,6 +30,13 @@ class Finding:
     severity: Severity = "ok"
     """`error` means that training makes no sense."""
 
+    @property
+    def line(self) -> str:
+        """What, how many, where first, what it means."""
+        rows = ", ".join(map(str, self.first_rows))
+        more = ", …" if self.count > len(self.first_rows) else ""
+        return f"{self.name}: {self.count:,} (rows {rows}{more}). {self.detail}"
+
 
 @dataclass(frozen=True)
 class Findings:
