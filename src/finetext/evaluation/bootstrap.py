@@ -180,9 +180,9 @@ def _mean_of_defined(areas: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean over classes of each resample, `(K, R)` -> `(R,)`, of those that it can rank; NaN of none."""
     defined = ~np.isnan(areas)
     count = defined.sum(axis=0)
-    return np.divide(
-        np.where(defined, areas, 0).sum(axis=0), count, out=np.full(len(count), np.nan), where=count > 0
-    )
+    mean = np.full(len(count), np.nan)
+    np.divide(np.where(defined, areas, 0).sum(axis=0), count, out=mean, where=count > 0)
+    return mean
 
 
 def _share(part: Any, whole: Any) -> Any:

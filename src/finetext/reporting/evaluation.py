@@ -80,8 +80,10 @@ def refuse_folder(path: Path) -> None:
 
 def _checked(dataset: Dataset, classifier: Classifier, model: Path) -> Dataset:
     """Return the texts with two more findings: those that the run learnt from, and those that are cut."""
-    counts, longest = classifier.model.token_counts(dataset.texts), classifier.model.settings.max_length
-    findings = dataset.findings.with_finding(check_lengths(dataset.texts, counts, longest, dataset.rows))
+    counts, own = classifier.model.token_counts(dataset.texts), classifier.model.settings
+    windows = own.long_texts == "windows"
+    lengths = check_lengths(dataset.texts, counts, own.max_length, dataset.rows, windows=windows)
+    findings = dataset.findings.with_finding(lengths)
     run = RunFolder(model if (model / "model").is_dir() else model.parent)
     if run.splits.is_dir() and run.config.is_file():
         parts = read_split_files(run.splits)

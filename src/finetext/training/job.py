@@ -111,7 +111,11 @@ def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) ->
     model.network.to(device)
     encoded = model.encode(train.texts)
     lengths = check_lengths(
-        dataset.texts, model.token_counts(dataset.texts), model.settings.max_length, dataset.rows
+        dataset.texts,
+        model.token_counts(dataset.texts),
+        model.settings.max_length,
+        dataset.rows,
+        windows=model.settings.long_texts == "windows",
     )
     findings = (*dataset.findings.warnings, *([lengths] if lengths.count else []))
     notices = (
