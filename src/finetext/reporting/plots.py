@@ -311,6 +311,8 @@ def lengths(by_class: Mapping[str, Floats], finding: str) -> Drawing:
             line.shown_as = f"{plain(name)} ({len(own):,})"
     if longest >= 10 * max(shortest, 1):  # within one power of ten the labels of a log scale overlap
         plot.set_xscale("log")
+    else:
+        plot.xaxis.get_major_locator().set_params(integer=True)
     plot.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     plot.set_xlabel("characters")
     plot.set_ylabel("texts of the class (%)" if len(by_class) > 1 else "texts (%)")
