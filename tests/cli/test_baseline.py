@@ -36,6 +36,8 @@ def test_a_causal_model_gives_every_baseline(tmp_path, checkpoint, messages, cap
     assert list(found["baselines"]) == [MAJORITY, TFIDF, FROZEN, ZERO_SHOT]
     assert found["baselines"][ZERO_SHOT]["train_seconds"] == 0
     assert all(own["seconds_per_1000_texts"] > 0 for own in found["baselines"].values())
+    low, high = found["baselines"][FROZEN]["intervals"]["log_loss"]
+    assert low <= found["baselines"][FROZEN]["log_loss"] <= high
     assert "'spam'" in found["questions"][0]["template"] and len(found["written"]) == 2
 
 

@@ -152,9 +152,12 @@ def test_evaluation_of_a_file_prints_and_writes_the_figures(tmp_path, trained, m
     fitted = trained("bert")
     folder = tmp_path / "evaluation"
     assert run("evaluate", fitted.folder.path, messages, "--output", folder) == 0
-    shown = capsys.readouterr().out
+    said = capsys.readouterr()
+    shown = " ".join(said.out.split())
     for word in ("accuracy", "MCC", "ham", "spam", "60 texts"):
         assert word in shown
+    assert "seen-texts: 48 (rows" in said.err  # all but the test split of the run
+    assert "seen texts" in (folder / "report.html").read_text()
     written = json.loads((folder / "metrics.json").read_text())["test"]
     with (folder / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -172,9 +175,33 @@ def test_evaluation_of_the_run_s_own_test_split_repeats_its_figures(tmp_path, tr
     fitted = trained("bert")
     folder = tmp_path / "evaluation"
     assert run("evaluate", fitted.folder.path, fitted.folder.splits, "--output", folder) == 0
+    assert "seen-texts" not in capsys.readouterr().err
+    assert "seen texts" in (folder / "report.html").read_text().split("Looked for and not found", 1)[1]
     written = json.loads((folder / "metrics.json").read_text())["test"]
     for name in ("accuracy", "mcc", "log_loss", "roc_auc"):
         assert written[name] == pytest.approx(fitted.metrics["test"][name], abs=1e-6)
+
+
+def test_evaluation_counts_what_truncation_loses_and_names_the_threshold_alone(
+    tmp_path, checkpoint, messages, capsys
+):
+    from finetext.training import train
+
+    options = {"model": str(checkpoint("bert")), "epochs": 1, "max_length": 4, "threshold": "f1"}
+    fitted = train(messages, output=tmp_path / "run", **options)
+    one = tmp_path / "one.csv"
+    one.write_text("text,label\nwin a prize now and claim your cash today,spam\n")
+    capsys.readouterr()
+    assert run("evaluate", fitted.folder.model, one, "--output", tmp_path / "evaluation") == 0
+    said = capsys.readouterr()
+    assert "long-texts: 1 (rows 2). Longer than 4 tokens" in said.err
+    assert "1 text" in said.out and "1 texts" not in said.out
+    assert "Decision: threshold: spam from" in said.out
+    findings = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["data"]["findings"]
+    assert {own["name"]: own["count"] for own in findings if own["name"] in ("seen-texts", "long-texts")} == {
+        "seen-texts": 0,
+        "long-texts": 1,
+    }
 
 
 def test_models_are_listed_with_their_memory(capsys):

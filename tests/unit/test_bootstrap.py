@@ -80,6 +80,18 @@ def test_an_interval_holds_its_figure_and_a_seed_its_interval(seed, classes):
     assert intervals == bootstrap_intervals(targets, probs, task, resamples=400)
 
 
+def test_the_intervals_of_rare_labels_hold_their_figures():
+    # A positive text that is drawn twice ranks above itself, so that resamples of few positives look too good.
+    random = np.random.default_rng(0)
+    targets = np.zeros((300, 100), int)
+    targets[random.permutation(300)[:200], np.arange(200) % 100] = 1
+    probs = random.random((300, 100))
+    metrics = compute_metrics(targets, probs, [str(c) for c in range(100)], "multi-label")
+    intervals = bootstrap_intervals(targets, probs, "multi-label")
+    for name in ("roc_auc", "pr_auc"):
+        assert intervals[name][0] < metrics.value(name) < intervals[name][1], name
+
+
 def test_the_interval_of_a_mean_is_as_wide_as_theory_says():
     targets, probs = predictions(5, 2, 4000, rounded=False)
     low, high = bootstrap_intervals(targets, probs, "binary")["micro_f1"]
@@ -104,5 +116,27 @@ def test_edge_cases_have_intervals_or_none(targets, probs, task):
     for name, interval in metrics.intervals.items():
         if metrics.value(name) is None:
             assert interval is None, name
-        else:
-            assert interval is not None and np.isfinite(interval).all(), name
+        elif interval is not None:
+            assert np.isfinite(interval).all() and interval[0] < interval[1], name
+
+
+def test_a_figure_that_no_resample_changes_has_no_interval():
+    targets = np.array([0, 1] * 10)
+    perfect = np.where(targets[:, None] == [0, 1], 0.9, 0.1) + np.linspace(-0.05, 0.05, 20)[:, None] * [1, -1]
+    intervals = bootstrap_intervals(targets, perfect, "binary")
+    assert {name for name, own in intervals.items() if own is not None} == {"log_loss", "calibration_error"}
+    single = bootstrap_intervals(np.array([0, 1]), np.array([[0.4, 0.6], [0.2, 0.8]]), "binary")
+    assert set(single.values()) == {None}
+
+
+def test_a_resample_without_a_rare_label_leaves_it_out_of_the_mean_areas():
+    random = np.random.default_rng(3)
+    targets = (random.random((60, 8)) < 0.4).astype(int)
+    targets[:, 1:] = 0
+    targets[np.arange(7), np.arange(1, 8)] = 1  # seven labels have one text each
+    probs = np.clip(targets * 0.6 + random.random((60, 8)) * 0.3, 0, 1)
+    metrics = with_intervals(
+        compute_metrics(targets, probs, list("abcdefgh"), "multi-label"), targets, probs, "multi-label"
+    )
+    assert metrics.roc_auc == metrics.pr_auc == 1  # every label is ranked perfectly, in any resample
+    assert metrics.intervals["roc_auc"] is metrics.intervals["pr_auc"] is None

@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 from finetext.errors import DataError
 from finetext.evaluation import (
     baselines,
+    compare_right,
     compute_metrics,
     encode_targets,
     higher_is_better,
@@ -196,6 +197,12 @@ def test_mcnemar_worked_out_by_hand():
     assert mcnemar(first, second) == pytest.approx(2 * 8 / 128)
     assert mcnemar(second, first) == mcnemar(first, second)
     assert mcnemar(first, first) == 1.0
+
+
+def test_two_that_are_right_on_the_same_texts_have_no_interval_of_their_difference():
+    right = np.array([True, False, True])
+    assert compare_right(right, right)["accuracy_difference_interval"] is None
+    assert compare_right(right, ~right)["accuracy_difference_interval"] is not None
 
 
 def test_the_verdict_needs_both_a_difference_and_its_significance():

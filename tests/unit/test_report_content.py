@@ -210,6 +210,27 @@ def test_the_verdict_is_that_of_the_test(tmp_path, skills, said, tone):
     assert figures["comparisons"][TFIDF]["verdict"] in page.text
 
 
+def test_a_model_that_was_set_to_find_more_is_not_dismissed_by_its_accuracy_alone(tmp_path):
+    targets = np.array([0] * 180 + [1] * 20)
+    ours, theirs = np.full((200, 2), [0.9, 0.1]), np.full((200, 2), [0.9, 0.1])
+    ours[:40] = ours[180:] = [0.1, 0.9]  # finds all, with false alarms; the other never says yes
+    figures = make_folder(tmp_path, ["no", "yes"], targets, ours, baseline=theirs)
+    page = report(tmp_path, figures)
+    assert page.headings[0] == f"Worse than {TFIDF}"
+    assert (
+        f"Worse in accuracy; against {TFIDF} it is ahead in balanced accuracy, macro-F1 and MCC" in page.text
+    )
+    assert "Decide by the figure that matters to you." in page.text
+
+
+def test_two_that_err_on_the_same_texts_are_said_to(tmp_path):
+    targets, probs = guesses(80, 2)
+    figures = make_folder(tmp_path, ["no", "yes"], targets, probs, baseline=probs)
+    figures["comparisons"][TFIDF]["accuracy_difference_interval"] = None
+    page = report(tmp_path, figures)
+    assert "Both are right on the very same texts." in page.text and "can be chance" not in page.text
+
+
 def test_a_baseline_that_leads_by_chance_is_named(tmp_path):
     targets = np.array([0, 1] * 50)
     ours, theirs = np.eye(2)[targets] * 0.8 + 0.1, np.eye(2)[targets] * 0.8 + 0.1

@@ -99,6 +99,12 @@ def test_a_temperature_that_was_put_in_is_found_again():
     assert fit_temperature(logits / 2, several) == pytest.approx(0.5, rel=0.05)
 
 
+@pytest.mark.parametrize("targets", [np.array([0, 1, 1]), np.array([[1, 0], [0, 1], [0, 1]])])
+def test_texts_that_are_all_right_leave_the_scores_as_they_are(targets):
+    # The lower the temperature, the lower their log loss: the next mistake would be made with full confidence.
+    assert fit_temperature(np.array([[2.0, -1.0], [-3.0, 0.5], [-0.1, 0.2]]), targets) == 1.0
+
+
 def test_the_least_log_loss_is_that_of_no_other_temperature():
     random = np.random.default_rng(1)
     logits, targets = random.normal(size=(300, 4)) * 3, random.integers(0, 4, 300)

@@ -37,9 +37,9 @@ def evaluate(
 
     from finetext.cli.console import data as data_console
     from finetext.cli.console import progress_bar, prose
-    from finetext.cli.sentences import decision, interval
+    from finetext.cli.sentences import count, decision, interval
     from finetext.cli.tables import class_table, figures_table
-    from finetext.data import examine
+    from finetext.data import Finding, examine
     from finetext.errors import DataError
     from finetext.evaluation import evaluate as evaluate_texts
     from finetext.inference import load
@@ -70,11 +70,14 @@ def evaluate(
     console = data_console()
     if dataset.source.synthetic:
         console.print("Synthetic data: these figures say nothing about real messages.")
-    console.print(figures_table({"finetext": test}, f"{model} on {source}, {len(dataset):,} texts"))
+    console.print(figures_table({"finetext": test}, f"{model} on {source}, {count(len(dataset))}"))
     console.print(f"MCC {test['mcc']:.3f}{interval(test, 'mcc')}.", markup=False)
     if rule := decision(figures):
         console.print(rule, markup=False, soft_wrap=True)
     console.print(class_table(test))
+    for found in (Finding(**own) for own in figures["data"]["findings"]):
+        if found.name in ("seen-texts", "long-texts") and found.count:
+            prose().print(f"note: {found.line}", markup=False)
     prose().print(
         f"columns    text: {dataset.source.text_column} · label: {dataset.source.label_column}\n"
         f"report     {folder / 'report.html'}",

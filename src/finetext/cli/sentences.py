@@ -27,6 +27,8 @@ def verdict(compared: Figures) -> str:
     """Return what the paired test says of the model beside a baseline."""
     words = {"better": "finetext is better", "worse": "finetext is worse"}
     says = words.get(compared["verdict"], "no difference shown")
+    if compared["accuracy_difference_interval"] is None:
+        return f"{says}: both are right on the very same texts."
     low, high = compared["accuracy_difference_interval"]
     return (
         f"{says} ({compared['accuracy_difference'] * 100:+.1f} points of accuracy, 95 % {low * 100:+.1f} to "
@@ -50,7 +52,8 @@ def decision(figures: Figures) -> str:
         names = figures["class_names"] if figures["task"] == "multi-label" else figures["class_names"][1:]
         shown = [f"{name} from {own:.3g}" for name, own in zip(names, own["thresholds"], strict=True)]
         more = f", … {len(shown) - 5} more" if len(shown) > 5 else ""
-        parts.append(f"threshold ({own['criterion']}): {', '.join(shown[:5])}{more}")
+        aim = f" ({own['criterion']})" if own["criterion"] else ""
+        parts.append(f"threshold{aim}: {', '.join(shown[:5])}{more}")
     if own["chosen_on"] is not None:
         parts.append(
             f"chosen on {own['examples']:,} texts ({own['chosen_on']}), none of them of the test split"
@@ -63,6 +66,11 @@ def decision(figures: Figures) -> str:
             f"test texts get a label{right}"
         )
     return f"Decision: {'; '.join(parts)}." if parts else ""
+
+
+def count(texts: int) -> str:
+    """Return `1 text` or `300 texts`."""
+    return f"{texts:,} text{'' if texts == 1 else 's'}"
 
 
 def cross_validation(folds: Figures) -> str:

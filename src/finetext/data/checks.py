@@ -30,6 +30,13 @@ class Finding:
     severity: Severity = "ok"
     """`error` means that training makes no sense."""
 
+    @property
+    def line(self) -> str:
+        """What, how many, where first, what it means."""
+        rows = ", ".join(map(str, self.first_rows))
+        more = ", …" if self.count > len(self.first_rows) else ""
+        return f"{self.name}: {self.count:,} (rows {rows}{more}). {self.detail}"
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -251,7 +258,12 @@ def _check_untrained(dataset: Dataset, given: Sequence[str], places: Places) -> 
 
 
 def check_lengths(
-    texts: Sequence[str], token_counts: Sequence[int], limit: int, rows: Sequence[int | str] | None = None
+    texts: Sequence[str],
+    token_counts: Sequence[int],
+    limit: int,
+    rows: Sequence[int | str] | None = None,
+    *,
+    windows: bool = False,
 ) -> Finding:
     """Count the texts over a model's limit and the tokens that truncation loses.
 
@@ -260,6 +272,7 @@ def check_lengths(
         token_counts: Length of each text in tokens, special tokens included, not truncated.
         limit: The most tokens that the model reads.
         rows: The row of each text, for the message.
+        windows: Whether longer texts are read in windows, so that nothing is lost.
     """
     counts = np.asarray(token_counts, dtype=np.int64)
     if counts.size != len(texts):
@@ -268,4 +281,6 @@ def check_lengths(
     lost = int((counts[over] - limit).sum())
     share = lost / max(int(counts.sum()), 1)
     detail = f"Longer than {limit:,} tokens: {lost:,} tokens ({share:.1%} of all) are lost by truncation."
+    if windows:
+        detail = f"Longer than {limit:,} tokens: read whole, in overlapping windows."
     return finding("long-texts", over, lambda index: rows[index] if rows else index + 1, detail, "warning")

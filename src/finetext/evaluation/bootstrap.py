@@ -25,6 +25,8 @@ _WORK = 100_000_000
 _RANKING_WORK = 2_000_000_000
 """Most texts x classes x resamples for the areas under curves."""
 LEAST_RESAMPLES = 200
+_NO_WIDTH = 1e-6
+"""Narrower than this an interval is that of a figure which no resample changes, but for rounding."""
 Counts = NDArray[np.float32]
 
 
@@ -57,7 +59,11 @@ def bootstrap_intervals(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> dict[str, Interval | None]:
-    """Return the 95 % percentile interval of each figure; None where the figure is not defined.
+    """Return the 95 % percentile interval of each figure.
+
+    Those of the areas under curves are moved by the bias of the resamples, their mean less the figure. None where the
+    figure is not defined, and where no resample changes it (a classifier without errors, a class
+    with one text): an interval without width would claim certainty.
 
     Args:
         targets: `(N,)` class ids, or `(N, C)` zeros and ones if multi-label.
@@ -84,14 +90,23 @@ def bootstrap_intervals(
         own = figures(counts) | sums(counts)
         if ranked and done < enough:
             areas = np.stack([ranking.areas(counts) for ranking in ranked])
-            own |= {"roc_auc": areas[:, 0].mean(axis=0), "pr_auc": areas[:, 1].mean(axis=0)}
+            own |= {"roc_auc": _mean_of_defined(areas[:, 0]), "pr_auc": _mean_of_defined(areas[:, 1])}
         done += counts.shape[1]
         for name, values in own.items():
             found.setdefault(name, []).append(values)
+    once = np.ones((len(targets), 1), np.float32)
+    own_areas = np.array([ranking.areas(once)[:, 0] for ranking in ranked]).reshape(-1, 2)
+    whole = dict(zip(("roc_auc", "pr_auc"), own_areas.mean(axis=0), strict=True)) if ranked else {}
     intervals: dict[str, Interval | None] = {"roc_auc": None, "pr_auc": None}
     for name, chunks in found.items():
-        low, high = np.quantile(np.concatenate(chunks), [0.025, 0.975])
-        intervals[name] = (float(low), float(high))
+        values = np.concatenate(chunks)
+        values = values[~np.isnan(values)]
+        if name in whole and len(
+            values
+        ):  # a positive drawn twice ranks above itself: few of them look too good
+            values = np.clip(values + (whole[name] - values.mean()), 0, 1)
+        low, high = np.quantile(values, [0.025, 0.975])
+        intervals[name] = (float(low), float(high)) if high - low > _NO_WIDTH else None
     return intervals
 
 
@@ -170,6 +185,15 @@ def _mcc(right: Any, true: Any, guessed: Any, total: Any) -> Any:
     return _share(covariance, np.sqrt(np.maximum(spread, 0)))
 
 
+def _mean_of_defined(areas: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean over classes of each resample, `(K, R)` -> `(R,)`, of those that it can rank; NaN of none."""
+    defined = ~np.isnan(areas)
+    count = defined.sum(axis=0)
+    mean = np.full(len(count), np.nan)
+    np.divide(np.where(defined, areas, 0).sum(axis=0), count, out=mean, where=count > 0)
+    return mean
+
+
 def _share(part: Any, whole: Any) -> Any:
     return np.divide(part, whole, out=np.zeros(np.broadcast(part, whole).shape), where=np.asarray(whole) > 0)
 
@@ -222,7 +246,7 @@ class _Ranking:
         self._tied = _summing(here[tied], negative[tied], shape)
 
     def areas(self, counts: Counts) -> NDArray[np.float64]:
-        """Return ROC-AUC and average precision, `(2, R)`."""
+        """Return ROC-AUC and average precision, `(2, R)`; NaN for a resample that lacks one side."""
         found = self._positives @ counts
         between, tied = self._between @ counts, self._tied @ counts
         upto = np.cumsum(between[:-1] + tied, axis=0)  # negatives of at least the level's score
@@ -231,9 +255,9 @@ class _Ranking:
         beaten = (found * (negatives - upto + tied / 2)).sum(axis=0, dtype=np.float64)
         precision = _share(found * reached, reached + upto).sum(axis=0)
         # Each stratum keeps its size, but several labels a text have none: a resample may lack one side.
-        return np.stack(
-            [_share(beaten, positives.astype(np.float64) * negatives), _share(precision, positives)]
-        )
+        both = (positives > 0) & (negatives > 0)
+        areas = [_share(beaten, positives.astype(np.float64) * negatives), _share(precision, positives)]
+        return np.where(both, np.stack(areas), np.nan)
 
 
 def _summing(

@@ -103,10 +103,14 @@ def write_predictions(
     abstained = abstains(probs, task, decision)
     content = io.StringIO(newline="")
     writer = csv.writer(content, lineterminator="\n")
+    careful = csv.writer(
+        content, lineterminator="\n", quoting=csv.QUOTE_ALL
+    )  # a lone \r ends a line for many readers
     writer.writerow(
         ["text", "label", "predicted", *(f"prob_{name}" for name in class_names), *["abstained"] * rejects]
     )
     for text, target, guess, prob, left_out in zip(texts, targets, predicted, probs, abstained, strict=True):
         last = [int(left_out)] * rejects
-        writer.writerow([text, names(target), names(guess), *(f"{p:.7g}" for p in prob), *last])
+        own = careful if "\r" in text else writer
+        own.writerow([text, names(target), names(guess), *(f"{p:.7g}" for p in prob), *last])
     files.write_text(path, content.getvalue())

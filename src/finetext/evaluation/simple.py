@@ -95,8 +95,9 @@ def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> 
 def compare_right(right: NDArray[np.bool_], baseline: NDArray[np.bool_]) -> dict[str, Any]:
     """Compare a classifier with a baseline on the same texts, as JSON values.
 
-    The 95 % interval of the difference is by the bootstrap. Only how many texts the first alone and the second alone
-    is right on matters, so resamples are drawn from three numbers.
+    The 95 % interval of the difference is by the bootstrap; there is none where both are right on the same texts.
+    Only how many texts the first alone and the second alone is right on matters, so resamples are drawn from three
+    numbers.
 
     Args:
         right: `(N,)`, whether the classifier is right on each text.
@@ -111,7 +112,7 @@ def compare_right(right: NDArray[np.bool_], baseline: NDArray[np.bool_]) -> dict
     low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / len(right), [0.025, 0.975])
     return {
         "accuracy_difference": difference,
-        "accuracy_difference_interval": [float(low), float(high)],
+        "accuracy_difference_interval": [float(low), float(high)] if only_first + only_second else None,
         "mcnemar_p_value": p_value,
         "verdict": verdict(p_value, difference),
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from finetext.engine import choose_device
 from finetext.errors import FinetextError, UsageError
-from finetext.evaluation import BaselineResult, compute_metrics, is_right
+from finetext.evaluation import BaselineResult, compute_metrics, is_right, with_intervals
 from finetext.models import (
     Prompter,
     Question,
@@ -138,6 +138,11 @@ def measure_baselines(
             continue
         results.append(_named(found, own_name))
         written += [dataclasses.replace(own, model=model) for own in examples]
+    targets, task = job.targets(job.splits.test), job.dataset.task
+    measured = [
+        dataclasses.replace(own, metrics=with_intervals(own.metrics, targets, own.probs, task))
+        for own in results
+    ]
     asked = tuple(questions) if any(own.name.startswith(ZERO_SHOT) for own in results) else ()
     return Baselines(
         source=job.dataset.source.name,
@@ -145,7 +150,7 @@ def measure_baselines(
         task=job.dataset.task,
         train=len(job.train),
         test=len(job.splits.test),
-        results=tuple(results),
+        results=tuple(measured),
         questions=asked,
         written=tuple(written),
         notes=tuple(notes),

@@ -1,6 +1,5 @@
 """`compare()`: finished runs side by side, with paired differences on their common test texts."""
 
-import csv
 import dataclasses
 import json
 import tomllib
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from finetext import files
@@ -163,16 +163,13 @@ def _read(folder: Path) -> _Read:
         if not path.is_file():
             raise RunError(f"{folder}: holds no {path.name}. Name the folder of a finished run.")
     try:
-        with run.predictions.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))
-        header, body = rows[0], rows[1:]
-        columns = [place for place, name in enumerate(header) if name.startswith(_PREFIX)]
-        text, label, guess = (header.index(name) for name in ("text", "label", "predicted"))
-        names = tuple(header[place].removeprefix(_PREFIX) for place in columns)
-        probs = np.array([[float(row[place]) for place in columns] for row in body])
-        keys = [(row[text], row[label]) for row in body]
-        predicted = [row[guess] for row in body]
-    except (ValueError, IndexError, OSError) as error:
+        cells = pl.read_csv(run.predictions, infer_schema=False, empty_string_is_null=False, glob=False)
+        columns = [name for name in cells.columns if name.startswith(_PREFIX)]
+        names = tuple(name.removeprefix(_PREFIX) for name in columns)
+        probs = cells.select(pl.col(columns).cast(pl.Float64)).to_numpy()
+        keys = list(cells.select("text", "label").iter_rows())
+        predicted = cells["predicted"].to_list()
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{run.predictions}: is no file of predictions ({error}).") from error
     if not keys or not names:
         raise DataError(f"{run.predictions}: holds no predictions.")

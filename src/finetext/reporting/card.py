@@ -194,8 +194,11 @@ def _limits(material: Material) -> list[str]:
     ]
     if {"train", "test"} <= set(material.splits):
         shared, _ = provenance.overlap(material)
-        found = f"{shared:,} of the test texts" if shared else "none of the test texts"
-        limits.append(f"Leakage: {found} in the training split too (case and white space aside).")
+        found = f"{shared:,}" if shared else "none"
+        verb = "is" if shared == 1 else "are"
+        limits.append(
+            f"Leakage: {found} of the test texts {verb} in the training split too (case and white space aside)."
+        )
     if "max_length" in bundle:
         limits.append(_length_limit(material))
     error = decimal(figures["test"]["calibration_error"])

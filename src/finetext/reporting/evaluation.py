@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from finetext import files
-from finetext.data import Dataset
+from finetext.data import Dataset, Finding, check_lengths, fold
 from finetext.errors import UsageError
 from finetext.evaluation import Evaluation, coverage, write_predictions
 from finetext.inference import Classifier
+from finetext.reporting.folder import read_split_files
 from finetext.reporting.report import write_report
 from finetext.runs import RunFolder
 
 SCHEMA_VERSION = 2
+SHOWN_ROWS = 5
+SEEN = (
+    "The classifier learnt from these texts or was chosen on them: the figures are too good. Leave them out."
+)
 
 
 def write_evaluation(
@@ -44,7 +49,7 @@ def write_evaluation(
     """
     refuse_folder(path)
     staging = RunFolder(path.with_name(f".{path.name}.tmp"))
-    figures = _figures(classifier, dataset, result) | dict(named)
+    figures = _figures(classifier, _checked(dataset, classifier, Path(named["model"])), result) | dict(named)
     try:
         shutil.rmtree(staging.path, ignore_errors=True)
         staging.path.mkdir(parents=True)
@@ -71,6 +76,26 @@ def refuse_folder(path: Path) -> None:
     """Raise UsageError if something stands where an evaluation should go."""
     if path.exists() or path.is_symlink():
         raise UsageError(f"{path}: is there already, and nothing is overwritten. Choose another --output.")
+
+
+def _checked(dataset: Dataset, classifier: Classifier, model: Path) -> Dataset:
+    """Return the texts with two more findings: those that the run learnt from, and those that are cut."""
+    counts, own = classifier.model.token_counts(dataset.texts), classifier.model.settings
+    windows = own.long_texts == "windows"
+    lengths = check_lengths(dataset.texts, counts, own.max_length, dataset.rows, windows=windows)
+    findings = dataset.findings.with_finding(lengths)
+    run = RunFolder(model if (model / "model").is_dir() else model.parent)
+    if run.splits.is_dir() and run.config.is_file():
+        parts = read_split_files(run.splits)
+        known = {
+            fold(text) for name in ("train", "validation") if name in parts for text in parts[name].texts
+        }
+        places = [place for place, key in enumerate(dataset.keys) if key in known]
+        rows = tuple(dataset.rows[place] for place in places[:SHOWN_ROWS])
+        findings = findings.with_finding(
+            Finding("seen-texts", len(places), rows, SEEN, "warning" if places else "ok")
+        )
+    return dataclasses.replace(dataset, findings=findings)
 
 
 def _figures(classifier: Classifier, dataset: Dataset, result: Evaluation) -> dict[str, Any]:

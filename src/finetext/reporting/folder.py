@@ -168,7 +168,7 @@ def read_folder(path: Path, figures: Figures) -> Material:
         path.resolve().name,
         read_predictions(folder.predictions, names, task) if folder.predictions.is_file() else None,
         read_history(folder.history) if folder.history.is_file() else None,
-        _read_splits(folder.splits),
+        read_split_files(folder.splits),
         tomllib.loads(folder.config.read_text(encoding="utf-8")) if folder.config.is_file() else {},
         _read_json(folder.environment),
         _read_json(folder.model / "finetext.json"),
@@ -215,7 +215,8 @@ def read_history(path: Path) -> History | None:
     )
 
 
-def _read_splits(folder: Path) -> dict[str, Split]:
+def read_split_files(folder: Path) -> dict[str, Split]:
+    """Read the texts and labels of a run's splits, by the split's name."""
     found = {}
     for name in SPLITS:
         path = folder / f"{name}.csv"

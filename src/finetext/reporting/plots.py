@@ -309,7 +309,10 @@ def lengths(by_class: Mapping[str, Floats], finding: str) -> Drawing:
             line = plot.stairs(shares, edges, color=SERIES[index], linewidth=1.5)
             line.set_linestyle(DASHES[index % len(DASHES)])
             line.shown_as = f"{plain(name)} ({len(own):,})"
-    plot.set_xscale("log")
+    if longest >= 10 * max(shortest, 1):  # within one power of ten the labels of a log scale overlap
+        plot.set_xscale("log")
+    else:
+        plot.xaxis.get_major_locator().set_params(integer=True)
     plot.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     plot.set_xlabel("characters")
     plot.set_ylabel("texts of the class (%)" if len(by_class) > 1 else "texts (%)")

@@ -24,6 +24,7 @@ from finetext.reporting.words import (
 )
 
 OURS = "finetext"
+NO_INTERVAL = "no interval: resampling these texts does not change it"
 FEW_TEXTS = 100
 """Below this many test texts the report says that the figures are rough."""
 
@@ -62,11 +63,11 @@ def summary(material: Material) -> tuple[str, ...]:
     sentences = [
         f"It gets {what} {decimal(test['accuracy'] * 100, 1)} % of {texts(test['examples'])} right: "
         f"accuracy {decimal(test['accuracy'])} (95 % interval {accuracy}), "
-        f"MCC {decimal(test['mcc'])}{f' (95 % interval {mcc})' if mcc else ''}."
+        f"MCC {decimal(test['mcc'])} ({f'95 % interval {mcc}' if mcc else NO_INTERVAL})."
     ]
     worst = [name for name, own in (figures.get("comparisons") or {}).items() if own["verdict"] == "worse"]
     if worst:
-        sentences.append(f"Use {listing(map(_called, worst))} instead, or look for what went wrong here.")
+        sentences.append(_advice(figures, worst))
     for name in in_order(figures.get("comparisons") or {}):
         own = figures["comparisons"][name]
         if own["verdict"] == "no difference shown" and own["accuracy_difference"] < 0:
@@ -77,6 +78,24 @@ def summary(material: Material) -> tuple[str, ...]:
     if test["examples"] < FEW_TEXTS:
         sentences.append(f"With only {texts(test['examples'])} to test on, every figure here is rough.")
     return (*sentences, *_oddities(material))
+
+
+def _advice(figures: Figures, worst: list[str]) -> str:
+    """Say what to do where baselines have the better accuracy: a threshold may have been chosen for another figure."""
+    test, rivals = figures["test"], [figures["baselines"][name] for name in worst]
+    ahead = [
+        _in_sentence(name)
+        for name in ("balanced_accuracy", "macro_f1", "micro_f1", "mcc")
+        if name in figures_of(figures["task"])
+        and all(better_than(name, test.get(name), own.get(name)) for own in rivals)
+    ]
+    named = listing(map(_called, worst))
+    if not ahead:
+        return f"Use {named} instead, or look for what went wrong here."
+    return (
+        f"Worse in accuracy; against {named} it is ahead in {listing(ahead)}. Decide by the figure that matters to "
+        f"you. If that is accuracy, use {named} instead."
+    )
 
 
 def _capital(text: str) -> str:
@@ -118,7 +137,9 @@ def _compare(figures: Figures, name: str) -> str:
         f"{points(own['accuracy_difference'])} points{ends}. McNemar’s exact test on the same "
         f"{texts(test['examples'])}: {p_value(own['mcnemar_p_value'])}."
     )
-    if own["verdict"] == "no difference shown":
+    if "accuracy_difference_interval" in own and interval is None:
+        said += " Both are right on the very same texts."
+    elif own["verdict"] == "no difference shown":
         said += " A difference of this size can be chance; it may be real all the same."
     task = "multi-label" if test["confusion"] is None else "other"
     ahead = [_in_sentence(f) for f in figures_of(task) if better_than(f, other.get(f), test.get(f))]

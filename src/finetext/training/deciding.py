@@ -71,6 +71,11 @@ def choose_decision(job: Job, inputs: RunInputs, progress: Progress) -> Chosen:
         held_out, logits = held_out_logits(job, FOLDS, progress)
         targets, chosen_on = job.targets(held_out), "cross-fitting"
     temperature = fit_temperature(logits, targets) if options.calibrate else None
+    if temperature == 1.0:
+        progress.notice(
+            f"the {len(targets)} texts to calibrate on ({chosen_on}) are all classified rightly, which tells nothing "
+            "of how sure to be: the scores stay as they are."
+        )
     probs = scaled_probabilities(logits, temperature or 1.0, task)
     thresholds = None if criterion is None else choose_thresholds(targets, probs, task, criterion)
     return Chosen(

@@ -111,11 +111,15 @@ def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) ->
     model.network.to(device)
     encoded = model.encode(train.texts)
     lengths = check_lengths(
-        dataset.texts, model.token_counts(dataset.texts), model.settings.max_length, dataset.rows
+        dataset.texts,
+        model.token_counts(dataset.texts),
+        model.settings.max_length,
+        dataset.rows,
+        windows=model.settings.long_texts == "windows",
     )
     findings = (*dataset.findings.warnings, *([lengths] if lengths.count else []))
     notices = (
-        *(describe_finding(finding) for finding in findings),
+        *(finding.line for finding in findings),
         *splits.notes,
         *model.notices,
         precision.notice,
@@ -148,13 +152,6 @@ def read_splits(config: TrainConfig) -> tuple[Dataset, Splits]:
     """
     dataset = read(config.data.source, config.data)
     return dataset, split(dataset, config.data, config.train.seed)
-
-
-def describe_finding(finding: Finding) -> str:
-    """Return a check's outcome in a line: what, how many, where first, what it means."""
-    rows = ", ".join(map(str, finding.first_rows))
-    more = ", …" if finding.count > len(finding.first_rows) else ""
-    return f"{finding.name}: {finding.count:,} (rows {rows}{more}). {finding.detail}"
 
 
 def _check_decision(config: TrainConfig, task: str, model: Model) -> None:
