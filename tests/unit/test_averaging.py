@@ -46,7 +46,12 @@ def guesses(wrong, sure=0.9, texts=100):
     [
         (guesses([]), guesses([]), "accuracy", True),  # a tie
         (guesses([0]), guesses([1, 2]), "macro_f1", True),
-        (guesses([0, 1]), guesses([2]), "accuracy", True),  # one text fewer, and a log loss that chance explains
+        (
+            guesses([0, 1]),
+            guesses([2]),
+            "accuracy",
+            True,
+        ),  # one text fewer, and a log loss that chance explains
         (guesses([0, 1], 0.8), guesses([2], 0.9), "accuracy", False),  # every text is less sure
         (guesses([0, 1], 0.99), guesses([2], 0.8), "accuracy", True),  # one text fewer, a lower log loss
         # Two texts fewer of two: the root of two is less. Three of seven: the root of seven is not.

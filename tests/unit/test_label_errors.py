@@ -14,6 +14,7 @@ from transformers import AutoModel
 from finetext.cli.app import main
 from finetext.cli.inspect import inspect
 from finetext.data import DataConfig, assign_folds, examine
+from finetext.engine import Trunk
 from finetext.errors import DataError, UsageError
 from finetext.evaluation import encode_targets
 from finetext.experiments import find_faults
@@ -21,6 +22,7 @@ from finetext.experiments.label_errors import judge_labels, judged_classes, out_
 from finetext.experiments.similar import find_similar, unit_vectors
 from finetext.models import find_model, load_model, mean_vectors
 from finetext.models.config import ModelConfig
+from finetext.training.features import feature_store
 
 SMS = Path(__file__).parents[3] / "shared/data/sms_spam/SMSSpamCollection"
 
@@ -122,6 +124,30 @@ def test_too_little_data_and_senseless_options_are_refused(tmp_path, messages):
     )
     with pytest.raises(DataError, match="no two classes"):
         find_faults(alone)
+
+
+@pytest.mark.parametrize("limit", [None, "1KB"])
+def test_vectors_are_kept_for_the_next_look(checkpoint, messages, monkeypatch, tmp_path, limit):
+    monkeypatch.setenv("FINETEXT_HOME", str(tmp_path))
+    monkeypatch.setattr("finetext.experiments.label_errors.feature_store", lambda: feature_store(limit))
+    runs, ordinary = [], Trunk.run
+
+    def counted(trunk, windows):
+        runs.append(len(windows))
+        return ordinary(trunk, windows)
+
+    monkeypatch.setattr(Trunk, "run", counted)
+    dataset, config = examine(messages, DataConfig()), ModelConfig(model=str(checkpoint("bert")))
+    told = []
+    first = text_vectors(dataset, config, 42, progress=told.append)
+    assert sum(told) == len(dataset)
+    again = text_vectors(dataset, config, 42, progress=told.append)
+    assert sum(told) == 2 * len(dataset)
+    assert len(runs) == (1 if limit is None else 2)  # what has no room is computed anew
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    model = load_model(find_model(config.model), dataset.class_names, dataset.task, config, seed=0)
+    plain = mean_vectors(model, model.encode(dataset.texts), 1, arithmetic="fp32")
+    torch.testing.assert_close(first, plain, rtol=0, atol=0.02 * float(plain.abs().max()))  # bf16
 
 
 @pytest.mark.parametrize("block", [1, 7, 100])

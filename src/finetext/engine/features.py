@@ -20,6 +20,9 @@ from finetext.engine.replay import Forward, Replay
 from finetext.engine.store import Features, FeatureStore, StoreFull, window_digest
 from finetext.errors import RunError
 
+_MEAN_TEXTS = 256
+"""Texts of which a mean is taken at a time."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -55,6 +58,23 @@ class Inputs:
     def windows(self) -> "Inputs":
         """Return each window as a text of its own."""
         return Inputs([(ids,) for text in self.encoded for ids in text], self.pad_id, self.features)
+
+    def means(self, texts: int | None = None) -> Tensor:
+        """Return the mean of the stored hidden states of each of the first texts, `(N, H)` float32; of all by default.
+
+        Of a text with several windows it is the mean over their tokens.
+        """
+        count = len(self) if texts is None else min(texts, len(self))
+        parts = []
+        for start in range(0, count, _MEAN_TEXTS):
+            batch = self.batch(range(start, min(count, start + _MEAN_TEXTS)))
+            assert batch.hidden is not None
+            sums = torch.zeros(batch.size, batch.hidden.shape[-1])
+            sums.index_add_(0, batch.owner, batch.hidden.float().sum(1))  # (W, T, H), 0 in the padding
+            tokens = batch.attention_mask.sum(1).float()
+            lengths = torch.zeros(batch.size).index_add_(0, batch.owner, tokens)
+            parts.append(sums / lengths.unsqueeze(1))
+        return torch.cat(parts)
 
     def _with_features(self, batch: Batch, windows: list[int]) -> Batch:
         if self.features is None:

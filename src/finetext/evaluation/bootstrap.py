@@ -12,7 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from finetext.evaluation.metrics import CALIBRATION_BINS, Interval, Metrics, Probs, Targets, likeliest
+from finetext.evaluation.metrics import (
+    CALIBRATION_BINS,
+    Interval,
+    Metrics,
+    Probs,
+    Targets,
+    likeliest,
+    text_losses,
+)
 from finetext.models import LIKELIEST, Decision, decide
 
 RESAMPLES = 2000
@@ -200,12 +208,7 @@ def _share(part: Any, whole: Any) -> Any:
 
 def _sums(targets: Targets, probs: Probs, multi: bool) -> Callable[[Counts], dict[str, Any]]:
     """Return log loss and calibration error, which are sums over texts."""
-    epsilon = np.finfo(np.float64).eps
-    safe = np.clip(probs, epsilon, 1 - epsilon)
-    if multi:
-        losses = -(targets * np.log(safe) + (1 - targets) * np.log1p(-safe)).mean(axis=1)
-    else:
-        losses = -np.log(safe[np.arange(len(targets)), targets])
+    losses = text_losses(targets, probs, multi)
     confidence, right = likeliest(targets, probs, multi)
     each = probs.shape[1] if multi else 1
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)

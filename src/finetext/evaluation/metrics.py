@@ -209,7 +209,7 @@ def text_losses(targets: Targets, probs: Probs, multi: bool) -> NDArray[np.float
     safe = np.clip(probs.astype(np.float64), least, 1 - least)
     if multi:
         return -(targets * np.log(safe) + (1 - targets) * np.log1p(-safe)).mean(1)  # type: ignore[no-any-return]
-    return -np.log(safe[np.arange(len(targets)), targets])  # type: ignore[no-any-return]
+    return -np.log(safe[np.arange(len(targets)), targets])
 
 
 def _calibration_error(targets: Targets, probs: Probs, multi: bool) -> float:

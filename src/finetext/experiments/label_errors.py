@@ -15,13 +15,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from finetext.data import Dataset, assign_folds, group_texts
-from finetext.engine import choose_device, fit_logistic, prepare_cpu
+from finetext.engine import (
+    StoreFull,
+    choose_device,
+    computes_bf16_fast,
+    fit_logistic,
+    prepare_cpu,
+    store_features,
+)
 from finetext.errors import DataError, UsageError
 from finetext.evaluation import encode_targets, fit_tfidf
 from finetext.experiments.faults import Fault, Faults
 from finetext.experiments.similar import find_similar, unit_vectors
-from finetext.models import find_model, load_model, mean_vectors, probabilities, two_thirds
+from finetext.models import find_model, load_model, make_trunk, mean_vectors, probabilities, two_thirds
 from finetext.models.config import ModelConfig
+from finetext.training.features import feature_store
 
 FOLDS = 5
 SIMILAR = 0.95
@@ -115,12 +123,36 @@ def text_vectors(
     device: str = "auto",
     progress: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
-    """Return the mean of each text's hidden states after two thirds of a model's layers, `(N, H)` float32."""
+    """Return the mean of each text's hidden states after two thirds of a model's layers, `(N, H)` float32.
+
+    They are taken from the feature store, and what it lacks is computed and kept there, if it has room.
+    """
     prepare_cpu()
     source = find_model(config.model, revision=config.revision, allow_pickle=config.allow_pickle)
     model = load_model(source, dataset.class_names, dataset.task, config, seed)
     model.network.to(choose_device(device))
-    return mean_vectors(model, model.encode(dataset.texts), two_thirds(model.anatomy.depth), progress)
+    encoded, cut = model.encode(dataset.texts), two_thirds(model.anatomy.depth)
+    arithmetic = "bf16" if computes_bf16_fast(model.device) else "fp32"
+    trunk = make_trunk(model, cut, arithmetic=arithmetic, dtype="bf16", revision=source.revision)
+    told = 0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        texts = len(dataset) * done // total
+        progress(texts - told)
+        told = texts
+
+    if trunk is not None:
+        try:
+            stored = store_features(trunk, {"all": encoded}, feature_store(), tell, lambda: None)["all"]
+        except StoreFull:
+            pass
+        else:
+            progress(len(dataset) - told)
+            return stored.means()
+        finally:
+            model.uncut()
+    return mean_vectors(model, encoded, cut, progress)
 
 
 def out_of_fold(

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from finetext.engine import Inputs, fit_logistic
@@ -15,7 +14,6 @@ from finetext.training.job import Job
 from finetext.training.losses import mean_loss
 
 FROZEN = "frozen features + LR"
-_BATCH = 256
 
 
 def simple_baselines(job: Job) -> list[BaselineResult]:
@@ -51,7 +49,8 @@ def frozen_features_baseline(
 
     def vectors(name: str, texts: int) -> Tensor:
         if inputs is not None and stored:
-            return _mean_of_stored(getattr(inputs, name), texts)
+            own: Inputs = getattr(inputs, name)
+            return own.means(texts)
         known = {"train": job.encoded, "validation": job.encoded_validation}
         encoded = known[name] if name in known else job.model.encode(splits.test.texts)
         return mean_vectors(job.model, encoded[:texts], _cut(job), progress, arithmetic=trunk_arithmetic(job))
@@ -78,19 +77,3 @@ def _cut(job: Job) -> int:
     depth = job.model.anatomy.depth
     own = first_trained_layer(job.config, depth, job.config.train.epochs or 1)
     return own or two_thirds(depth)
-
-
-def _mean_of_stored(inputs: Inputs, texts: int) -> Tensor:
-    """Return the mean of the stored hidden states of each of the first texts, `(N, H)`."""
-    count = min(texts, len(inputs))
-    parts = []
-    for start in range(0, count, _BATCH):
-        batch = inputs.batch(range(start, min(count, start + _BATCH)))
-        assert batch.hidden is not None
-        size = (batch.size, batch.hidden.shape[-1])
-        sums = torch.zeros(size).index_add_(
-            0, batch.owner, batch.hidden.float().sum(1)
-        )  # (B, H), 0 in padding
-        lengths = torch.zeros(batch.size).index_add_(0, batch.owner, batch.attention_mask.sum(1).float())
-        parts.append(sums / lengths.unsqueeze(1))
-    return torch.cat(parts)
