@@ -11,10 +11,9 @@ from finetext.cli.app import main
 from finetext.errors import UsageError
 from finetext.evaluation import MAJORITY, TFIDF
 from finetext.experiments import measure_baselines
-from finetext.experiments.baselines import ZERO_SHOT
 from finetext.models import mean_vectors
 from finetext.training import TrainConfig, override
-from finetext.training.baselines import FROZEN, frozen_features_baseline
+from finetext.training.baselines import FROZEN, ZERO_SHOT, frozen_features_baseline
 from finetext.training.features import prepare_inputs
 from finetext.training.job import prepare
 
@@ -54,6 +53,24 @@ def test_the_figures_are_those_of_train(trained, checkpoint, messages):
     for own in found.results[:2]:
         assert [list(row) for row in own.metrics.confusion] == beside[own.name]["confusion"]
         assert own.metrics.accuracy == beside[own.name]["accuracy"]
+
+
+def test_a_run_stands_beside_what_its_own_model_answers_when_asked(tmp_path, checkpoint, messages, capfd):
+    words = ["--model", checkpoint("gpt2"), "--epochs", "1"]
+    assert run("train", messages, *words, "--zero-shot", "--output", tmp_path / "run") == 0
+    assert f"Against {ZERO_SHOT}: " in capfd.readouterr().out
+    own = json.loads((tmp_path / "run" / "metrics.json").read_text())["baselines"]
+    assert run("baseline", messages, *words[:2], "--json", tmp_path / "alone.json") == 0
+    alone = json.loads((tmp_path / "alone.json").read_text())["baselines"]
+    assert own[ZERO_SHOT]["confusion"] == alone[ZERO_SHOT]["confusion"]
+    assert own[ZERO_SHOT]["log_loss"] == pytest.approx(alone[ZERO_SHOT]["log_loss"], rel=1e-4)
+    assert ZERO_SHOT in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_encoder_that_should_be_asked_is_refused_before_any_work(tmp_path, checkpoint, messages, capfd):
+    words = ["--model", checkpoint("bert"), "--zero-shot", "--output", tmp_path / "run"]
+    assert run("train", messages, *words) == 2
+    assert "needs a causal language model" in capfd.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_mistakes_in_the_prompt_are_usage_errors(checkpoint, messages, capfd):

@@ -1,29 +1,24 @@
 """`measure_baselines()`: what one reaches without fine-tuning, and what it costs, on the splits of `train`."""
 
 import dataclasses
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetext.engine import choose_device
 from finetext.errors import FinetextError, UsageError
-from finetext.evaluation import BaselineResult, compute_metrics, is_right, with_intervals
-from finetext.models import (
-    Prompter,
-    Question,
-    class_probabilities,
-    default_questions,
-    is_causal,
-    load_language_model,
-)
+from finetext.evaluation import BaselineResult, with_intervals
+from finetext.models import Question, default_questions
 from finetext.training import TrainConfig
-from finetext.training.baselines import frozen_features_baseline, simple_baselines
+from finetext.training.baselines import (
+    ZERO_SHOT,
+    frozen_features_baseline,
+    simple_baselines,
+    zero_shot_baseline,
+)
 from finetext.training.config_file import check_config, override
 from finetext.training.job import Job, prepare
 
-ZERO_SHOT = "zero-shot prompting"
 WRITTEN_TOKENS = 20
 
 
@@ -182,29 +177,10 @@ def _prompted(
         UsageError: The model is not causal, or the question leaves no room for a text.
         ModelError: Its language-model head cannot be loaded.
     """
-    if not is_causal(job.model_source):
-        raise UsageError("it needs a causal language model, such as gpt2.")
-    config, test = job.config, job.splits.test
-    job.model.network.to("cpu")
-    model = load_language_model(job.model_source, allow_pickle=config.model.allow_pickle)
-    model.network.to(choose_device(config.train.device))
-    prompters = [Prompter(model, own, config.model.max_length) for own in questions]
-    done = 0
-
-    def count(texts: int) -> None:
-        nonlocal done
-        done += texts
-        progress("asking", done, len(test) * len(prompters))
-
-    began = time.perf_counter()
-    likelihoods = [own.log_likelihoods(test.texts, progress=count) for own in prompters]
-    probs = class_probabilities(likelihoods, job.dataset.task)
-    seconds = time.perf_counter() - began
-    targets = job.targets(test)
-    metrics = compute_metrics(targets, probs, job.dataset.class_names, job.dataset.task)
-    right = is_right(targets, probs, job.dataset.task)
+    prompter, result = zero_shot_baseline(job, questions, lambda done, total: progress("asking", done, total))
+    test = job.splits.test
     examples = [
-        Written("", text, labels, prompters[0].write(text, WRITTEN_TOKENS))
+        Written("", text, labels, prompter.write(text, WRITTEN_TOKENS))
         for text, labels in zip(test.texts[:generate], test.labels[:generate], strict=True)
     ]
-    return BaselineResult(ZERO_SHOT, metrics, probs, right, 0.0, seconds), examples
+    return result, examples

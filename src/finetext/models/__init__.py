@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         save_config,
     )
     from finetext.models.catalogue import ALIASES, CATALOGUE, Entry
-    from finetext.models.causal import LanguageModel, continue_text, is_causal, load_language_model
+    from finetext.models.causal import LanguageModel, continue_text, load_language_model, require_causal
     from finetext.models.decision import LIKELIEST, Decision, abstains, confidence, decide
     from finetext.models.depths import Depths, parameters_by_depth, pooled_by_depth
     from finetext.models.encoding import TextEncoder, load_tokenizer, position_limit
@@ -65,7 +65,6 @@ __all__ = [
     "find_model",
     "find_token",
     "head_inputs",
-    "is_causal",
     "is_exported",
     "load_bundle",
     "load_exported",
@@ -85,6 +84,7 @@ __all__ = [
     "push",
     "quantize",
     "read_bundle",
+    "require_causal",
     "save_adapter",
     "save_bundle",
     "save_companions",
@@ -129,7 +129,6 @@ __getattr__ = lazy.exports(
         "find_model": "source",
         "find_token": "publishing",
         "head_inputs": "head",
-        "is_causal": "causal",
         "is_exported": "bundle",
         "load_bundle": "bundle",
         "load_exported": "bundle",
@@ -149,6 +148,7 @@ __getattr__ = lazy.exports(
         "push": "publishing",
         "quantize": "onnx_export",
         "read_bundle": "bundle",
+        "require_causal": "causal",
         "save_adapter": "adapters",
         "save_bundle": "bundle",
         "save_companions": "bundle",

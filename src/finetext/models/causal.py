@@ -48,13 +48,14 @@ class LanguageModel:
         return whole[0, len(ids) :].tolist()  # type: ignore[no-any-return]
 
 
-def is_causal(source: ModelSource) -> bool:
-    """Tell whether a model's configuration names a causal language model."""
-    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in _architectures(source))
-
-
-def _architectures(source: ModelSource) -> list[str]:
-    return [str(name) for name in load_settings(source.folder).architectures or ()]
+def require_causal(source: ModelSource) -> None:
+    """Raise UsageError unless a model's configuration names a causal language model."""
+    found = [str(name) for name in load_settings(source.folder).architectures or ()]
+    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in found):
+        written = ", ".join(found) or "no architecture named"
+        raise UsageError(
+            f"{source.name}: {written}; zero-shot prompting needs a causal language model, such as gpt2."
+        )
 
 
 def load_language_model(source: ModelSource, *, allow_pickle: bool = False) -> LanguageModel:
@@ -70,11 +71,7 @@ def load_language_model(source: ModelSource, *, allow_pickle: bool = False) -> L
     """
     from transformers import AutoModelForCausalLM
 
-    if not is_causal(source):
-        written = ", ".join(_architectures(source)) or "no architecture named"
-        raise UsageError(
-            f"{source.name}: is no causal language model ({written}) and cannot continue a text."
-        )
+    require_causal(source)
     settings = load_settings(source.folder)
     tokenizer = load_tokenizer(source.folder)
     try:

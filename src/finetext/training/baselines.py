@@ -1,19 +1,29 @@
-"""A run's baselines: without a language model, and with one of which no layer is trained."""
+"""A run's baselines: without a language model, with one of which no layer is trained, and with one that is asked."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from finetext.engine import Inputs, fit_logistic
+from finetext.engine import Inputs, choose_device, fit_logistic
 from finetext.evaluation import BaselineResult, baselines, compute_metrics, is_right
-from finetext.models import mean_vectors, probabilities, two_thirds
+from finetext.models import (
+    Prompter,
+    Question,
+    class_probabilities,
+    default_questions,
+    load_language_model,
+    mean_vectors,
+    probabilities,
+    two_thirds,
+)
 from finetext.training.features import RunInputs, first_trained_layer, trunk_arithmetic
 from finetext.training.head_start import MOST_TEXTS
 from finetext.training.job import Job
 from finetext.training.losses import mean_loss
 
 FROZEN = "frozen features + LR"
+ZERO_SHOT = "zero-shot prompting"
 
 
 def simple_baselines(job: Job) -> list[BaselineResult]:
@@ -71,6 +81,48 @@ def frozen_features_baseline(
     metrics = compute_metrics(targets, probs, job.dataset.class_names, job.dataset.task)
     right = is_right(targets, probs, job.dataset.task)
     return BaselineResult(FROZEN, metrics, probs, right, fitted - began, done - fitted)
+
+
+def zero_shot_baseline(
+    job: Job,
+    questions: Sequence[Question] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Prompter, BaselineResult]:
+    """Ask the pretrained model about the test split, without any training.
+
+    Args:
+        job: Data and model; the model that is trained goes to the CPU, to make room.
+        questions: What it is asked; the task's default if not given.
+        progress: Called with the texts done and the texts to do.
+
+    Returns:
+        Who asked the first question, and the figures.
+
+    Raises:
+        UsageError: The model is not causal, or the question leaves no room for a text.
+        ModelError: Its language-model head cannot be loaded.
+    """
+    task, test = job.dataset.task, job.splits.test
+    job.model.network.to("cpu")
+    model = load_language_model(job.model_source, allow_pickle=job.config.model.allow_pickle)
+    model.network.to(choose_device(job.config.train.device))
+    asked = questions or default_questions(job.dataset.class_names, task)
+    prompters = [Prompter(model, own, job.config.model.max_length) for own in asked]
+    done = 0
+
+    def count(texts: int) -> None:
+        nonlocal done
+        done += texts
+        progress(done, len(test) * len(prompters))
+
+    began = time.perf_counter()
+    likelihoods = [own.log_likelihoods(test.texts, progress=count) for own in prompters]
+    probs = class_probabilities(likelihoods, task)
+    seconds = time.perf_counter() - began
+    targets = job.targets(test)
+    metrics = compute_metrics(targets, probs, job.dataset.class_names, task)
+    right = is_right(targets, probs, task)
+    return prompters[0], BaselineResult(ZERO_SHOT, metrics, probs, right, 0.0, seconds)
 
 
 def _cut(job: Job) -> int:

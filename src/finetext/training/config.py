@@ -86,6 +86,9 @@ class DecisionConfig:
     """Give no label to a text whose predicted class has a lower probability than this."""
     folds: int | None = None
     """Also cross-validate with this many folds: mean and standard deviation of the figures."""
+    zero_shot: bool = False
+    """Also ask the pretrained causal model itself, untrained, about the test texts: a further baseline. The prompt is
+    that of `finetext baseline`, which takes others."""
 
 
 @dataclass(frozen=True)

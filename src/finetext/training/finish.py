@@ -33,7 +33,7 @@ from finetext.models import (
 )
 from finetext.reporting import write_card, write_report
 from finetext.runs import RunFolder
-from finetext.training.baselines import frozen_features_baseline, simple_baselines
+from finetext.training.baselines import frozen_features_baseline, simple_baselines, zero_shot_baseline
 from finetext.training.deciding import apply_decision, choose_decision
 from finetext.training.environment import describe_environment
 from finetext.training.features import RunInputs
@@ -195,23 +195,26 @@ def _data(job: Job) -> dict[str, Any]:
 
 
 def _baselines(job: Job, inputs: RunInputs, features: float, labelling: float) -> list[BaselineResult]:
-    """Return the simple baselines and, where features are stored, a classifier on those of the frozen layers.
+    """Return the simple baselines, a classifier on stored features if there are any, zero-shot prompting if asked for.
 
-    Its cost is that of the frozen layers too. In use they take at most what the whole model takes.
+    The classifier's cost is that of the frozen layers too. In use they take at most what the whole model takes.
     """
     found = simple_baselines(job)
-    if inputs.stored is None:
-        return found
-    frozen = frozen_features_baseline(job, inputs)
-    whole = labelling * len(job.splits.test)
-    return [
-        *found,
-        dataclasses.replace(
-            frozen,
-            train_seconds=frozen.train_seconds + features,
-            predict_seconds=frozen.predict_seconds + whole,
-        ),
-    ]
+    if inputs.stored is not None:
+        frozen = frozen_features_baseline(job, inputs)
+        whole = labelling * len(job.splits.test)
+        found.append(
+            dataclasses.replace(
+                frozen,
+                train_seconds=frozen.train_seconds + features,
+                predict_seconds=frozen.predict_seconds + whole,
+            )
+        )
+    if job.config.decision.zero_shot:
+        device = job.model.device
+        found.append(zero_shot_baseline(job)[1])
+        job.model.network.to(device)
+    return found
 
 
 def _figures(

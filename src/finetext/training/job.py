@@ -18,7 +18,15 @@ from finetext.data import Dataset, Finding, Splits, balance, check_lengths, clas
 from finetext.engine import Encoded, Precision, choose_device, choose_precision, prepare_cpu
 from finetext.errors import UsageError
 from finetext.evaluation import encode_targets
-from finetext.models import Model, ModelSource, find_model, load_model, output_layer, set_trainable
+from finetext.models import (
+    Model,
+    ModelSource,
+    find_model,
+    load_model,
+    output_layer,
+    require_causal,
+    set_trainable,
+)
 from finetext.training.config import TrainConfig
 from finetext.training.defaults import resolve_defaults
 from finetext.training.optimizers import resolve_optimizer
@@ -102,6 +110,8 @@ def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) ->
         config = dataclasses.replace(
             config, model=dataclasses.replace(config.model, revision=source.revision)
         )
+    if config.decision.zero_shot:
+        require_causal(source)
     model = load_model(source, dataset.class_names, dataset.task, config.model, seed)
     _check_decision(config, dataset.task, model)
     width = model.network.config.get_text_config().hidden_size
