@@ -218,12 +218,13 @@ def prediction(place: Place) -> str:
 def bulk(place: Place) -> str:
     """Streaming a file through a model against labelling it in memory: rate, and memory as the file grows."""
     messages = data.shuffled(data.sms(place.sms))
-    sizes = (100_000, 1_000_000) if place.full else (20_000, 100_000)
+    small, large = (100_000, 1_000_000) if place.full else (20_000, 100_000)
     tiny = data.bundle(data.tiny(place.work / "tiny"), place.work / "bundle-tiny")
     minilm = data.bundle(data.minilm(), place.work / "bundle-minilm")
-    jobs = [("a tiny BERT", tiny, size, suffix) for size in sizes for suffix in ("csv", "jsonl", "parquet")]
+    jobs = [("a tiny BERT", tiny, small, suffix) for suffix in ("csv", "jsonl", "parquet")]
+    jobs += [("a tiny BERT", tiny, large, "csv"), ("MiniLM", minilm, 20_000, "csv")]
     rows = []
-    for name, folder, size, suffix in [*jobs, ("MiniLM", minilm, 20_000, "csv")]:
+    for name, folder, size, suffix in jobs:
         source = data.write_table(messages, size, place.work / f"rows-{size}.{suffix}")
         target = place.work / f"labelled-{size}.{suffix}"
         given = {"folder": str(folder), "source": str(source), "target": str(target)}

@@ -25,6 +25,22 @@ SPAM = ("win cash now", "claim your gold prize", "reply yes to this offer", "cal
 HAM = ("tea at four", "the rain has stopped", "see you later then", "are we still on for home")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def proof_in_this_process():
+    """Trainings within the tests' process prove their model in it: a fresh one imports torch for seconds.
+
+    Commands that run in a process of their own, and the tests of the proof, have the real one.
+    """
+    from finetext.training import finish, proof
+
+    def prove(*question):
+        assert proof.check(*question) is None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finish, "prove", prove)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared data sets; tests that need it are skipped where it is absent."""

@@ -43,20 +43,25 @@ def prove(bundle: Path, texts: Sequence[str], logits: NDArray[np.float32]) -> No
         raise RunError(f"{bundle}: the saved model does not prove itself in a fresh process: {reason}")
 
 
-def _main() -> None:
+def check(bundle: Path, texts: Sequence[str], logits: NDArray[np.float32]) -> str | None:
+    """Load `bundle` in this process, and return what is wrong with its logits or None; the arguments are `prove`'s."""
     from finetext.models import load_bundle, predict_logits
 
-    question = json.load(sys.stdin)
-    expected = np.asarray(question["logits"], dtype=np.float32)
-    model = load_bundle(Path(question["bundle"]))
-    texts = question["texts"]
+    model = load_bundle(bundle)
     batched = predict_logits(model, texts)
     singly = np.concatenate([predict_logits(model, [text]) for text in texts])
-    allowed = TOLERANCE * max(1.0, float(np.abs(expected).max()))
+    allowed = TOLERANCE * max(1.0, float(np.abs(logits).max()))
     for way, found in (("batched", batched), ("singly", singly)):
-        difference = float(np.abs(found - expected).max())
+        difference = float(np.abs(found - logits).max())
         if not difference <= allowed:
-            sys.exit(f"{way} logits differ by {difference:.2e}, allowed are {allowed:.2e}.")
+            return f"{way} logits differ by {difference:.2e}, allowed are {allowed:.2e}."
+    return None
+
+
+def _main() -> None:
+    question = json.load(sys.stdin)
+    logits = np.asarray(question["logits"], dtype=np.float32)
+    sys.exit(check(Path(question["bundle"]), question["texts"], logits))
 
 
 if __name__ == "__main__":
