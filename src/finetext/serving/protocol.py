@@ -82,8 +82,8 @@ class Protocol(HttpToolsProtocol):
         self._not_body = max(0, self._not_body - FRAME_BYTES * len(body))
         super().on_body(body)
         self._body += len(body)
-        # A client that sends on what was refused has the time to read why.
-        if self.cycle.response_complete and self._body > 2 * self._limits.max_body:
+        # A client that sends on what is refused has the time to read why.
+        if self.cycle.response_started and self._body > 2 * self._limits.max_body:
             self.transport.close()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
