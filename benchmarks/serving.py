@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import tables
-from benchmarks.worker import SLEEPING, measure
+from benchmarks.worker import measure
 
 CLIENTS = (1, 8, 32, 128)
 START_SECONDS = 120
@@ -63,7 +63,7 @@ def compare(bundle: Path, texts: Sequence[str], seconds: float, turns: int = 2) 
                 for clients in CLIENTS:
                     own = asyncio.run(load(port, texts, clients, seconds))
                     found.setdefault((name, clients), []).append(own)
-        alone.append(measure("in process", SLEEPING, folder=str(bundle), texts=list(texts)))
+        alone.append(measure("in process", folder=str(bundle), texts=list(texts)))
     rows = []
     for clients in CLIENTS:
         ours, theirs = (_median(found[name, clients]) for name in ("finetext", "plain"))

@@ -15,9 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from finetext.cli.app import SPINS
+
 FIGURES = ("accuracy", "macro_f1", "micro_f1", "mcc")
-SLEEPING = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""How torch's threads wait in every command of finetext."""
+OFFLINE = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+OWN = ("finetext", "predict", "in process", "bulk", "curve")
+"""What is finetext's own runs under the environment that its commands set."""
 TFIDF = "TF-IDF + logistic regression"
 
 
@@ -32,7 +35,7 @@ def measure(what: str, environment: dict[str, str] | None = None, **arguments: A
         input=json.dumps({"what": what, **arguments}),
         capture_output=True,
         encoding="utf-8",
-        env={**os.environ, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", **(environment or {})},
+        env={**os.environ, **OFFLINE, **(dict([SPINS]) if what in OWN else {}), **(environment or {})},
         check=False,
     )
     if answer.returncode:

@@ -95,11 +95,18 @@ def test_help_imports_nothing_heavy(arguments):
     assert answer.stderr.strip() == "[]"
 
 
-@pytest.mark.parametrize("set_before", [None, "ACTIVE"])
-def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(monkeypatch, set_before):
-    monkeypatch.setenv("OMP_WAIT_POLICY", set_before or "")
-    if set_before is None:
-        monkeypatch.delenv("OMP_WAIT_POLICY")
+@pytest.mark.parametrize(
+    ("set_before", "expected"),
+    [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_that_wait_sleep_soon_unless_the_environment_says_otherwise(
+    monkeypatch, set_before, expected
+):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    for name, value in set_before.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit):
         main(["--version"])
-    assert os.environ["OMP_WAIT_POLICY"] == (set_before or "PASSIVE")
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
