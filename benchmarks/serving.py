@@ -76,15 +76,16 @@ def compare(bundle: Path, texts: Sequence[str], seconds: float, turns: int = 2) 
             ]
         )
     header = ["clients", "finetext, texts/s", "plain", "ratio", "finetext, p50 / p99 ms", "plain"]
-    rate = statistics.median(own["texts_per_second"] for own in alone)
-    lone = statistics.median(own["p50_ms"] for own in alone)
+    rate, of_32, lone = (
+        statistics.median(own[name] for own in alone) for name in ("texts_per_second", "of_32", "p50_ms")
+    )
     served = _median(found["finetext", 32]).rate
     return "\n\n".join(
         [
             tables.table(header, rows),
-            f"Without a server, in one process and the same turns: {rate:.0f} texts/s for a list of {len(texts):,}, of "
-            f"which the server with 32 clients reaches {served / rate:.0%}; a lone text takes {lone:.1f} ms (p50), "
-            f"through the server {_median(found['finetext', 1]).p50 - lone:+.1f} ms.",
+            f"Without a server, in one process and the same turns: {rate:.0f} texts/s for a list of {len(texts):,}, "
+            f"{of_32:.0f} for lists of 32; the server with 32 clients reaches {served / rate:.0%} and "
+            f"{served / of_32:.0%} of that. A lone text takes {lone:.1f} ms (p50), through the server {_median(found['finetext', 1]).p50 - lone:+.1f} ms.",
         ]
     )
 

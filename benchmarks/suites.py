@@ -352,7 +352,7 @@ def serving(place: Place) -> str:
 
     bundle = data.bundle(data.minilm(), place.work / "bundle-served")
     texts = [text for text, _ in data.shuffled(data.sms(place.sms))][:1000]
-    seconds, turns, open_seconds = (20.0, 3, 60.0) if place.full else (4.0, 2, 15.0)
+    seconds, turns, open_seconds = (10.0, 2, 60.0) if place.full else (4.0, 2, 15.0)
     return "\n\n".join(
         [
             f"MiniLM (22.7 M), single SMS messages, closed loop, {seconds:g} s each, median of {turns} turns; the "
