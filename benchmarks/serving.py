@@ -85,7 +85,8 @@ def compare(bundle: Path, texts: Sequence[str], seconds: float, turns: int = 2) 
             tables.table(header, rows),
             f"Without a server, in one process and the same turns: {rate:.0f} texts/s for a list of {len(texts):,}, "
             f"{of_32:.0f} for lists of 32; the server with 32 clients reaches {served / rate:.0%} and "
-            f"{served / of_32:.0%} of that. A lone text takes {lone:.1f} ms (p50), through the server {_median(found['finetext', 1]).p50 - lone:+.1f} ms.",
+            f"{served / of_32:.0%} of that. A lone text takes {lone:.1f} ms (p50), "
+            f"through the server {_median(found['finetext', 1]).p50 - lone:+.1f} ms.",
         ]
     )
 
