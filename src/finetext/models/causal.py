@@ -54,7 +54,8 @@ def require_causal(source: ModelSource) -> None:
     if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in found):
         written = ", ".join(found) or "no architecture named"
         raise UsageError(
-            f"{source.name}: {written}; zero-shot prompting needs a causal language model, such as gpt2."
+            f"{source.name}: is no causal language model ({written}). What asks a model, or lets it write, needs a "
+            "causal language model, such as gpt2."
         )
 
 
