@@ -70,8 +70,8 @@ def bootstrap_intervals(
     """Return the 95 % percentile interval of each figure.
 
     Those of the areas under curves are moved by the bias of the resamples, their mean less the figure. None where the
-    figure is not defined, and where no resample changes it (a classifier without errors, a class
-    with one text): an interval without width would claim certainty.
+    figure is not defined, and where no resample changes it (a classifier without errors, a class with one text): an
+    interval without width would claim certainty.
 
     Args:
         targets: `(N,)` class ids, or `(N, C)` zeros and ones if multi-label.
@@ -109,9 +109,8 @@ def bootstrap_intervals(
     for name, chunks in found.items():
         values = np.concatenate(chunks)
         values = values[~np.isnan(values)]
-        if name in whole and len(
-            values
-        ):  # a positive drawn twice ranks above itself: few of them look too good
+        # A positive that is drawn twice ranks above itself: resamples look too good where positives are few.
+        if name in whole and len(values):
             values = np.clip(values + (whole[name] - values.mean()), 0, 1)
         low, high = np.quantile(values, [0.025, 0.975])
         intervals[name] = (float(low), float(high)) if high - low > _NO_WIDTH else None
