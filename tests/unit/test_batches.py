@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -17,6 +19,18 @@ def test_every_item_is_in_one_batch_within_the_budget(lengths, budget):
     for batch in batches:
         padded = len(batch) * max(lengths[index] for index in batch)
         assert padded <= budget or len(batch) == 1
+
+
+@given(LENGTHS, st.integers(1, 1000))
+def test_without_padding_the_budget_is_of_real_tokens(lengths, budget):
+    batches = token_budget_batches(lengths, budget, unpadded=True)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        own = [lengths[index] for index in batch]
+        assert len(batch) == 1 or (sum(own) <= budget and len(own) * max(own) <= 4 * budget)
+    for batch, following in pairwise(batches):
+        joined = [lengths[index] for index in (*batch, following[0])]
+        assert sum(joined) > budget or len(joined) * joined[0] > 4 * budget
 
 
 def test_padding_is_under_a_tenth_of_the_tokens_in_bulk():

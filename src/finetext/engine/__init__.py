@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from finetext.engine.reading import ReadPosition, read_one_position
     from finetext.engine.replay import Replay, cut_network
     from finetext.engine.store import Features, FeatureStore, ShelfSummary, StoreFull
+    from finetext.engine.unpadding import Unpadding, unpad
 
 __all__ = [
     "Batch",
@@ -44,6 +45,7 @@ __all__ = [
     "ShelfSummary",
     "StoreFull",
     "Trunk",
+    "Unpadding",
     "choose_device",
     "choose_precision",
     "collate",
@@ -61,6 +63,7 @@ __all__ = [
     "store_features",
     "token_budget_batches",
     "unpack",
+    "unpad",
     "usable_cores",
     "use_fast_kernels",
     "weights_digest",
@@ -85,6 +88,7 @@ __getattr__ = lazy.exports(
         "ShelfSummary": "store",
         "StoreFull": "store",
         "Trunk": "features",
+        "Unpadding": "unpadding",
         "choose_device": "device",
         "choose_precision": "device",
         "collate": "batches",
@@ -99,6 +103,7 @@ __getattr__ = lazy.exports(
         "store_features": "features",
         "token_budget_batches": "batches",
         "unpack": "arithmetic",
+        "unpad": "unpadding",
         "usable_cores": "device",
         "use_fast_kernels": "arithmetic",
         "weights_digest": "features",

@@ -14,6 +14,9 @@ LEAST_SHARE = 0.8
 """A text shorter than this share of the longest begins a new batch, which pads less, ..."""
 LEAST_FILL = 1 / 8
 """... unless the batch holds less than this share of the budget, which would cost more than padding."""
+MOST_SPREAD = 4
+"""How many times its budget a batch may hold with its padding, where that is left out of the layers: the
+embeddings and masks have it."""
 
 
 @dataclass(frozen=True)
@@ -73,28 +76,38 @@ def collate(encoded: Sequence[Encoded], pad_id: int, padding_side: str = "right"
     return Batch(input_ids, mask, torch.tensor(owners), len(encoded))
 
 
-def token_budget_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Group items of like length into batches of at most `max_tokens` tokens, padding included.
+def token_budget_batches(
+    lengths: Sequence[int], max_tokens: int, *, unpadded: bool = False
+) -> list[list[int]]:
+    """Group items of like length into batches of at most `max_tokens` tokens.
 
     Args:
         lengths: Tokens of each item.
-        max_tokens: Budget of a batch; an item longer than that has a batch of its own.
+        max_tokens: Budget of a batch, padding included; an item longer than that has a batch of its own.
+        unpadded: Count no padding, since it costs the layers nothing; with it a batch holds at most `MOST_SPREAD`
+            times the budget.
 
     Returns:
         The indices of each batch, longest items first, so that a lack of memory shows at once.
     """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     batches: list[list[int]] = []
+    real = 0
     for index in order:
-        if batches and _joins(batches[-1], lengths, index, max_tokens):
+        real += lengths[index]
+        if batches and _joins(batches[-1], lengths, index, max_tokens, real if unpadded else None):
             batches[-1].append(index)
         else:
             batches.append([index])
+            real = lengths[index]
     return batches
 
 
-def _joins(batch: list[int], lengths: Sequence[int], index: int, max_tokens: int) -> bool:
+def _joins(batch: list[int], lengths: Sequence[int], index: int, max_tokens: int, real: int | None) -> bool:
     longest = lengths[batch[0]]
-    if (len(batch) + 1) * longest > max_tokens:
+    padded = (len(batch) + 1) * longest
+    if real is not None:
+        return real <= max_tokens and padded <= MOST_SPREAD * max_tokens
+    if padded > max_tokens:
         return False
     return lengths[index] >= LEAST_SHARE * longest or len(batch) * longest < LEAST_FILL * max_tokens

@@ -100,5 +100,5 @@ def usable_cores() -> int:
 
 
 def default_token_budget(device: torch.device) -> int:
-    """Return how many tokens, padding included, a batch that only runs forward should hold."""
+    """Return how many tokens a batch that only runs forward should hold."""
     return 16384 if device.type == "cuda" else 2048

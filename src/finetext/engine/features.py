@@ -97,6 +97,7 @@ class Trunk:
         dtype: Precision of what is stored: bf16 or fp32.
         arithmetic: Precision of the matrix products: bf16 or fp32.
         device: Where it runs.
+        unpadded: Whether padding costs it nothing.
     """
 
     replay: Replay
@@ -108,6 +109,7 @@ class Trunk:
     dtype: str
     arithmetic: str
     device: torch.device
+    unpadded: bool = False
 
     def run(self, windows: Sequence[list[int]]) -> Iterator[tuple[int, Tensor]]:
         """Run texts up to the cut, by token-budget batches.
@@ -115,7 +117,8 @@ class Trunk:
         Yields:
             The place of each window and its hidden states `(rows, H)` on the CPU, longest windows first.
         """
-        batches = token_budget_batches([len(ids) for ids in windows], default_token_budget(self.device))
+        lengths, budget = [len(ids) for ids in windows], default_token_budget(self.device)
+        batches = token_budget_batches(lengths, budget, unpadded=self.unpadded)
         with self._arithmetic(), evaluating(self.replay.network):
             for chosen in batches:
                 batch = collate([(windows[i],) for i in chosen], self.pad_id).to(self.device)

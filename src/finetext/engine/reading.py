@@ -53,9 +53,14 @@ class _OneQuery(TorchFunctionMode):
 
 
 class ReadPosition:
-    """Narrows the position-wise modules of a network's last layer to the position that its head reads."""
+    """Narrows the position-wise modules of a network's last layer to the position that its head reads.
+
+    Attributes:
+        before: The modules of the last layer that stand before its attention, and compute every position.
+    """
 
     def __init__(self, read: Literal["first", "last"]) -> None:
+        self.before: list[nn.Module] = []
         self._read = read
         self._index: Tensor | None = None  # (W,), of the read position
         self._length = 0
@@ -143,7 +148,7 @@ def read_one_position(
             batch = collate([(token_ids,), (token_ids[1:],), (token_ids[:1],)], pad_id)
             batch = batch.to(next(network.parameters()).device)
             expected = forward(batch)
-            narrowed, behind = _behind_attention(network, layers[-1], forward, batch)
+            reading.before, narrowed, behind = _around_attention(network, layers[-1], forward, batch)
             if narrowed:
                 reading.install(network, narrowed, layers[-1], behind)
                 found = forward(batch)
@@ -158,27 +163,30 @@ def read_one_position(
     return None
 
 
-def _behind_attention(
+def _around_attention(
     network: Any, layer: nn.Module, forward: Forward, batch: Batch
-) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Return the modules behind the attention inside `layer`, and those behind it that read every position."""
+) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
+    """Return the modules of `layer` before its attention, those behind it, and those behind the layer.
+
+    Of the last ones those that read every position.
+    """
     inside_backbone = set(network.base_model.modules())
     plain = _inputs_of_leaves(network, layer, forward, batch, change=False)
     changed = _inputs_of_leaves(network, layer, forward, batch, change=True)
+    before: list[nn.Module] = []
     narrowed: list[nn.Module] = []
     behind: list[nn.Module] = []
     mixed = False
-    for (module, inside, before), (_, _, after) in zip(plain, changed, strict=True):
-        if before.ndim != 3 or before.shape[1] != batch.input_ids.shape[1]:
+    for (module, inside, given), (_, _, after) in zip(plain, changed, strict=True):
+        if given.ndim != 3 or given.shape[1] != batch.input_ids.shape[1]:
             continue
         if not inside:
             if mixed and (module not in inside_backbone or "norm" in type(module).__name__.lower()):
                 behind.append(module)
             continue
-        mixed = mixed or not torch.equal(before[0, 1], after[0, 1])
-        if mixed:
-            narrowed.append(module)
-    return narrowed, behind
+        mixed = mixed or not torch.equal(given[0, 1], after[0, 1])
+        (narrowed if mixed else before).append(module)
+    return before, narrowed, behind
 
 
 def _inputs_of_leaves(

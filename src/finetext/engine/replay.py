@@ -15,6 +15,8 @@ from finetext.engine.batches import Batch, collate
 
 Forward = Callable[[Batch], Tensor]
 """Runs the ordinary network on a batch and returns its logits."""
+Widened = Callable[[Tensor], Tensor]
+"""Gives what a layer hands on the form `(W, T, H)`, if it has another."""
 
 
 class _Reached(Exception):
@@ -30,11 +32,12 @@ class Replay:
         one_position: Whether a text's features are the one vector that the head reads.
     """
 
-    def __init__(self, network: Any, layers: tuple[nn.Module, ...], cut: int) -> None:
+    def __init__(self, network: Any, layers: tuple[nn.Module, ...], cut: int, widened: Widened) -> None:
         """Prepare a cut with `0 < cut <= len(layers)`; with `cut == len(layers)` the whole backbone is frozen."""
         self.cut = cut
         self.one_position = cut == len(layers)
         self.network = network
+        self._widened = widened
         self._hidden: Tensor | None = None
         self._capturing = False
         self._captured: list[Tensor] = []
@@ -81,7 +84,8 @@ class Replay:
                 output = ordinary(*args, **kwargs)
                 shape["output"] = _skeleton(output)
                 if last and not replay.one_position and replay._capturing:
-                    replay._captured.append(output if isinstance(output, Tensor) else output[0])
+                    hidden = output if isinstance(output, Tensor) else output[0]
+                    replay._captured.append(replay._widened(hidden))
                     raise _Reached
                 return output
             if not last:  # what it hands on is never read: the last one below the cut has the features
@@ -125,7 +129,13 @@ def _like(skeleton: Any, hidden: Tensor) -> Any:
 
 
 def cut_network(
-    network: Any, layers: tuple[nn.Module, ...], cut: int, forward: Forward, token_ids: list[int], pad_id: int
+    network: Any,
+    layers: tuple[nn.Module, ...],
+    cut: int,
+    forward: Forward,
+    token_ids: list[int],
+    pad_id: int,
+    widened: Widened = lambda hidden: hidden,
 ) -> Replay | None:
     """Cut a network and prove that it gives the same logits from the cut on.
 
@@ -136,13 +146,14 @@ def cut_network(
         forward: Runs it on a batch.
         token_ids: Some ids of ordinary tokens, for the proof.
         pad_id: Fills the batch of the proof.
+        widened: What the replay gives a layer's output its form with.
 
     Returns:
         The cut network; None if nothing is below the cut, or it computes something else when replayed.
     """
     if not layers or not 0 < cut <= len(layers):
         return None
-    replay = Replay(network, layers, cut)
+    replay = Replay(network, layers, cut, widened)
     was_training = network.training
     network.eval()
     try:

@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from finetext.engine import (
     Inputs,
     computes_bf16_fast,
-    default_token_budget,
     evaluating,
     packed,
-    token_budget_batches,
 )
 from finetext.errors import ModelError, UsageError
 from finetext.models.model import Model
@@ -84,11 +82,11 @@ def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None
             torch.no_grad(),
             evaluating(model.network),
             packed(_on_cpu(model), dtype),
+            model.padded(),
         ):
-            lengths = [len(text[0]) for text in inputs.encoded]
-            for chosen in token_budget_batches(lengths, default_token_budget(model.device)):
-                first = Inputs([(inputs.encoded[text][0],) for text in chosen], inputs.pad_id)
-                batch = first.batch(range(len(chosen))).to(model.device)
+            first = Inputs([text[:1] for text in inputs.encoded], inputs.pad_id)
+            for chosen in model.batches(first):
+                batch = first.batch(chosen).to(model.device)
                 state.update(texts=chosen, mask=batch.attention_mask, began=time.perf_counter())
                 state["seconds"] = torch.zeros(len(layers))
                 model.logits(batch)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finetext.engine import Inputs, default_token_budget, evaluating, token_budget_batches
+from finetext.engine import Inputs, evaluating
 from finetext.errors import ModelError
 from finetext.models.model import Model
 
@@ -42,8 +42,7 @@ def head_inputs(model: Model, inputs: Inputs) -> Tensor:
     handle = layer.register_forward_pre_hook(note)
     try:
         with torch.no_grad(), evaluating(model.network):
-            lengths = [len(text[0]) for text in windows.encoded]
-            for chosen in token_budget_batches(lengths, default_token_budget(model.device)):
+            for chosen in model.batches(windows):
                 model.logits(windows.batch(chosen).to(model.device))
                 vectors[chosen] = read.pop()
     finally:

@@ -1,15 +1,28 @@
 """Backbone, head and tokenizer as one: everything that turns texts into logits."""
 
+import contextlib
 import inspect
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from finetext.engine import Batch, Encoded, Inputs, ReadPosition, Replay, cut_network, read_one_position
+from finetext.engine import (
+    Batch,
+    Encoded,
+    Inputs,
+    ReadPosition,
+    Replay,
+    Unpadding,
+    cut_network,
+    default_token_budget,
+    read_one_position,
+    token_budget_batches,
+    unpad,
+)
 from finetext.models.anatomy import Anatomy
 from finetext.models.decision import LIKELIEST, Decision
 from finetext.models.encoding import TextEncoder
@@ -65,9 +78,19 @@ class Model:
         self._alone = threading.Lock()  # what is fed and read is state of the network
         self.replay: Replay | None = None
         self.reading: ReadPosition | None = None
+        self.unpadding: Unpadding | None = None
         if self.anatomy.layers:
-            self.reading = read_one_position(
-                self.network, self.anatomy.layers, self.reads, self.logits, self._ordinary_ids(), self.pad_id
+            self._narrow()
+
+    def _narrow(self) -> None:
+        """Leave out positions that nobody reads, and padding, where that changes nothing."""
+        layers, ids = self.anatomy.layers, self._ordinary_ids()
+        self.reading = read_one_position(self.network, layers, self.reads, self.logits, ids, self.pad_id)
+        if self.reading is None:
+            self.unpadding = unpad(self.network, layers, [], self.logits, ids, self.pad_id)
+        else:  # the last layer has positions of its own, but for what stands before its attention
+            self.unpadding = unpad(
+                self.network, layers[:-1], self.reading.before, self.logits, ids, self.pad_id
             )
 
     @property
@@ -80,7 +103,13 @@ class Model:
         """Make the network able to start at a layer; None if it cannot be cut there."""
         self.uncut()
         self.replay = cut_network(
-            self.network, self.anatomy.layers, index, self.logits, self._ordinary_ids(), self.pad_id
+            self.network,
+            self.anatomy.layers,
+            index,
+            self.logits,
+            self._ordinary_ids(),
+            self.pad_id,
+            self._widened,
         )
         return self.replay
 
@@ -89,6 +118,9 @@ class Model:
         if self.replay is not None:
             self.replay.remove()
             self.replay = None
+
+    def _widened(self, hidden: Tensor) -> Tensor:
+        return hidden if self.unpadding is None else self.unpadding.widened(hidden)
 
     def tail(self) -> list[nn.Module]:
         """Return the modules that run behind the cut: the layers from there on, the final norm and the head."""
@@ -133,6 +165,34 @@ class Model:
         """Return encoded texts as batches are made of them."""
         return Inputs(encoded, self.pad_id)
 
+    def batches(self, windows: Inputs, max_tokens: int | None = None) -> list[list[int]]:
+        """Divide texts of one window each into batches for forward passes, longest first.
+
+        Args:
+            windows: The texts.
+            max_tokens: Budget of a batch; by default what suits the device.
+        """
+        lengths = [len(text[0]) for text in windows.encoded]
+        budget = max_tokens or default_token_budget(self.device)
+        return token_budget_batches(lengths, budget, unpadded=self.unpadded)
+
+    @property
+    def unpadded(self) -> bool:
+        """Whether padding costs the layers nothing."""
+        return self.unpadding is not None and self.unpadding.enabled and self.device.type == "cpu"
+
+    @contextlib.contextmanager
+    def padded(self) -> Iterator[None]:
+        """Let every layer have the form `(W, T, H)` for the time of the block."""
+        if self.unpadding is None:
+            yield
+            return
+        self.unpadding.enabled = False
+        try:
+            yield
+        finally:
+            self.unpadding.enabled = True
+
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Return each text's full length in tokens, before anything is cut, special tokens included."""
         return self.encoder.count(texts)
@@ -145,6 +205,8 @@ class Model:
         with self._alone:
             if self.replay is not None:
                 self.replay.feed(batch.hidden)
+            if self.unpadding is not None:
+                self.unpadding.first = 0 if self.replay is None or batch.hidden is None else self.replay.cut
             windows = self.network(**inputs).logits.float()  # (W, C)
         if len(windows) == batch.size:
             return windows  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from finetext.engine import Encoded, Inputs, default_token_budget, token_budget_batches
+from finetext.engine import Encoded, Inputs
 from finetext.models.model import Model
 
 
@@ -24,7 +24,7 @@ def predict_logits(
     Args:
         model: The model; it is put into evaluation mode and back.
         texts: Texts, texts already encoded by the model, or those with their stored features.
-        max_tokens: Budget of a batch, padding included; by default what suits the device.
+        max_tokens: Budget of a batch; by default what suits the device.
         progress: Called after each batch with the number of texts that are done with it.
 
     Returns:
@@ -41,8 +41,7 @@ def predict_logits(
     model.network.eval()
     try:
         with torch.inference_mode():
-            budget = max_tokens or default_token_budget(model.device)
-            for chosen in token_budget_batches([len(text[0]) for text in windows.encoded], budget):
+            for chosen in model.batches(windows, max_tokens):
                 batch = windows.batch(chosen).to(model.device)
                 logits[chosen] = model.logits(batch).cpu().numpy()
                 if progress is not None:

@@ -51,7 +51,18 @@ def make_trunk(
         "transformers": transformers.__version__,
     }
     width = model.network.config.get_text_config().hidden_size
-    return Trunk(replay, model.logits, frozen, model.pad_id, key, width, dtype, arithmetic, model.device)
+    return Trunk(
+        replay,
+        model.logits,
+        frozen,
+        model.pad_id,
+        key,
+        width,
+        dtype,
+        arithmetic,
+        model.device,
+        model.unpadded,
+    )
 
 
 def two_thirds(depth: int) -> int:
@@ -90,7 +101,18 @@ def mean_vectors(
     width = model.network.config.get_text_config().hidden_size
     frozen = (model.network.base_model,) if replay.one_position else model.anatomy.layers[:cut]
     arithmetic = arithmetic or ("bf16" if computes_bf16_fast(model.device) else "fp32")
-    trunk = Trunk(replay, model.logits, frozen, model.pad_id, {}, width, "fp32", arithmetic, model.device)
+    trunk = Trunk(
+        replay,
+        model.logits,
+        frozen,
+        model.pad_id,
+        {},
+        width,
+        "fp32",
+        arithmetic,
+        model.device,
+        model.unpadded,
+    )
     owners = [text for text, windows in enumerate(encoded) for _ in windows]
     sums, counts = torch.zeros(len(encoded), width), torch.zeros(len(encoded), 1)
     try:

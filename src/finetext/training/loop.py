@@ -229,6 +229,9 @@ def _checkpoint_gradients(model: Model) -> None:
         )
     if model.reading is not None:  # a layer that runs twice is compared with its first run, tensor by tensor
         model.reading.remove()
+    if model.unpadding is not None:
+        model.unpadding.remove()
+        model.unpadding = None
     model.network.gradient_checkpointing_enable({"use_reentrant": False})
 
 

@@ -1,0 +1,320 @@
+"""No work on padding: between the embedding and the last layer, the tokens of a batch stand in one row.
+
+A layer works on each position alone, but for its attention. So the layers get the real tokens of all texts as
+`(1, N, H)`, and only around the attention texts of like length are laid out side by side again. Lists too short
+to hold many texts of one length gain most: they run as one batch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from finetext.engine.batches import collate
+from finetext.engine.replay import Forward
+
+MOST_PADDING = 64
+"""Padding, in tokens, that texts in one attention may have: more would cost more than another call."""
+LEAST_SAVED = 0.05
+"""A batch with a smaller share of padding is run as it is."""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Texts of like length, side by side in one attention.
+
+    Attributes:
+        tokens: Their tokens in the row of all.
+        rows: `(B,)`, their places in the batch; B texts.
+        width: T, tokens of the longest.
+        spread: `(B * T,)`, which of their n tokens stands at each place; in the padding one that is masked anyway.
+            None if no text is shorter than another.
+        places: `(n,)`, the places of their tokens.
+    """
+
+    tokens: slice
+    rows: Tensor
+    width: int
+    spread: Tensor | None
+    places: Tensor
+
+    def lay_out(self, row: Tensor) -> Tensor:
+        """Return tokens `(N, heads, D)` as `(B, heads, T, D)`."""
+        own = row[self.tokens]
+        if self.spread is not None:
+            own = own.index_select(0, self.spread)
+        return own.view(len(self.rows), self.width, *own.shape[1:]).transpose(1, 2)
+
+    def line_up(self, out: Tensor) -> Tensor:
+        """Return `(B, heads, T, D)` as tokens `(n, heads, D)`."""
+        own = out.transpose(1, 2).flatten(0, 1)
+        return own if self.spread is None else own.index_select(0, self.places)
+
+    def cut_out(self, mask: Tensor) -> Tensor | None:
+        """Return what an attention mask `(B, heads, T, T)` of the whole batch says of these texts, None for nothing."""
+        own = mask if len(mask) == 1 else mask.index_select(0, self.rows)
+        own = own[:, :, : self.width, : self.width]
+        if own.dtype != torch.bool:
+            return own
+        # Added up here once; attention would make the same of a mask of bools in every layer.
+        return None if bool(own.all()) else torch.zeros(own.shape).masked_fill_(~own, float("-inf"))
+
+
+@dataclass
+class _Layout:
+    """Where the real tokens of a batch stand.
+
+    Attributes:
+        shape: `(W, T)` of the batch.
+        index: `(N,)`, the places of its real tokens among `W * T`, longest text first.
+        spread: `(W * T,)`, which of the N tokens stands at each place; in the padding the last one of that text.
+        groups: Texts that attend together.
+    """
+
+    shape: tuple[int, int]
+    index: Tensor
+    spread: Tensor
+    groups: list[_Group]
+    known: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+
+    def narrow(self, hidden: Tensor) -> Tensor:
+        """Return `(W, T, …)`, or `(1, T, …)` that holds for every text, as `(1, N, …)`."""
+        hidden = hidden.expand(*self.shape, *hidden.shape[2:])
+        return hidden.flatten(0, 1).index_select(0, self.index).unsqueeze(0)
+
+    def widen(self, hidden: Tensor) -> Tensor:
+        """Return `(1, N, …)` as `(W, T, …)`; the padding holds what nobody may read."""
+        return hidden[0].index_select(0, self.spread).view(*self.shape, *hidden.shape[2:])
+
+    def is_wide(self, value: Any) -> bool:
+        """Tell whether something has a place for each token of the batch, padding included."""
+        return (
+            isinstance(value, Tensor)
+            and value.ndim in (2, 3)
+            and value.shape[1] == self.shape[1]
+            and value.shape[0] in (1, self.shape[0])
+        )
+
+    def narrow_argument(self, value: Any) -> Any:
+        """Return an argument of a layer with the real tokens alone; rotary embeddings come in pairs."""
+        if isinstance(value, tuple):
+            return tuple(self.narrow_argument(part) for part in value)
+        if not self.is_wide(value):
+            return value
+        return self._once(value, lambda: self.narrow(value))
+
+    def masks(self, mask: Tensor) -> list[Tensor | None]:
+        """Return the attention mask of each group."""
+        found: list[Tensor | None] = self._once(mask, lambda: [group.cut_out(mask) for group in self.groups])
+        return found
+
+    def _once(self, value: Any, compute: Any) -> Any:
+        # Every layer gets the same embeddings and masks. They are kept with the result, so that no other has their id.
+        if id(value) not in self.known:
+            self.known[id(value)] = (value, compute())
+        return self.known[id(value)][1]
+
+
+class _InGroups(TorchFunctionMode):
+    """Lets `scaled_dot_product_attention` of one row of tokens attend within each text."""
+
+    def __init__(self, layout: _Layout) -> None:
+        super().__init__()
+        self._layout = layout
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if function is not functional.scaled_dot_product_attention:
+            return function(*args, **kwargs)
+        return self._attend(*args, **kwargs)
+
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **kwargs: Any
+    ) -> Tensor:
+        layout = self._layout
+        if len(query) != 1 or query.shape[2] != len(layout.index):
+            raise ValueError("this attention is not over the row of tokens")
+        masks = [None] * len(layout.groups) if attn_mask is None else layout.masks(attn_mask)
+        rows = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]  # (N, heads, D)
+        outs = []
+        for group, mask in zip(layout.groups, masks, strict=True):
+            own_query, own_key, own_value = (group.lay_out(row) for row in rows)  # (B, heads, T, D)
+            out = functional.scaled_dot_product_attention(
+                own_query, own_key, own_value, attn_mask=mask, **kwargs
+            )
+            outs.append(group.line_up(out))
+        return torch.cat(outs).transpose(0, 1).unsqueeze(0)
+
+
+class Unpadding:
+    """Lets layers of a network work on real tokens alone, on the CPU.
+
+    Attributes:
+        first: Index of the first layer that has to; those before only hand something on.
+        enabled: Set to False to run the network as it is.
+    """
+
+    def __init__(self, network: nn.Module, layers: tuple[nn.Module, ...], leaves: list[nn.Module]) -> None:
+        """Take the layers that get rows of tokens, and single modules that do outside of them."""
+        self.first = 0
+        self.enabled = True
+        self._last = len(layers) - 1
+        self._layout: _Layout | None = None
+        self._mode: _InGroups | None = None
+        self._handles: list[Any] = [network.register_forward_pre_hook(self._lay_out, with_kwargs=True)]
+        self._handles.append(network.register_forward_hook(self._forget, always_call=True))
+        for index, layer in enumerate(layers):
+            self._handles.append(layer.register_forward_pre_hook(self._entering(index), with_kwargs=True))
+            self._handles.append(layer.register_forward_hook(self._leaving(index), always_call=True))
+        for leaf in leaves:
+            if next(leaf.parameters()).ndim < 2:  # a norm costs less than leaving its padding out
+                continue
+            self._handles.append(leaf.register_forward_pre_hook(self._narrow))
+            self._handles.append(leaf.register_forward_hook(self._widen))
+
+    def remove(self) -> None:
+        """Let the network run as it is for good."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def widened(self, hidden: Tensor) -> Tensor:
+        """Return what a layer gave as `(W, T, H)`; to be called during the forward pass."""
+        if self._layout is None or hidden.ndim != 3 or hidden.shape[:2] != (1, len(self._layout.index)):
+            return hidden
+        return self._layout.widen(hidden)
+
+    def _lay_out(self, network: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        mask = kwargs.get("attention_mask")
+        self._layout = None
+        if not self.enabled or mask is None or mask.ndim != 2 or len(mask) == 1 or mask.device.type != "cpu":
+            return
+        self._layout = _find_layout(mask)
+
+    def _forget(self, network: nn.Module, args: Any, output: Any) -> None:
+        self._layout = None
+
+    def _entering(self, index: int) -> Any:
+        def enter(layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+            layout = self._layout
+            if layout is None or index < self.first:
+                return None
+            self._mode = _InGroups(layout)
+            self._mode.__enter__()  # type: ignore[no-untyped-call]
+            return (
+                layout.narrow_argument(args),
+                {name: layout.narrow_argument(value) for name, value in kwargs.items()},
+            )
+
+        return enter
+
+    def _leaving(self, index: int) -> Any:
+        def leave(layer: nn.Module, args: Any, output: Any) -> Any:
+            if self._mode is None:
+                return None
+            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self._mode = None
+            if index < self._last or output is None:
+                return None
+            if isinstance(output, tuple):
+                return (self.widened(output[0]), *output[1:])
+            return self.widened(output)
+
+        return leave
+
+    def _narrow(self, leaf: nn.Module, args: Any) -> Any:
+        if self._layout is None or not args or not self._layout.is_wide(args[0]):
+            return None
+        return (self._layout.narrow_argument(args[0]), *args[1:])
+
+    def _widen(self, leaf: nn.Module, args: Any, output: Any) -> Any:
+        return self.widened(output)
+
+
+def _find_layout(mask: Tensor) -> _Layout | None:
+    """Return the layout of a batch by its mask `(W, T)`, None if it has hardly any padding, or some in front."""
+    lengths, order = mask.sum(1).sort(descending=True, stable=True)
+    sizes = lengths.tolist()
+    total, width = sum(sizes), mask.shape[1]
+    if not width < total <= (1 - LEAST_SAVED) * mask.numel() or not sizes[-1]:
+        return None
+    if bool((mask[:, 1:] > mask[:, :-1]).any()):
+        return None
+    starts = lengths.cumsum(0) - lengths
+    columns = torch.arange(width)
+    spread = starts.unsqueeze(1) + torch.minimum(
+        columns, lengths.unsqueeze(1) - 1
+    )  # (W, T), longest text first
+    real = columns < lengths.unsqueeze(1)
+    index = (order.unsqueeze(1) * width + columns)[real]
+    groups = [_group(first, stop, sizes, order, spread, real) for first, stop in _group_bounds(sizes)]
+    return _Layout((len(sizes), width), index, spread[order.argsort()].flatten(), groups)
+
+
+def _group_bounds(sizes: list[int]) -> Iterator[tuple[int, int]]:
+    """Divide texts, longest first, into groups without much padding; yield where each starts and ends."""
+    first = padding = 0
+    for place, size in enumerate(sizes):
+        padding += sizes[first] - size
+        if padding > MOST_PADDING:
+            yield first, place
+            first, padding = place, 0
+    yield first, len(sizes)
+
+
+def _group(first: int, stop: int, sizes: list[int], order: Tensor, spread: Tensor, real: Tensor) -> _Group:
+    width = sizes[first]
+    own = spread[first:stop, :width]
+    start = int(own[0, 0])
+    return _Group(
+        slice(start, start + sum(sizes[first:stop])),
+        order[first:stop],
+        width,
+        None if sizes[stop - 1] == width else (own - start).flatten(),
+        real[first:stop, :width].flatten().nonzero().squeeze(1),
+    )
+
+
+def unpad(
+    network: Any,
+    layers: tuple[nn.Module, ...],
+    leaves: list[nn.Module],
+    forward: Forward,
+    token_ids: list[int],
+    pad_id: int,
+) -> Unpadding | None:
+    """Let a network work on real tokens alone, and prove that its logits stay the same.
+
+    Args:
+        network: A sequence classifier.
+        layers: Its layers in order, without the last if only one of its positions is computed.
+        leaves: The modules of that last layer that compute every position.
+        forward: Runs the network on a batch.
+        token_ids: Some ids of ordinary tokens, for the proof.
+        pad_id: Fills the batch of the proof.
+
+    Returns:
+        The handle; None where the layers mix positions in another way than by PyTorch's attention.
+    """
+    was_training = network.training
+    network.eval()
+    unpadding: Unpadding | None = None
+    try:
+        with torch.no_grad():
+            batch = collate([(token_ids,), (token_ids[1:],), (token_ids[:1],), (token_ids[:2],)], pad_id)
+            expected = forward(batch)
+            unpadding = Unpadding(network, layers, leaves)
+            found = forward(batch)
+            if bool((found - expected).abs().max() <= 1e-4 * expected.abs().max()):
+                return unpadding
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError):
+        pass  # layers of another form: they run with the padding
+    finally:
+        network.train(was_training)
+    if unpadding is not None:
+        unpadding.remove()
+    return None

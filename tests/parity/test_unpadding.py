@@ -1,0 +1,152 @@
+"""Layers that get the real tokens of a batch in one row, against the same layers with the padding."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from checkpoints import ARCHITECTURES
+from finetext.engine import collate, unpadding
+from finetext.models import find_model, load_model, predict_logits
+from finetext.models.config import ModelConfig
+
+TEXTS = [
+    "win a prize now",
+    "tea",
+    "the rain has stopped " * 4,
+    "call home",
+    "rain and tea and rain",
+    "a",
+    "tea",
+]
+PADDED = {"albert", "mpnet", "deberta-v2"}
+"""Architectures that share a layer, or whose attention is their own."""
+UNPADDED = sorted(set(ARCHITECTURES) - PADDED)
+
+
+def load(checkpoint, architecture, **options):
+    source = find_model(str(checkpoint(architecture)))
+    model = load_model(source, ("a", "b", "c"), "multi-class", ModelConfig(dropout=0.0, **options), seed=3)
+    model.network.eval()
+    return model
+
+
+def run(model, batch):
+    """Logits, and the gradient of each parameter."""
+    model.network.zero_grad()
+    logits = model.logits(batch)
+    torch.sin(logits).sum().backward()
+    gradients = {
+        name: own.grad.clone() for name, own in model.network.named_parameters() if own.grad is not None
+    }
+    return logits.detach(), gradients
+
+
+@pytest.mark.parametrize("pooling", ["native", "mean"])
+@pytest.mark.parametrize("architecture", UNPADDED)
+def test_logits_and_gradients_are_those_with_the_padding(checkpoint, monkeypatch, architecture, pooling):
+    model = load(checkpoint, architecture, pooling=pooling)
+    assert model.unpadded
+    batch = collate(model.encode(TEXTS), model.pad_id)
+    with model.padded():
+        expected, expected_gradients = run(model, batch)
+    for most in (0, 5, 10_000):  # a group a length, some, and one of all texts
+        monkeypatch.setattr(unpadding, "MOST_PADDING", most)
+        found, gradients = run(model, batch)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        assert gradients.keys() == expected_gradients.keys()
+        for name, gradient in gradients.items():
+            scale = expected_gradients[name].abs().max().clamp(min=1)
+            assert (gradient - expected_gradients[name]).abs().max() <= 1e-5 * scale, (name, most)
+
+
+@pytest.mark.parametrize("architecture", UNPADDED)
+def test_the_layers_see_no_padding(checkpoint, architecture):
+    model = load(checkpoint, architecture)
+    seen = []
+    for module in model.anatomy.layers[0].modules():
+        if isinstance(module, torch.nn.Linear) or type(module).__name__ == "FastConv1D":
+            module.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[:-1].numel()))
+    encoded = model.encode(TEXTS)
+    tokens = sum(len(window) for text in encoded for window in text)
+    model.logits(collate(encoded, model.pad_id))
+    assert set(seen) == {tokens}
+    seen.clear()
+    with model.padded():
+        model.logits(collate(encoded, model.pad_id))
+    assert min(seen) > tokens
+
+
+@pytest.mark.parametrize("architecture", sorted(PADDED))
+def test_other_attention_runs_with_the_padding(checkpoint, architecture):
+    model = load(checkpoint, architecture)
+    assert model.unpadding is None
+    batch = collate(model.encode(TEXTS), model.pad_id)
+    alone = [model.logits(collate([own], model.pad_id)) for own in model.encode(TEXTS)]
+    torch.testing.assert_close(model.logits(batch), torch.cat(alone), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama"])
+def test_padding_in_front_and_texts_of_one_length_run_as_they_are(checkpoint, architecture):
+    model = load(checkpoint, architecture)
+    encoded = model.encode(TEXTS)
+    if architecture != "bert":  # whose positions count from the left
+        found = model.logits(collate(encoded, model.pad_id, padding_side="left"))
+        torch.testing.assert_close(found, model.logits(collate(encoded, model.pad_id)), rtol=1e-4, atol=1e-4)
+    even = collate([encoded[1], encoded[1]], model.pad_id)
+    with model.padded():
+        expected = model.logits(even)
+    assert torch.equal(model.logits(even), expected)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "modernbert"])
+def test_hidden_states_at_the_cut_have_their_places(checkpoint, architecture):
+    model = load(checkpoint, architecture, pooling="mean")
+    assert model.cut(1) is not None
+    batch = collate(model.encode(TEXTS), model.pad_id)
+    with torch.no_grad():
+        found = model.replay.capture(model.logits, batch)
+        with model.padded():
+            expected = model.replay.capture(model.logits, batch)
+    real = batch.attention_mask.bool()
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found[real], expected[real], rtol=1e-5, atol=1e-5)
+
+
+def test_a_short_list_is_one_batch_with_the_logits_of_each_text_alone(checkpoint):
+    model = load(checkpoint, "bert")
+    batches = model.batches(model.inputs(model.encode(TEXTS)))
+    assert [sorted(batch) for batch in batches] == [list(range(len(TEXTS)))]
+    alone = np.concatenate([predict_logits(model, [text]) for text in TEXTS])
+    np.testing.assert_allclose(predict_logits(model, TEXTS), alone, rtol=1e-5, atol=1e-5)
+
+
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=12), st.integers(0, 80))
+def test_the_layout_loses_no_token(lengths, most):
+    width = max(lengths)
+    mask = (torch.arange(width) < torch.tensor(lengths).unsqueeze(1)).long()
+    before = unpadding.MOST_PADDING
+    unpadding.MOST_PADDING = most
+    try:
+        layout = unpadding._find_layout(mask)
+    finally:
+        unpadding.MOST_PADDING = before
+    if layout is None:
+        assert sum(lengths) > 0.95 * mask.numel()
+        return
+    hidden = torch.arange(mask.numel(), dtype=torch.float32).view(*mask.shape, 1)
+    row = layout.narrow(hidden)
+    assert sorted(row.flatten().tolist()) == hidden[mask.bool()].flatten().tolist()
+    real = mask.bool()
+    assert torch.equal(layout.widen(row)[real], hidden[real])
+    heads = row[0].unsqueeze(1)  # (N, 1, 1)
+    parts = [group.line_up(group.lay_out(heads)) for group in layout.groups]
+    assert torch.equal(torch.cat(parts), heads)
+    for group in layout.groups:
+        sizes = [lengths[own] for own in group.rows.tolist()]
+        assert max(sizes) == group.width
+        assert sum(group.width - size for size in sizes) <= most
+        # A text's own tokens stand beside each other, in order.
+        for own, line in zip(group.rows.tolist(), group.lay_out(heads)[:, 0, :, 0], strict=True):
+            assert line[: lengths[own]].tolist() == [own * width + place for place in range(lengths[own])]
