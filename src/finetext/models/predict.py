@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from finetext.engine import Encoded, Inputs
+from finetext.engine import Encoded, Inputs, evaluating
 from finetext.models.model import Model
 
 
@@ -37,18 +37,13 @@ def predict_logits(
     left = np.bincount(owners, minlength=len(inputs))
     windows = inputs.windows()
     logits = np.empty((len(windows), len(model.class_names)), dtype=np.float32)
-    was_training = model.network.training
-    model.network.eval()
-    try:
-        with torch.inference_mode():
-            for chosen in model.batches(windows, max_tokens):
-                batch = windows.batch(chosen).to(model.device)
-                logits[chosen] = model.logits(batch).cpu().numpy()
-                if progress is not None:
-                    np.subtract.at(left, owners[chosen], 1)
-                    progress(int((left[np.unique(owners[chosen])] == 0).sum()))
-    finally:
-        model.network.train(was_training)
+    with torch.inference_mode(), evaluating(model.network):
+        for chosen in model.batches(windows, max_tokens):
+            batch = windows.batch(chosen).to(model.device)
+            logits[chosen] = model.logits(batch).cpu().numpy()
+            if progress is not None:
+                np.subtract.at(left, owners[chosen], 1)
+                progress(int((left[np.unique(owners[chosen])] == 0).sum()))
     return _join_windows(logits, owners, model.settings.window_pooling)
 
 

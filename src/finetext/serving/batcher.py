@@ -2,7 +2,7 @@
 
 The thread takes a text from each waiting request in turn, so that a small request never waits for the whole of
 a large one. A request that finds the model idle runs at once; after a batch that several requests shared, the
-thread waits a few milliseconds for as many again.
+thread waits for as many again, until none has come for a few milliseconds.
 """
 
 import asyncio
@@ -94,7 +94,7 @@ class Batcher:
         Args:
             classifier: The model.
             max_tokens: Budget of a batch, None for what suits the device.
-            max_wait: Seconds to wait for company that may be expected.
+            max_wait: Seconds to wait for the next of the requests that may be expected.
             max_queue: Texts that may wait.
             observe: Called in the thread with the texts and tokens of each batch.
         """
@@ -108,6 +108,7 @@ class Batcher:
         self._jobs: deque[Job] = deque()
         self._waiting = 0
         self._closing = False
+        self._arrived = 0.0
         self._company, self._ended = 1, 0.0  # requests of the last batch, and when it ended
         self._text_seconds = 0.0
         self.thread = threading.Thread(target=self._work, name="model", daemon=True)
@@ -139,6 +140,7 @@ class Batcher:
                 raise QueueFull(max(1, math.ceil(self._waiting * self._text_seconds)))
             self._jobs.append(job)
             self._waiting += len(texts)
+            self._arrived = time.monotonic()
             self._changed.notify()
         return job
 
@@ -184,9 +186,8 @@ class Batcher:
                     return self._fill()
 
     def _wait_for_company(self) -> None:
-        until = self._ended + self._max_wait
         while len(self._jobs) < self._company and not self._closing:
-            left = until - time.monotonic()
+            left = max(self._ended, self._arrived) + self._max_wait - time.monotonic()
             if left <= 0:
                 return
             self._changed.wait(left)

@@ -37,7 +37,7 @@ class ServeConfig:
     max_tokens: int | None = None
     """Tokens of a batch; by default what suits the device."""
     max_wait_ms: float = 3.0
-    """Milliseconds that a batch waits for requests it may expect; a request that comes alone never waits."""
+    """Milliseconds that a batch waits for the next request it may expect; a request that comes alone never waits."""
     max_body: int = 2_097_152
     """Bytes of a request's body."""
     max_texts: int = 256
