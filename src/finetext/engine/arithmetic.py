@@ -23,6 +23,10 @@ _NOTHING_ELSE: Any = ("none", [], "")
 """What oneDNN is to do to a product: the name of a function, its scalars, its algorithm."""
 
 
+LEAST_WORK = 100_000
+"""Multiplications of a product from which on oneDNN is faster; before that calling it takes longer."""
+
+
 @dataclass(frozen=True)
 class Packed:
     """A weight in the layout that the processor's matrix unit reads, and what is applied to the product."""
@@ -70,7 +74,8 @@ class _Product(nn.Module):
         if self.packed is not None and not learns and hidden.device.type == "cpu":
             return self._from_packed(self.packed, hidden)
         weight = self.weight.t() if self.transposed else self.weight  # (O, I)
-        if hidden.device.type != "cpu" or self.weight.dtype != torch.float32 or not hidden.numel():
+        work = hidden.numel() * len(weight)
+        if hidden.device.type != "cpu" or self.weight.dtype != torch.float32 or work < LEAST_WORK:
             return functional.linear(hidden, weight, self.bias)
         mixed = torch.is_autocast_enabled("cpu")
         dtype = torch.get_autocast_dtype("cpu") if mixed else torch.float32

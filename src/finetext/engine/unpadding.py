@@ -191,7 +191,7 @@ class Unpadding:
     def _lay_out(self, network: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         mask = kwargs.get("attention_mask")
         self._layout = None
-        if not self.enabled or mask is None or mask.ndim != 2 or len(mask) == 1 or mask.device.type != "cpu":
+        if not self.enabled or mask is None or mask.ndim != 2 or 1 in mask.shape or mask.device.type != "cpu":
             return
         self._layout = _find_layout(mask)
 
