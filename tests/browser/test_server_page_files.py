@@ -1,6 +1,7 @@
 """The server's page in a real browser: a file is labelled, filtered, ordered, paged through and downloaded."""
 
 import base64
+import socket
 
 import numpy as np
 import pytest
@@ -225,3 +226,53 @@ def test_a_text_of_several_labels_and_a_change_of_model(visit, library):
     page.locator("#start").click()
     expect(page.locator("#file-state")).to_contain_text("labelled by clear")
     assert [own[1] for own in cells(page, "#rows tr")] == [own["label"] for own in library("clear")(rows)]
+
+
+def test_a_busy_server_is_asked_again(visit, bundles, library, tmp_path):
+    busy = "Failed to load resource: the server responded with a status of 429 .*"
+    rows = ["win a prize", "tea at four"]
+    with servers.Server(tmp_path / "log", bundles("clear"), "--max-requests", "1") as server:
+        page = visit(server, allowed=busy)
+        choose_file(page, csv_bytes([["text"], *([own] for own in rows)]))
+        with socket.create_connection(("127.0.0.1", server.port)) as other:  # it takes the one place there is
+            other.sendall(
+                b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b'Content-Length: 100\r\n\r\n{"text": '
+            )
+            server.settle("finetext_in_flight_requests", 1)
+            page.locator("#start").click()
+            expect(page.locator("#file-state")).to_have_text("The server is busy; it is asked again in 1 s.")
+            expect(page.locator("#cancel")).to_be_visible()
+        expect(page.locator("#file-state")).to_have_text("Done: 2 rows labelled by clear.")
+        assert [own[1] for own in cells(page, "#rows tr")] == [own["label"] for own in library("clear")(rows)]
+
+
+def test_a_row_that_the_server_fails_on_is_found_and_left_out(visit, library):
+    page = visit(allowed="Failed to load resource: the server responded with a status of 500 .*")
+    rows = [f"{servers.WORDS.split()[n % 15]} prize {n}" for n in range(200)]
+    rows[77] = "poison"
+    choose_file(page, csv_bytes([["text"], *([own] for own in rows)]))
+    sizes = []
+
+    def fail_on_one(route):
+        texts = route.request.post_data_json["texts"]
+        sizes.append(len(texts))
+        if "poison" in texts:
+            route.fulfill(status=500, content_type="application/json", body='{"error": "The server failed."}')
+        else:
+            route.continue_()
+
+    page.route("**/classify", fail_on_one)
+    page.locator("#start").click()
+    expect(page.locator("#file-state")).to_have_text(
+        "Done: 199 rows labelled by clear. 1 row without: no text, too long, or the server failed on it."
+    )
+    assert sizes.count(1) >= 1 and len(sizes) <= 25, sizes  # by halves, not row by row
+    page.unroute("**/classify")
+    _, records = downloaded(page, page.locator("#download").click)
+    found = {text: label for text, label, *_ in records[1:]}
+    good = [own for own in rows if own != "poison"]
+    assert {text: found[text] for text in good} == dict(
+        zip(good, [own["label"] for own in library("clear")(good)], strict=True)
+    )
+    assert found["poison"] == ""
