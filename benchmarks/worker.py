@@ -103,7 +103,6 @@ def predict(folder: str, source: str, precision: str, texts: int) -> dict[str, A
     """Time finetext's prediction on some texts."""
     import finetext
     from benchmarks import data
-    from finetext.engine import default_token_budget, token_budget_batches
 
     chosen = data.read_splits(Path(source))["train"][0][:texts]
     classifier = finetext.load(folder, device="cpu", precision=precision)
@@ -111,8 +110,9 @@ def predict(folder: str, source: str, precision: str, texts: int) -> dict[str, A
     began = time.perf_counter()
     classifier.predict_proba(chosen)
     seconds = time.perf_counter() - began
-    counts = [len(text[0]) for text in classifier.model.encode(chosen)]
-    batches = token_budget_batches(counts, default_token_budget(classifier.model.device))
+    encoded = classifier.encode(chosen)
+    counts = [len(text[0]) for text in encoded]
+    batches = classifier.model.batches(classifier.model.inputs(encoded))
     padded = sum(len(batch) * counts[batch[0]] for batch in batches)
     return {"texts_per_second": len(chosen) / seconds, "padding": 1 - sum(counts) / padded}
 

@@ -61,6 +61,17 @@ def test_logits_and_gradients_are_those_with_the_padding(checkpoint, monkeypatch
             assert (gradient - expected_gradients[name]).abs().max() <= 1e-5 * scale, (name, most)
 
 
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama"])
+def test_in_half_precision_they_are_those_with_the_padding_but_for_rounding(checkpoint, architecture):
+    model = load(checkpoint, architecture, pooling="mean")
+    batch = collate(model.encode(TEXTS), model.pad_id)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model.logits(batch)
+        with model.padded():
+            expected = model.logits(batch)
+    assert (found - expected).abs().max() <= 0.03 * expected.abs().max()
+
+
 @pytest.mark.parametrize("architecture", UNPADDED)
 def test_the_layers_see_no_padding(checkpoint, architecture):
     model = load(checkpoint, architecture)

@@ -54,14 +54,16 @@ class _Group:
         own = out.transpose(1, 2).flatten(0, 1)
         return own if self.spread is None else own.index_select(0, self.places)
 
-    def cut_out(self, mask: Tensor) -> Tensor | None:
+    def cut_out(self, mask: Tensor, dtype: torch.dtype) -> Tensor | None:
         """Return what an attention mask `(B, heads, T, T)` of the whole batch says of these texts, None for nothing."""
         own = mask if len(mask) == 1 else mask.index_select(0, self.rows)
         own = own[:, :, : self.width, : self.width]
         if own.dtype != torch.bool:
             return own
         # Added up here once; attention would make the same of a mask of bools in every layer.
-        return None if bool(own.all()) else torch.zeros(own.shape).masked_fill_(~own, float("-inf"))
+        return (
+            None if bool(own.all()) else torch.zeros(own.shape, dtype=dtype).masked_fill_(~own, float("-inf"))
+        )
 
 
 @dataclass
@@ -107,9 +109,11 @@ class _Layout:
             return value
         return self._once(value, lambda: self.narrow(value))
 
-    def masks(self, mask: Tensor) -> list[Tensor | None]:
-        """Return the attention mask of each group."""
-        found: list[Tensor | None] = self._once(mask, lambda: [group.cut_out(mask) for group in self.groups])
+    def masks(self, mask: Tensor, dtype: torch.dtype) -> list[Tensor | None]:
+        """Return the attention mask of each group, in the precision of the queries."""
+        found: list[Tensor | None] = self._once(
+            mask, lambda: [group.cut_out(mask, dtype) for group in self.groups]
+        )
         return found
 
     def _once(self, value: Any, compute: Any) -> Any:
@@ -138,7 +142,7 @@ class _InGroups(TorchFunctionMode):
         layout = self._layout
         if len(query) != 1 or query.shape[2] != len(layout.index):
             raise ValueError("this attention is not over the row of tokens")
-        masks = [None] * len(layout.groups) if attn_mask is None else layout.masks(attn_mask)
+        masks = [None] * len(layout.groups) if attn_mask is None else layout.masks(attn_mask, query.dtype)
         rows = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]  # (N, heads, D)
         outs = []
         for group, mask in zip(layout.groups, masks, strict=True):
