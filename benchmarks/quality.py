@@ -5,6 +5,7 @@ import json
 import random
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from benchmarks.worker import measure
 
 LIMIT = 2000
 """Texts a set, so that stock Trainer's three epochs stay within minutes."""
+EACH = 150
+"""Texts of a class of the set with many classes, where there are so many."""
+MAX_LENGTH = 512
+"""Longest text in tokens, for all."""
 SEEDS = (42, 1, 2)
 """Of the splits, the head and the order of the texts."""
 
@@ -38,13 +43,11 @@ class Task:
         name: What stands in the table.
         source: The file or folder.
         options: How finetext reads it.
-        max_length: Longest text in tokens, for both.
     """
 
     name: str
     source: str
     options: dict[str, Any]
-    max_length: int = 512
 
 
 def tasks(sets: Path, work: Path) -> list[Task]:
@@ -59,7 +62,7 @@ def tasks(sets: Path, work: Path) -> list[Task]:
         Task("TREC, six classes, whole", str(sets / "trec6"), {}),
         Task("AG News, four classes", str(sets / "ag_news" / "test.csv"), limit),
         Task("GoEmotions, 28 labels", str(sets / "goemotions"), limit),
-        Task("MBTI, sixteen classes, 128 tokens", str(sets / "mbti_reddit" / "all.csv"), limit, 128),
+        Task("GoEmotions, one of 28 classes", str(_singled(sets / "goemotions", work / "emotions.csv")), {}),
     ]
 
 
@@ -71,6 +74,22 @@ def _thinned(sms: str, target: Path) -> Path:
     ham = [own for own in messages if own[1] == "ham"]
     spam = [own for own in messages if own[1] == "spam"]
     chosen = ham + random.Random(1).sample(spam, len(ham) // 49)
+    with target.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *chosen])
+    return target
+
+
+def _singled(emotions: Path, target: Path) -> Path:
+    """Write the texts of one label, at most so many of each."""
+    with (emotions / "train.csv").open(newline="", encoding="utf-8") as file:
+        rows = [(own["text"], own["labels"]) for own in csv.DictReader(file) if "|" not in own["labels"]]
+    random.Random(1).shuffle(rows)
+    taken: Counter[str] = Counter()
+    chosen = []
+    for text, label in rows:
+        taken[label] += 1
+        if taken[label] <= EACH:
+            chosen.append((text, label))
     with target.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("text", "label"), *chosen])
     return target
@@ -106,7 +125,7 @@ def compare(sets: Path, work: Path) -> str:
 def _run(task: Task, index: int, seed: int, work: Path) -> dict[str, Any]:
     """Return the figures of all ways on one seed."""
     home = {"FINETEXT_HOME": str(work / "home-defaults")}
-    options = task.options | {"max_length": task.max_length, "seed": seed}
+    options = task.options | {"max_length": MAX_LENGTH, "seed": seed}
     ours = measure("finetext", home, source=task.source, options=options)
     return ours | {"stock": _stock_once(work / f"stock-{index}-{seed}.json", task, home, seed)["test"]}
 
@@ -123,7 +142,7 @@ def _stock_once(path: Path, task: Task, environment: dict[str, str], seed: int) 
             environment,
             source=task.source,
             options=task.options,
-            max_length=task.max_length,
+            max_length=MAX_LENGTH,
             seed=seed,
         )
         path.write_text(json.dumps(found))
