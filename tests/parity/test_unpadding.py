@@ -1,12 +1,14 @@
 """Layers that get the real tokens of a batch in one row, against the same layers with the padding."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checkpoints import ARCHITECTURES
+from checkpoints import ARCHITECTURES, SMALL, make_checkpoint
 from finetext.engine import collate, unpadding
 from finetext.models import find_model, load_model, predict_logits
 from finetext.models.config import ModelConfig
@@ -133,16 +135,58 @@ def test_a_short_list_is_one_batch_with_the_logits_of_each_text_alone(checkpoint
     np.testing.assert_allclose(predict_logits(model, TEXTS), alone, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_pass_leaves_attention_as_it_was(checkpoint, error):
+    model = load(checkpoint, "bert")
+    batch = collate(model.encode(TEXTS), model.pad_id)
+    expected = model.logits(batch)
+
+    def interrupt(*_):
+        raise error
+
+    for layer in model.anatomy.layers:
+        handle = layer.attention.output.register_forward_pre_hook(interrupt)
+        with pytest.raises(error):
+            model.logits(batch)
+        handle.remove()
+        query = torch.randn(1, 2, batch.input_ids.shape[1], 8)
+        out = torch.nn.functional.scaled_dot_product_attention(query, query, query)
+        assert not torch.equal(out[:, :, :1].expand_as(out), out)
+        assert torch.equal(model.logits(batch), expected)
+
+
+def test_the_network_can_be_pickled(checkpoint):
+    network = load(checkpoint, "bert").network
+    assert pickle.loads(pickle.dumps(network)).config.hidden_size == network.config.hidden_size
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        ("longformer", SMALL | {"attention_window": [4, 4], "max_position_embeddings": 70}),
+        ("xlnet", {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24}),
+        ("squeezebert", SMALL | {"embedding_size": 16, "max_position_embeddings": 64}),
+    ],
+)
+def test_networks_that_lay_out_their_texts_otherwise_run_with_the_padding(tmp_path, monkeypatch, kind, sizes):
+    monkeypatch.setitem(ARCHITECTURES, kind, sizes)
+    source = find_model(str(make_checkpoint(kind, tmp_path)))
+    model = load_model(source, ("a", "b"), "binary", ModelConfig(dropout=0.0, max_length=40), seed=3)
+    model.network.eval()
+    assert not model.unpadded
+    for lengths in ([4, 1, 2, 1], [6, 6, 1, 3, 2, 6], [40, 1, 2, 7, 30]):
+        encoded = [([7] * length,) for length in lengths]
+        alone = torch.cat([model.logits(collate([own], model.pad_id)) for own in encoded])
+        torch.testing.assert_close(model.logits(collate(encoded, model.pad_id)), alone, rtol=1e-4, atol=1e-4)
+
+
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=12), st.integers(0, 80))
 def test_the_layout_loses_no_token(lengths, most):
     width = max(lengths)
     mask = (torch.arange(width) < torch.tensor(lengths).unsqueeze(1)).long()
-    before = unpadding.MOST_PADDING
-    unpadding.MOST_PADDING = most
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unpadding, "MOST_PADDING", most)
         layout = unpadding._find_layout(mask)
-    finally:
-        unpadding.MOST_PADDING = before
     if layout is None:
         assert sum(lengths) > 0.95 * mask.numel()
         return

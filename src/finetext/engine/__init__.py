@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from finetext.engine.reading import ReadPosition, read_one_position
     from finetext.engine.replay import Replay, cut_network
     from finetext.engine.store import Features, FeatureStore, ShelfSummary, StoreFull
-    from finetext.engine.unpadding import Unpadding, unpad
+    from finetext.engine.unpadding import Unpadding
 
 __all__ = [
     "Batch",
@@ -63,7 +63,6 @@ __all__ = [
     "store_features",
     "token_budget_batches",
     "unpack",
-    "unpad",
     "usable_cores",
     "use_fast_kernels",
     "weights_digest",
@@ -103,7 +102,6 @@ __getattr__ = lazy.exports(
         "store_features": "features",
         "token_budget_batches": "batches",
         "unpack": "arithmetic",
-        "unpad": "unpadding",
         "usable_cores": "device",
         "use_fast_kernels": "arithmetic",
         "weights_digest": "features",

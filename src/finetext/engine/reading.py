@@ -102,10 +102,14 @@ class ReadPosition:
             self._queries = _OneQuery(self._index, self._length)
             self._queries.__enter__()  # type: ignore[no-untyped-call]
 
-    def _leave(self, layer: nn.Module, args: Any, output: Any) -> None:
+    def leave(self) -> None:
+        """Let attention be what it is; to be called after a pass too, which may have been interrupted."""
         if self._queries is not None:
             self._queries.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._queries = None
+
+    def _leave(self, layer: nn.Module, args: Any, output: Any) -> None:
+        self.leave()
 
     def _narrow(self, module: nn.Module, args: Any) -> Any:
         if self._index is None or not args or args[0].ndim != 3 or args[0].shape[1] != self._length:

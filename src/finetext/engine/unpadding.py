@@ -5,8 +5,10 @@ A layer works on each position alone, but for its attention. So the layers get t
 to hold many texts of one length gain most: they run as one batch.
 """
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,6 +77,7 @@ class _Layout:
         index: `(N,)`, the places of its real tokens among `W * T`, longest text first.
         spread: `(W * T,)`, which of the N tokens stands at each place; in the padding the last one of that text.
         groups: Texts that attend together.
+        known: What was made of arguments that every layer gets, by their id.
     """
 
     shape: tuple[int, int]
@@ -91,6 +94,10 @@ class _Layout:
     def widen(self, hidden: Tensor) -> Tensor:
         """Return `(1, N, …)` as `(W, T, …)`; the padding holds what nobody may read."""
         return hidden[0].index_select(0, self.spread).view(*self.shape, *hidden.shape[2:])
+
+    def is_row(self, value: Tensor) -> bool:
+        """Tell whether something is the row of tokens, `(1, N, …)`."""
+        return value.ndim == 3 and value.shape[:2] == (1, len(self.index))
 
     def is_wide(self, value: Any) -> bool:
         """Tell whether something has a place for each token of the batch, padding included."""
@@ -116,64 +123,37 @@ class _Layout:
         )
         return found
 
-    def _once(self, value: Any, compute: Any) -> Any:
+    def _once(self, value: Any, compute: Callable[[], Any]) -> Any:
         # Every layer gets the same embeddings and masks. They are kept with the result, so that no other has their id.
         if id(value) not in self.known:
             self.known[id(value)] = (value, compute())
         return self.known[id(value)][1]
 
 
-class _InGroups(TorchFunctionMode):
-    """Lets `scaled_dot_product_attention` of one row of tokens attend within each text."""
-
-    def __init__(self, layout: _Layout) -> None:
-        super().__init__()
-        self._layout = layout
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if function is not functional.scaled_dot_product_attention:
-            return function(*args, **kwargs)
-        return self._attend(*args, **kwargs)
-
-    def _attend(
-        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **kwargs: Any
-    ) -> Tensor:
-        layout = self._layout
-        if len(query) != 1 or query.shape[2] != len(layout.index):
-            raise ValueError("this attention is not over the row of tokens")
-        masks = [None] * len(layout.groups) if attn_mask is None else layout.masks(attn_mask, query.dtype)
-        rows = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]  # (N, heads, D)
-        outs = []
-        for group, mask in zip(layout.groups, masks, strict=True):
-            own_query, own_key, own_value = (group.lay_out(row) for row in rows)  # (B, heads, T, D)
-            out = functional.scaled_dot_product_attention(
-                own_query, own_key, own_value, attn_mask=mask, **kwargs
-            )
-            outs.append(group.line_up(out))
-        return torch.cat(outs).transpose(0, 1).unsqueeze(0)
-
-
-class Unpadding:
+class Unpadding(TorchFunctionMode):
     """Lets layers of a network work on real tokens alone, on the CPU.
+
+    While a batch is under way it answers `scaled_dot_product_attention` of the row of tokens within each text.
 
     Attributes:
         first: Index of the first layer that has to; those before only hand something on.
         enabled: Set to False to run the network as it is.
     """
 
-    def __init__(self, network: nn.Module, layers: tuple[nn.Module, ...], leaves: list[nn.Module]) -> None:
+    def __init__(self, layers: tuple[nn.Module, ...], leaves: list[nn.Module]) -> None:
         """Take the layers that get rows of tokens, and single modules that do outside of them."""
+        super().__init__()
         self.first = 0
         self.enabled = True
         self._last = len(layers) - 1
         self._layout: _Layout | None = None
-        self._mode: _InGroups | None = None
-        self._handles: list[Any] = [network.register_forward_pre_hook(self._lay_out, with_kwargs=True)]
-        self._handles.append(network.register_forward_hook(self._forget, always_call=True))
+        self._inside: int | None = None  # the layer that runs
+        self._attended: set[int] = set()  # layers whose attention was answered
+        self._handles: list[Any] = []
         for index, layer in enumerate(layers):
-            self._handles.append(layer.register_forward_pre_hook(self._entering(index), with_kwargs=True))
-            self._handles.append(layer.register_forward_hook(self._leaving(index), always_call=True))
+            enter, leave = partial(self._enter, index), partial(self._leave, index)
+            self._handles.append(layer.register_forward_pre_hook(enter, with_kwargs=True))
+            self._handles.append(layer.register_forward_hook(leave))
         for leaf in leaves:
             if next(leaf.parameters()).ndim < 2:  # a norm costs less than leaving its padding out
                 continue
@@ -186,49 +166,102 @@ class Unpadding:
             handle.remove()
         self._handles = []
 
+    @contextlib.contextmanager
+    def of(self, mask: Tensor) -> Iterator[None]:
+        """Leave the padding of a batch out in the block, where there is enough: `mask` is its `(W, T)`."""
+        usable = self.enabled and mask.device.type == "cpu" and 1 not in mask.shape
+        self._layout = _find_layout(mask) if usable else None
+        if self._layout is None:
+            yield
+            return
+        try:
+            with self:  # and no hook of a layer: those are not called when a pass is interrupted
+                yield
+        finally:
+            self._layout = self._inside = None
+
+    def proves_equal(self, network: nn.Module, forward: Forward, token_ids: list[int], pad_id: int) -> bool:
+        """Tell whether every layer gets the row of tokens and the logits stay the same; if not, remove this.
+
+        Args:
+            network: The network of the layers.
+            forward: Runs it on a batch, in the block of `of`.
+            token_ids: Some ids of ordinary tokens, for the proof.
+            pad_id: Fills the batches of the proof.
+        """
+        lists = [token_ids, token_ids[1:], token_ids[:1], token_ids[:2]]
+        square = [token_ids[:4], token_ids[:1], token_ids[:2], token_ids[:1]]  # as many texts as tokens
+        was_training = network.training
+        network.eval()
+        try:
+            with torch.no_grad():
+                if all(self._proves_equal(windows, forward, pad_id) for windows in (lists, square)):
+                    return True
+        except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError):
+            pass  # layers of another form: they run with the padding
+        finally:
+            network.train(was_training)
+        self.remove()
+        return False
+
+    def _proves_equal(self, windows: list[list[int]], forward: Forward, pad_id: int) -> bool:
+        batch = collate([(ids,) for ids in windows], pad_id)
+        self.enabled = False
+        expected = forward(batch)
+        self.enabled, self._attended = True, set()
+        found = forward(batch)
+        scale = expected.abs().max()
+        equal = bool((found - expected).abs().max() <= 1e-4 * scale) and bool(scale > 0)
+        return equal and self._attended == set(range(self._last + 1))
+
     def widened(self, hidden: Tensor) -> Tensor:
         """Return what a layer gave as `(W, T, H)`; to be called during the forward pass."""
-        if self._layout is None or hidden.ndim != 3 or hidden.shape[:2] != (1, len(self._layout.index)):
+        if self._layout is None or not self._layout.is_row(hidden):
             return hidden
         return self._layout.widen(hidden)
 
-    def _lay_out(self, network: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        mask = kwargs.get("attention_mask")
-        self._layout = None
-        if not self.enabled or mask is None or mask.ndim != 2 or 1 in mask.shape or mask.device.type != "cpu":
-            return
-        self._layout = _find_layout(mask)
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Attend within each text, inside of the layers; let all else be what it is."""
+        kwargs = kwargs or {}
+        if function is not functional.scaled_dot_product_attention or self._inside is None:
+            return function(*args, **kwargs)
+        self._attended.add(self._inside)
+        return self._attend(*args, **kwargs)
 
-    def _forget(self, network: nn.Module, args: Any, output: Any) -> None:
-        self._layout = None
-
-    def _entering(self, index: int) -> Any:
-        def enter(layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-            layout = self._layout
-            if layout is None or index < self.first:
-                return None
-            self._mode = _InGroups(layout)
-            self._mode.__enter__()  # type: ignore[no-untyped-call]
-            return (
-                layout.narrow_argument(args),
-                {name: layout.narrow_argument(value) for name, value in kwargs.items()},
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **kwargs: Any
+    ) -> Tensor:
+        layout = self._layout
+        if layout is None or len(query) != 1 or query.shape[2] != len(layout.index):
+            raise ValueError("this attention is not over the row of tokens")
+        masks = [None] * len(layout.groups) if attn_mask is None else layout.masks(attn_mask, query.dtype)
+        rows = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]  # (N, heads, D)
+        outs = []
+        for group, mask in zip(layout.groups, masks, strict=True):
+            own_query, own_key, own_value = (group.lay_out(row) for row in rows)  # (B, heads, T, D)
+            out = functional.scaled_dot_product_attention(
+                own_query, own_key, own_value, attn_mask=mask, **kwargs
             )
+            outs.append(group.line_up(out))
+        return torch.cat(outs).transpose(0, 1).unsqueeze(0)
 
-        return enter
+    def _enter(self, index: int, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        layout = self._layout
+        if layout is None or index < self.first:
+            return None
+        self._inside = index
+        return (
+            layout.narrow_argument(args),
+            {name: layout.narrow_argument(value) for name, value in kwargs.items()},
+        )
 
-    def _leaving(self, index: int) -> Any:
-        def leave(layer: nn.Module, args: Any, output: Any) -> Any:
-            if self._mode is None:
-                return None
-            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            self._mode = None
-            if index < self._last or output is None:
-                return None
-            if isinstance(output, tuple):
-                return (self.widened(output[0]), *output[1:])
-            return self.widened(output)
-
-        return leave
+    def _leave(self, index: int, layer: nn.Module, args: Any, output: Any) -> Any:
+        self._inside = None
+        if self._layout is None or index < self._last:
+            return None
+        if isinstance(output, tuple):
+            return (self.widened(output[0]), *output[1:])
+        return self.widened(output)
 
     def _narrow(self, leaf: nn.Module, args: Any) -> Any:
         if self._layout is None or not args or not self._layout.is_wide(args[0]):
@@ -249,7 +282,7 @@ def _find_layout(mask: Tensor) -> _Layout | None:
     if bool((mask[:, 1:] > mask[:, :-1]).any()):
         return None
     starts = lengths.cumsum(0) - lengths
-    columns = torch.arange(width)
+    columns = torch.arange(width, device=mask.device)
     spread = starts.unsqueeze(1) + torch.minimum(
         columns, lengths.unsqueeze(1) - 1
     )  # (W, T), longest text first
@@ -281,44 +314,3 @@ def _group(first: int, stop: int, sizes: list[int], order: Tensor, spread: Tenso
         None if sizes[stop - 1] == width else (own - start).flatten(),
         real[first:stop, :width].flatten().nonzero().squeeze(1),
     )
-
-
-def unpad(
-    network: Any,
-    layers: tuple[nn.Module, ...],
-    leaves: list[nn.Module],
-    forward: Forward,
-    token_ids: list[int],
-    pad_id: int,
-) -> Unpadding | None:
-    """Let a network work on real tokens alone, and prove that its logits stay the same.
-
-    Args:
-        network: A sequence classifier.
-        layers: Its layers in order, without the last if only one of its positions is computed.
-        leaves: The modules of that last layer that compute every position.
-        forward: Runs the network on a batch.
-        token_ids: Some ids of ordinary tokens, for the proof.
-        pad_id: Fills the batch of the proof.
-
-    Returns:
-        The handle; None where the layers mix positions in another way than by PyTorch's attention.
-    """
-    was_training = network.training
-    network.eval()
-    unpadding: Unpadding | None = None
-    try:
-        with torch.no_grad():
-            batch = collate([(token_ids,), (token_ids[1:],), (token_ids[:1],), (token_ids[:2],)], pad_id)
-            expected = forward(batch)
-            unpadding = Unpadding(network, layers, leaves)
-            found = forward(batch)
-            if bool((found - expected).abs().max() <= 1e-4 * expected.abs().max()):
-                return unpadding
-    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError):
-        pass  # layers of another form: they run with the padding
-    finally:
-        network.train(was_training)
-    if unpadding is not None:
-        unpadding.remove()
-    return None

@@ -56,6 +56,7 @@ def adapt(model: Model, config: ModelConfig) -> None:
     )
     with _fan_in_fan_out_is_found():
         inject_adapter_in_model(settings, model.network, ADAPTER)
+    model.network.train(model.network.training)  # PEFT leaves its dropout on
     forget_fusions(model.network)
     model.network.peft_settings = settings
 

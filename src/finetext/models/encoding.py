@@ -63,8 +63,8 @@ def position_limit(config: Any, network: Any = None) -> int:
     RoBERTa kind lose the positions up to their padding index.
     """
     text_config = config.get_text_config()
-    limit = next((value for name in _LIMITS if (value := getattr(text_config, name, None))), DEFAULT_LIMIT)
-    limit = int(limit)
+    named = (int(getattr(text_config, name, None) or 0) for name in _LIMITS)
+    limit = next((value for value in named if value > 0), DEFAULT_LIMIT)  # XLNet, which has none, says -1
     table = _position_table(network) if network is not None else None
     if table is not None:
         rows, padding = table.num_embeddings, table.padding_idx

@@ -21,7 +21,6 @@ from finetext.engine import (
     default_token_budget,
     read_one_position,
     token_budget_batches,
-    unpad,
 )
 from finetext.models.anatomy import Anatomy
 from finetext.models.decision import LIKELIEST, Decision
@@ -86,12 +85,14 @@ class Model:
         """Leave out positions that nobody reads, and padding, where that changes nothing."""
         layers, ids = self.anatomy.layers, self._ordinary_ids()
         self.reading = read_one_position(self.network, layers, self.reads, self.logits, ids, self.pad_id)
-        if self.reading is None:
-            self.unpadding = unpad(self.network, layers, [], self.logits, ids, self.pad_id)
-        else:  # the last layer has positions of its own, but for what stands before its attention
-            self.unpadding = unpad(
-                self.network, layers[:-1], self.reading.before, self.logits, ids, self.pad_id
-            )
+        whole, leaves = layers, []
+        if (
+            self.reading is not None
+        ):  # the last layer has positions of its own, but for what stands before its attention
+            whole, leaves = layers[:-1], self.reading.before
+        unpadding = self.unpadding = Unpadding(whole, leaves)
+        if not unpadding.proves_equal(self.network, self.logits, ids, self.pad_id):
+            self.unpadding = None
 
     @property
     def reads(self) -> str:
@@ -178,7 +179,7 @@ class Model:
 
     @property
     def unpadded(self) -> bool:
-        """Whether padding costs the layers nothing."""
+        """Whether the layers get no padding, which then costs little."""
         return self.unpadding is not None and self.unpadding.enabled and self.device.type == "cpu"
 
     @contextlib.contextmanager
@@ -187,11 +188,11 @@ class Model:
         if self.unpadding is None:
             yield
             return
-        self.unpadding.enabled = False
+        before, self.unpadding.enabled = self.unpadding.enabled, False
         try:
             yield
         finally:
-            self.unpadding.enabled = True
+            self.unpadding.enabled = before
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Return each text's full length in tokens, before anything is cut, special tokens included."""
@@ -205,12 +206,22 @@ class Model:
         with self._alone:
             if self.replay is not None:
                 self.replay.feed(batch.hidden)
-            if self.unpadding is not None:
-                self.unpadding.first = 0 if self.replay is None or batch.hidden is None else self.replay.cut
-            windows = self.network(**inputs).logits.float()  # (W, C)
+            windows = self._run(inputs, 0 if batch.hidden is None or self.replay is None else self.replay.cut)
         if len(windows) == batch.size:
-            return windows  # type: ignore[no-any-return]
+            return windows
         how = {"mean": "mean", "max": "amax"}[self.settings.window_pooling]
         return torch.zeros(batch.size, windows.shape[1], device=windows.device).scatter_reduce(
             0, batch.owner.unsqueeze(1).expand_as(windows), windows, how, include_self=False
         )
+
+    def _run(self, inputs: dict[str, Tensor], first: int) -> Tensor:
+        """Run the network, from layer `first` on if what lies below is fed, and return the logits `(W, C)`."""
+        try:
+            if self.unpadding is None:
+                return self.network(**inputs).logits.float()  # type: ignore[no-any-return]
+            self.unpadding.first = first
+            with self.unpadding.of(inputs["attention_mask"]):
+                return self.network(**inputs).logits.float()  # type: ignore[no-any-return]
+        finally:
+            if self.reading is not None:
+                self.reading.leave()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from finetext.engine import Encoded, Trunk, computes_bf16_fast, weights_digest
+from finetext.engine import Encoded, Replay, Trunk, computes_bf16_fast, weights_digest
 from finetext.models.head import head_inputs
 from finetext.models.model import Model
 
@@ -35,7 +35,6 @@ def make_trunk(
     names += anatomy.before
     if replay.one_position:
         names += anatomy.after - anatomy.head
-    frozen = (model.network.base_model,) if replay.one_position else anatomy.layers[:cut]
     import transformers
 
     key = {
@@ -50,18 +49,21 @@ def make_trunk(
         "arithmetic": arithmetic,
         "transformers": transformers.__version__,
     }
-    width = model.network.config.get_text_config().hidden_size
+    return _trunk(model, replay, key, dtype, arithmetic)
+
+
+def _trunk(model: Model, replay: Replay, key: dict[str, str], dtype: str, arithmetic: str) -> Trunk:
     return Trunk(
-        replay,
-        model.logits,
-        frozen,
-        model.pad_id,
-        key,
-        width,
-        dtype,
-        arithmetic,
-        model.device,
-        model.unpadded,
+        replay=replay,
+        forward=model.logits,
+        frozen=(model.network.base_model,) if replay.one_position else model.anatomy.layers[: replay.cut],
+        pad_id=model.pad_id,
+        key=key,
+        width=model.network.config.get_text_config().hidden_size,
+        dtype=dtype,
+        arithmetic=arithmetic,
+        device=model.device,
+        unpadded=model.unpadded,
     )
 
 
@@ -98,23 +100,10 @@ def mean_vectors(
     replay = model.cut(cut)
     if replay is None:
         return head_inputs(model, model.inputs(encoded))
-    width = model.network.config.get_text_config().hidden_size
-    frozen = (model.network.base_model,) if replay.one_position else model.anatomy.layers[:cut]
     arithmetic = arithmetic or ("bf16" if computes_bf16_fast(model.device) else "fp32")
-    trunk = Trunk(
-        replay,
-        model.logits,
-        frozen,
-        model.pad_id,
-        {},
-        width,
-        "fp32",
-        arithmetic,
-        model.device,
-        model.unpadded,
-    )
+    trunk = _trunk(model, replay, {}, "fp32", arithmetic)
     owners = [text for text, windows in enumerate(encoded) for _ in windows]
-    sums, counts = torch.zeros(len(encoded), width), torch.zeros(len(encoded), 1)
+    sums, counts = torch.zeros(len(encoded), trunk.width), torch.zeros(len(encoded), 1)
     try:
         for place, hidden in trunk.run([ids for windows in encoded for ids in windows]):
             sums[owners[place]] += hidden.float().sum(0)

@@ -2,7 +2,7 @@
 
 The thread takes a text from each waiting request in turn, so that a small request never waits for the whole of
 a large one. A request that finds the model idle runs at once; after a batch that several requests shared, the
-thread waits for as many again, until none has come for a few milliseconds.
+thread waits for as many again, until none has come for a few milliseconds, and no longer than the batch took.
 """
 
 import asyncio
@@ -110,6 +110,7 @@ class Batcher:
         self._closing = False
         self._arrived = 0.0
         self._company, self._ended = 1, 0.0  # requests of the last batch, and when it ended
+        self._patience = max_wait  # after it
         self._text_seconds = 0.0
         self.thread = threading.Thread(target=self._work, name="model", daemon=True)
         self.thread.start()
@@ -170,8 +171,9 @@ class Batcher:
             finished = self._answer(taken)
             self._ended = time.monotonic()
             self._company = len({id(job) for job, _ in taken})
-            seconds = (self._ended - began) / len(taken)
-            self._text_seconds += 0.2 * (seconds - self._text_seconds)
+            seconds = self._ended - began
+            self._patience = max(self._max_wait, seconds)
+            self._text_seconds += 0.2 * (seconds / len(taken) - self._text_seconds)
             self._deliver(finished)
 
     def _take(self) -> Taken | None:
@@ -187,7 +189,8 @@ class Batcher:
 
     def _wait_for_company(self) -> None:
         while len(self._jobs) < self._company and not self._closing:
-            left = max(self._ended, self._arrived) + self._max_wait - time.monotonic()
+            until = min(max(self._ended, self._arrived) + self._max_wait, self._ended + self._patience)
+            left = until - time.monotonic()
             if left <= 0:
                 return
             self._changed.wait(left)
