@@ -1,6 +1,7 @@
 """The untuned defaults on every kind of task, beside TF-IDF + logistic regression and stock Trainer."""
 
 import csv
+import hashlib
 import json
 import random
 import sys
@@ -98,8 +99,8 @@ def _singled(emotions: Path, target: Path) -> Path:
 def compare(sets: Path, work: Path) -> str:
     """Return the table over all tasks."""
     rows, leads = [], []
-    for index, task in enumerate(tasks(sets, work)):
-        runs = [_run(task, index, seed, work) for seed in SEEDS]
+    for task in tasks(sets, work):
+        runs = [_run(task, seed, work) for seed in SEEDS]
         kind = "micro_f1" if runs[0]["task"] == "multi-label" else "accuracy"
         figures = _of_each(runs, kind)  # (seeds, ways)
         macro = _of_each(runs, "macro_f1")
@@ -122,12 +123,14 @@ def compare(sets: Path, work: Path) -> str:
     )
 
 
-def _run(task: Task, index: int, seed: int, work: Path) -> dict[str, Any]:
+def _run(task: Task, seed: int, work: Path) -> dict[str, Any]:
     """Return the figures of all ways on one seed."""
     home = {"FINETEXT_HOME": str(work / "home-defaults")}
     options = task.options | {"max_length": MAX_LENGTH, "seed": seed}
     ours = measure("finetext", home, source=task.source, options=options)
-    return ours | {"stock": _stock_once(work / f"stock-{index}-{seed}.json", task, home, seed)["test"]}
+    setting = json.dumps([task.name, Path(task.source).name, task.options, MAX_LENGTH, EACH, seed])
+    path = work / f"stock-{hashlib.sha256(setting.encode()).hexdigest()[:16]}.json"
+    return ours | {"stock": _stock_once(path, task, home, seed)["test"]}
 
 
 def _of_each(runs: list[dict[str, Any]], figure: str) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ TOKEN = "correct-horse"
 LIMITS = {"max_body": 5000, "max_texts": 4, "max_characters": 500}
 HEAVY = "the rain has stopped, tea at four. " * 40_000
 BATCHED = 'finetext_batch_texts_sum{model="windows"}'
+BATCHES = 'finetext_batch_texts_count{model="spam"}'
 
 
 @pytest.fixture(scope="module")
@@ -324,6 +325,25 @@ def test_a_lone_request_waits_for_no_batch(tmp_path, bundles):
             assert server.post("/classify", {"text": "tea"}, connection=connection)[0] == 200
             assert time.monotonic() - began < 1.5
         connection.close()
+
+
+def test_a_lone_request_waits_for_no_batch_long_after_one_that_was_shared(tmp_path, bundles):
+    with servers.Server(tmp_path / "log", bundles("spam"), "--max-wait-ms=1500") as server:
+
+        def ask():
+            assert server.post("/classify", {"text": "tea"})[0] == 200
+
+        server.post("/classify", {"texts": ["tea"] * 50})
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert server.metrics()[BATCHES] < 9  # some were together
+        time.sleep(2)
+        began = time.monotonic()
+        ask()
+        assert time.monotonic() - began < 1
 
 
 @pytest.mark.parametrize(
