@@ -104,6 +104,15 @@ def test_a_shared_layer_is_trained_as_a_whole_and_said(checkpoint):
     assert trained(model) == {name for name, _ in model.network.named_parameters()}
 
 
+def test_adapters_are_put_beside_layers_in_their_mode(checkpoint):
+    model, config = load(checkpoint, "bert", trainable="lora", lora_dropout=0.5)
+    model.network.eval()
+    set_trainable(model, config)
+    assert not any(module.training for module in model.network.modules())
+    model.network.train()
+    assert all(module.training for module in model.network.modules())
+
+
 @pytest.mark.parametrize("architecture", LAYERED)
 def test_lora_adapts_every_linear_layer_and_leaves_the_head_whole(checkpoint, architecture):
     from transformers.pytorch_utils import Conv1D
