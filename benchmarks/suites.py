@@ -1,5 +1,6 @@
 """What is measured, each as a function that returns its table."""
 
+import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,12 @@ class Place:
     gpt2: str | None
     full: bool
 
+    def cold_home(self, name: str) -> dict[str, str]:
+        """Return the environment of a feature cache of its own that holds nothing."""
+        folder = self.work / f"home-{name}"
+        shutil.rmtree(folder, ignore_errors=True)
+        return {"FINETEXT_HOME": str(folder)}
+
     def gpt2_folder(self) -> Path:
         """Return the GPT-2 checkpoint, made if there is none."""
         if self.gpt2:
@@ -66,7 +73,7 @@ def recipe(place: Place) -> str:
     given = {"folder": str(folder), "source": str(source)}
     cold, warm, textbook, stock = [], [], [], []
     for turn in range(2):  # interleaved, so that a slow hour is slow for all
-        home = {"FINETEXT_HOME": str(place.work / f"home-{turn}")}
+        home = place.cold_home(str(turn))
         options = {**RECIPE, "model": str(folder)}
         cold.append(measure("finetext", home, source=str(source), options={**options, "seed": 1}))
         textbook.append(measure("textbook", **given, full=place.full))
@@ -129,7 +136,7 @@ def _floor_line(
 def minilm(place: Place) -> str:
     """MiniLM on the full SMS data, whole runs."""
     folder, source = data.minilm(), place.sms_folder("sms-full", balanced=False)
-    home = {"FINETEXT_HOME": str(place.work / "home-minilm")}
+    home = place.cold_home("minilm")
     options = {
         "model": str(folder),
         "trainable": "last-block",
@@ -141,7 +148,7 @@ def minilm(place: Place) -> str:
     warm = measure("finetext", home, source=str(source), options={**options, "seed": 2})
     head = measure(
         "finetext",
-        {"FINETEXT_HOME": str(place.work / "home-head")},
+        place.cold_home("head"),
         source=str(source),
         options={**options, "trainable": "head"},
     )
@@ -179,7 +186,7 @@ def minilm(place: Place) -> str:
 def prediction(place: Place) -> str:
     """Prediction against transformers' pipeline."""
     source = place.sms_folder("sms-full", balanced=False)
-    home = {"FINETEXT_HOME": str(place.work / "home-predict")}
+    home = place.cold_home("predict")
     paragraphs = []
     for name, folder, texts in (
         ("MiniLM (22.7 M)", data.minilm(), 2000),
@@ -260,7 +267,6 @@ def bulk(place: Place) -> str:
 def scaling(place: Place) -> str:
     """Cost as the data grows and as the tail grows."""
     import csv
-    import shutil
 
     folder = data.minilm()
     messages = data.sms(place.sms)
@@ -270,10 +276,9 @@ def scaling(place: Place) -> str:
         data.write_splits(data.repeated(messages, size), target, (0.8, 0.1))
         with (target / "train.csv").open(newline="", encoding="utf-8") as file:
             train = sum(1 for _ in csv.reader(file)) - 1
-        home = place.work / f"home-{size}"
-        shutil.rmtree(home, ignore_errors=True)
+        home = place.cold_home(str(size))
         options = {"model": str(folder), "trainable": "last-block", "epochs": 1, "head_start": "none"}
-        found = measure("finetext", {"FINETEXT_HOME": str(home)}, source=str(target), options=options)
+        found = measure("finetext", home, source=str(target), options=options)
         seconds = found["seconds"]
         grown.append(
             [
@@ -285,7 +290,7 @@ def scaling(place: Place) -> str:
             ]
         )
     tails = []
-    home = {"FINETEXT_HOME": str(place.work / "home-tails")}
+    home = place.cold_home("tails")
     for trainable in ("head", "last-block", "last-2-blocks", "last-4-blocks", "all"):
         options = {"model": str(folder), "trainable": trainable, "epochs": 1, "head_start": "none"}
         found = measure("finetext", home, source=str(place.work / "sms-4000"), options=options)
@@ -314,7 +319,7 @@ def precision(place: Place) -> str:
     rows = []
     differences = []
     for seed in (1, 2, 3):
-        home = {"FINETEXT_HOME": str(place.work / "home-precision")}
+        home = place.cold_home("precision")
         found = {}
         for store in ("bf16", "fp32"):
             arithmetic = {"precision": "fp32"} if store == "fp32" else {}

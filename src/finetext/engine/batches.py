@@ -15,7 +15,11 @@ LEAST_SHARE = 0.8
 """A text shorter than this share of the longest begins a new batch, which pads less, ..."""
 LEAST_FILL = 1 / 8
 """... unless the batch holds less than this share of the budget, which would cost more than padding."""
-MOST_SPREAD = 4
+ROW_COST = 1.15
+"""What a token costs that stands in a row with those of other texts: attention has to take them apart."""
+BATCH_COST = 64
+"""What a batch costs by itself, in tokens: the weights are read from memory."""
+MOST_SPREAD = 2
 """How many times its budget a batch may hold with its padding, where that is left out of the layers: the
 embeddings and masks have it."""
 
@@ -87,18 +91,34 @@ def token_budget_batches(
     Args:
         lengths: Tokens of each item.
         max_tokens: Budget of a batch, padding included; an item longer than that has a batch of its own.
-        unpadded: Count no padding, since it costs the layers nothing; with it a batch holds at most `MOST_SPREAD`
-            times the budget.
+        unpadded: The layers can leave padding out: where it pays, as with short lists, items of any length share a
+            batch. Then the budget is of real tokens, and with padding a batch holds at most `MOST_SPREAD` times it.
 
     Returns:
         The indices of each batch, longest items first, so that a lack of memory shows at once.
     """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    alike: list[list[int]] = []
+    for index in order:
+        if alike and _joins(alike[-1], lengths, index, max_tokens):
+            alike[-1].append(index)
+        else:
+            alike.append([index])
+    if not unpadded:
+        return alike
+    mixed = _of_any_length(order, lengths, max_tokens)
+    padded = sum(len(batch) * lengths[batch[0]] for batch in alike)
+    cheaper = sum(lengths) * ROW_COST + len(mixed) * BATCH_COST < padded + len(alike) * BATCH_COST
+    return mixed if cheaper else alike
+
+
+def _of_any_length(order: Sequence[int], lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     batches: list[list[int]] = []
     real = 0
     for index in order:
         real += lengths[index]
-        if batches and _joins(batches[-1], lengths, index, max_tokens, real if unpadded else None):
+        spread = (len(batches[-1]) + 1) * lengths[batches[-1][0]] if batches else 0
+        if batches and real <= max_tokens and spread <= MOST_SPREAD * max_tokens:
             batches[-1].append(index)
         else:
             batches.append([index])
@@ -106,11 +126,8 @@ def token_budget_batches(
     return batches
 
 
-def _joins(batch: list[int], lengths: Sequence[int], index: int, max_tokens: int, real: int | None) -> bool:
+def _joins(batch: list[int], lengths: Sequence[int], index: int, max_tokens: int) -> bool:
     longest = lengths[batch[0]]
-    padded = (len(batch) + 1) * longest
-    if real is not None:
-        return real <= max_tokens and padded <= MOST_SPREAD * max_tokens
-    if padded > max_tokens:
+    if (len(batch) + 1) * longest > max_tokens:
         return False
     return lengths[index] >= LEAST_SHARE * longest or len(batch) * longest < LEAST_FILL * max_tokens

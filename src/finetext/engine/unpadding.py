@@ -21,7 +21,7 @@ from finetext.engine.replay import Forward
 
 MOST_PADDING = 64
 """Padding, in tokens, that texts in one attention may have: more would cost more than another call."""
-LEAST_SAVED = 0.05
+LEAST_SAVED = 0.12
 """A batch with a smaller share of padding is run as it is."""
 
 
@@ -137,6 +137,7 @@ class Unpadding(TorchFunctionMode):
 
     Attributes:
         first: Index of the first layer that has to; those before only hand something on.
+        last: Index of the last one that can.
         enabled: Set to False to run the network as it is.
     """
 
@@ -145,7 +146,7 @@ class Unpadding(TorchFunctionMode):
         super().__init__()
         self.first = 0
         self.enabled = True
-        self._last = len(layers) - 1
+        self.last = len(layers) - 1
         self._layout: _Layout | None = None
         self._inside: int | None = None  # the layer that runs
         self._attended: set[int] = set()  # layers whose attention was answered
@@ -169,7 +170,9 @@ class Unpadding(TorchFunctionMode):
     @contextlib.contextmanager
     def of(self, mask: Tensor) -> Iterator[None]:
         """Leave the padding of a batch out in the block, where there is enough: `mask` is its `(W, T)`."""
-        usable = self.enabled and mask.device.type == "cpu" and 1 not in mask.shape
+        usable = (
+            self.enabled and self.first <= self.last and mask.device.type == "cpu" and 1 not in mask.shape
+        )
         self._layout = _find_layout(mask) if usable else None
         if self._layout is None:
             yield
@@ -212,7 +215,7 @@ class Unpadding(TorchFunctionMode):
         found = forward(batch)
         scale = expected.abs().max()
         equal = bool((found - expected).abs().max() <= 1e-4 * scale) and bool(scale > 0)
-        return equal and self._attended == set(range(self._last + 1))
+        return equal and self._attended == set(range(self.last + 1))
 
     def widened(self, hidden: Tensor) -> Tensor:
         """Return what a layer gave as `(W, T, H)`; to be called during the forward pass."""
@@ -257,7 +260,7 @@ class Unpadding(TorchFunctionMode):
 
     def _leave(self, index: int, layer: nn.Module, args: Any, output: Any) -> Any:
         self._inside = None
-        if self._layout is None or index < self._last:
+        if self._layout is None or index < self.last:
             return None
         if isinstance(output, tuple):
             return (self.widened(output[0]), *output[1:])

@@ -175,12 +175,13 @@ class Model:
         """
         lengths = [len(text[0]) for text in windows.encoded]
         budget = max_tokens or default_token_budget(self.device)
-        return token_budget_batches(lengths, budget, unpadded=self.unpadded)
+        first = 0 if windows.features is None or self.replay is None else self.replay.cut
+        return token_budget_batches(lengths, budget, unpadded=self.unpads(first))
 
-    @property
-    def unpadded(self) -> bool:
-        """Whether the layers get no padding, which then costs little."""
-        return self.unpadding is not None and self.unpadding.enabled and self.device.type == "cpu"
+    def unpads(self, first: int = 0) -> bool:
+        """Tell whether the layers from `first` on get no padding, which then costs little."""
+        own = self.unpadding
+        return own is not None and own.enabled and first <= own.last and self.device.type == "cpu"
 
     @contextlib.contextmanager
     def padded(self) -> Iterator[None]:

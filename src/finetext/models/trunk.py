@@ -63,7 +63,7 @@ def _trunk(model: Model, replay: Replay, key: dict[str, str], dtype: str, arithm
         dtype=dtype,
         arithmetic=arithmetic,
         device=model.device,
-        unpadded=model.unpadded,
+        unpadded=model.unpads(),
     )
 
 
