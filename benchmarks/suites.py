@@ -215,7 +215,7 @@ def prediction(place: Place) -> str:
         ]
         paragraphs.append(
             f"{name}, {texts:,} SMS messages (the pipeline: 400 of them); "
-            f"padding {half['padding']:.1%} of the tokens, left out of the layers."
+            f"padding {half['padding']:.1%} of the tokens."
         )
         paragraphs.append(
             tables.table(["", "texts/s", "of the pipeline", "of its batch 32", "peak memory"], rows)
