@@ -97,7 +97,7 @@ class Trunk:
         dtype: Precision of what is stored: bf16 or fp32.
         arithmetic: Precision of the matrix products: bf16 or fp32.
         device: Where it runs.
-        unpadded: Whether padding costs it nothing.
+        unpadded: Whether it can leave padding out.
     """
 
     replay: Replay

@@ -286,9 +286,8 @@ def _find_layout(mask: Tensor) -> _Layout | None:
         return None
     starts = lengths.cumsum(0) - lengths
     columns = torch.arange(width, device=mask.device)
-    spread = starts.unsqueeze(1) + torch.minimum(
-        columns, lengths.unsqueeze(1) - 1
-    )  # (W, T), longest text first
+    last = lengths.unsqueeze(1) - 1
+    spread = starts.unsqueeze(1) + torch.minimum(columns, last)  # (W, T), longest text first
     real = columns < lengths.unsqueeze(1)
     index = (order.unsqueeze(1) * width + columns)[real]
     groups = [_group(first, stop, sizes, order, spread, real) for first, stop in _group_bounds(sizes)]

@@ -86,9 +86,8 @@ class Model:
         layers, ids = self.anatomy.layers, self._ordinary_ids()
         self.reading = read_one_position(self.network, layers, self.reads, self.logits, ids, self.pad_id)
         whole, leaves = layers, []
-        if (
-            self.reading is not None
-        ):  # the last layer has positions of its own, but for what stands before its attention
+        # The last layer then has one position of each text, but for what stands before its attention.
+        if self.reading is not None:
             whole, leaves = layers[:-1], self.reading.before
         unpadding = self.unpadding = Unpadding(whole, leaves)
         if not unpadding.proves_equal(self.network, self.logits, ids, self.pad_id):
