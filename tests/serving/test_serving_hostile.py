@@ -1,6 +1,7 @@
 """Bodies without end, slow clients, thousands of requests that are none: refused, and nothing of the inside told."""
 
 import asyncio
+import contextlib
 import gzip
 import itertools
 import json
@@ -117,42 +118,51 @@ def test_slow_clients_are_given_up_and_hold_up_nobody(server):
     body = json.dumps({"text": "tea at four " * 40}).encode()
     length = f"Content-Length: {len(body)}"
     whole = head(length) + body
-    opened = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(60)]
-    for number, own in enumerate(opened):
-        if number % 3 == 1:
-            own.sendall(head(length))
-        elif number % 3 == 2:  # whose first request is in good time
-            own.sendall(whole)
-            assert own.recv(65536).startswith(b"HTTP/1.1 200")
-    alive = dict(enumerate(opened))
-    answers = Counter()
-    waits = []
-    began = time.monotonic()
-    for place in itertools.count():
-        for number, own in list(alive.items()):
-            sent = body if number % 3 == 1 else whole
-            try:
-                own.sendall(sent[place : place + 1])
-                gone = bool(select.select([own], [], [], 0)[0])
-                answer = own.recv(65536) if gone else b""
-            except OSError:
-                gone, answer = True, b""
-            if gone:
-                answers[number % 3, answer[9:12]] += 1
-                del alive[number]
-        if not alive:
-            break
-        asked = time.monotonic()
-        assert server.ask("GET", "/health")[0] == 200
-        waits.append(time.monotonic() - asked)
-        assert time.monotonic() - began < 20 and place < len(body)
-        time.sleep(0.02)
+    with contextlib.ExitStack() as closing:
+        opened = [
+            closing.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(60)
+        ]
+        for number, own in enumerate(opened):
+            if number % 3 == 1:
+                own.sendall(head(length))
+            elif number % 3 == 2:  # whose first request is in good time
+                own.sendall(whole)
+                assert own.recv(65536).startswith(b"HTTP/1.1 200")
+        alive = dict(enumerate(opened))
+        answers = Counter()
+        waits = []
+        began = time.monotonic()
+        for place in itertools.count():
+            for number, own in list(alive.items()):
+                answer = answered(own)
+                if answer is not None:
+                    answers[number % 3, answer[9:12]] += 1
+                    del alive[number]
+                    continue
+                sent = body if number % 3 == 1 else whole
+                with contextlib.suppress(OSError):  # closed since: what it said is read next
+                    own.sendall(sent[place : place + 1])
+            if not alive:
+                break
+            asked = time.monotonic()
+            assert server.ask("GET", "/health")[0] == 200
+            waits.append(time.monotonic() - asked)
+            assert time.monotonic() - began < 20 and place < len(body)
+            time.sleep(0.02)
     print(f"/health meanwhile: {1e3 * max(waits):.0f} ms at most, {len(waits)} times")
     assert max(waits) < 2 and len(waits) > 10
     assert answers[1, b"408"] == 20 and not {b"200", b"400"} & {status for _, status in answers}
-    for own in opened:
-        own.close()
     server.settle("finetext_in_flight_requests", 0)
+
+
+def answered(connection):
+    """What the server has said by now; None while it waits for more."""
+    if not select.select([connection], [], [], 0)[0]:
+        return None
+    try:
+        return connection.recv(65536)
+    except OSError:
+        return b""
 
 
 def test_a_client_that_does_not_read_its_answers_is_given_up(server):
