@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         noting_fusions,
         pack,
         packed,
+        products_per_token,
         unpack,
         use_fast_kernels,
     )
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
         default_token_budget,
         prepare_cpu,
         usable_cores,
+        usable_threads,
     )
     from finetext.engine.features import Inputs, Trunk, evaluating, store_features, weights_digest
+    from finetext.engine.lanes import in_lanes, lane_budget, lanes_of, leaves_no_trace, use_threads
     from finetext.engine.logistic import LinearFit, fit_logistic
     from finetext.engine.reading import ReadPosition, read_one_position
     from finetext.engine.replay import Replay, cut_network
@@ -55,16 +58,23 @@ __all__ = [
     "evaluating",
     "fit_logistic",
     "forget_fusions",
+    "in_lanes",
+    "lane_budget",
+    "lanes_of",
+    "leaves_no_trace",
     "noting_fusions",
     "pack",
     "packed",
     "prepare_cpu",
+    "products_per_token",
     "read_one_position",
     "store_features",
     "token_budget_batches",
     "unpack",
     "usable_cores",
+    "usable_threads",
     "use_fast_kernels",
+    "use_threads",
     "weights_digest",
 ]
 
@@ -94,15 +104,22 @@ __getattr__ = lazy.exports(
         "computes_bf16_fast": "device",
         "cut_network": "replay",
         "default_token_budget": "device",
+        "in_lanes": "lanes",
+        "lane_budget": "lanes",
+        "lanes_of": "lanes",
+        "leaves_no_trace": "lanes",
+        "use_threads": "lanes",
         "noting_fusions": "arithmetic",
         "pack": "arithmetic",
         "packed": "arithmetic",
         "prepare_cpu": "device",
+        "products_per_token": "arithmetic",
         "read_one_position": "reading",
         "store_features": "features",
         "token_budget_batches": "batches",
         "unpack": "arithmetic",
         "usable_cores": "device",
+        "usable_threads": "device",
         "use_fast_kernels": "arithmetic",
         "weights_digest": "features",
     },

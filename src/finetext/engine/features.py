@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from finetext.engine.arithmetic import packed
+from finetext.engine.arithmetic import packed, products_per_token
 from finetext.engine.batches import Batch, Encoded, collate, token_budget_batches
 from finetext.engine.device import default_token_budget
+from finetext.engine.lanes import in_lanes, lane_budget
 from finetext.engine.replay import Forward, Replay
 from finetext.engine.store import Features, FeatureStore, StoreFull, window_digest
 from finetext.errors import RunError
@@ -98,6 +99,7 @@ class Trunk:
         arithmetic: Precision of the matrix products: bf16 or fp32.
         device: Where it runs.
         unpadded: Whether it can leave padding out.
+        lanes: The threads of each lane, from `lanes_of`.
     """
 
     replay: Replay
@@ -110,6 +112,7 @@ class Trunk:
     arithmetic: str
     device: torch.device
     unpadded: bool = False
+    lanes: Sequence[int] = (1,)
 
     def run(self, windows: Sequence[list[int]]) -> Iterator[tuple[int, Tensor]]:
         """Run texts up to the cut, by token-budget batches.
@@ -117,12 +120,20 @@ class Trunk:
         Yields:
             The place of each window and its hidden states `(rows, H)` on the CPU, longest windows first.
         """
-        lengths, budget = [len(ids) for ids in windows], default_token_budget(self.device)
+        lengths = [len(ids) for ids in windows]
+        each = products_per_token(self.frozen)
+        budget = lane_budget(sum(lengths), default_token_budget(self.device), len(self.lanes), each)
         batches = token_budget_batches(lengths, budget, unpadded=self.unpadded)
+
+        costs = [each * sum(lengths[i] for i in chosen) for chosen in batches]
+
+        def capture(chosen: list[int]) -> Tensor:
+            batch = collate([(windows[i],) for i in chosen], self.pad_id).to(self.device)
+            return self.replay.capture(self.forward, batch).cpu()  # (W, T, H)
+
         with self._arithmetic(), evaluating(self.replay.network):
-            for chosen in batches:
-                batch = collate([(windows[i],) for i in chosen], self.pad_id).to(self.device)
-                hidden = self.replay.capture(self.forward, batch).cpu()  # (W, T, H)
+            found = in_lanes(capture, batches, costs, self.lanes)
+            for chosen, hidden in zip(batches, found, strict=True):
                 for row, place in enumerate(chosen):
                     rows = 1 if self.replay.one_position else len(windows[place])
                     yield place, hidden[row, :rows]

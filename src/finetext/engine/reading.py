@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from finetext.engine.batches import Batch, collate
+from finetext.engine.passes import PassState
 from finetext.engine.replay import Forward
 
 
@@ -52,6 +53,12 @@ class _OneQuery(TorchFunctionMode):
         return out.expand(-1, -1, self._length, -1)
 
 
+class _Pass(PassState):
+    index: Tensor | None = None  # (W,), of the read position
+    length = 0
+    queries: _OneQuery | None = None
+
+
 class ReadPosition:
     """Narrows the position-wise modules of a network's last layer to the position that its head reads.
 
@@ -62,9 +69,7 @@ class ReadPosition:
     def __init__(self, read: Literal["first", "last"]) -> None:
         self.before: list[nn.Module] = []
         self._read = read
-        self._index: Tensor | None = None  # (W,), of the read position
-        self._length = 0
-        self._queries: _OneQuery | None = None
+        self._pass = _Pass()
         self._handles: list[Any] = []
 
     def install(
@@ -88,41 +93,41 @@ class ReadPosition:
     def _find(self, network: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         mask = kwargs.get("attention_mask")
         if mask is None or mask.ndim != 2 or mask.shape[1] == 1:
-            self._index = None
+            self._pass.index = None
             return
-        self._length = mask.shape[1]
+        self._pass.length = mask.shape[1]
         if self._read == "last":
-            places = torch.arange(self._length, device=mask.device)
-            self._index = (mask * places).argmax(1)
+            places = torch.arange(self._pass.length, device=mask.device)
+            self._pass.index = (mask * places).argmax(1)
         else:
-            self._index = mask.to(torch.int).argmax(1)
+            self._pass.index = mask.to(torch.int).argmax(1)
 
     def _enter(self, layer: nn.Module, args: Any) -> None:
-        if self._index is not None:
-            self._queries = _OneQuery(self._index, self._length)
-            self._queries.__enter__()  # type: ignore[no-untyped-call]
+        if self._pass.index is not None:
+            self._pass.queries = _OneQuery(self._pass.index, self._pass.length)
+            self._pass.queries.__enter__()  # type: ignore[no-untyped-call]
 
     def leave(self) -> None:
         """Let attention be what it is; to be called after a pass too, which may have been interrupted."""
-        if self._queries is not None:
-            self._queries.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            self._queries = None
+        if self._pass.queries is not None:
+            self._pass.queries.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self._pass.queries = None
 
     def _leave(self, layer: nn.Module, args: Any, output: Any) -> None:
         self.leave()
 
     def _narrow(self, module: nn.Module, args: Any) -> Any:
-        if self._index is None or not args or args[0].ndim != 3 or args[0].shape[1] != self._length:
+        if self._pass.index is None or not args or args[0].ndim != 3 or args[0].shape[1] != self._pass.length:
             return None
         hidden = args[0]  # (W, T, H)
         rows = torch.arange(len(hidden), device=hidden.device)
-        return (hidden[rows, self._index].unsqueeze(1), *args[1:])
+        return (hidden[rows, self._pass.index].unsqueeze(1), *args[1:])
 
     def _widen(self, module: nn.Module, args: Any, output: Any) -> Any:
         hidden = output[0] if isinstance(output, tuple) else output
-        if self._index is None or hidden.ndim != 3 or hidden.shape[1] != 1:
+        if self._pass.index is None or hidden.ndim != 3 or hidden.shape[1] != 1:
             return None
-        hidden = hidden.expand(-1, self._length, -1)
+        hidden = hidden.expand(-1, self._pass.length, -1)
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
 

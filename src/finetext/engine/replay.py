@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from finetext.engine.batches import Batch, collate
+from finetext.engine.passes import PassState
 
 Forward = Callable[[Batch], Tensor]
 """Runs the ordinary network on a batch and returns its logits."""
@@ -21,6 +22,12 @@ Widened = Callable[[Tensor], Tensor]
 
 class _Reached(Exception):
     """The forward pass has come to the cut; the rest need not run."""
+
+
+class _Pass(PassState):
+    hidden: Tensor | None = None  # what is fed
+    capturing = False
+    captured: Tensor | None = None
 
 
 class Replay:
@@ -38,9 +45,7 @@ class Replay:
         self.one_position = cut == len(layers)
         self.network = network
         self._widened = widened
-        self._hidden: Tensor | None = None
-        self._capturing = False
-        self._captured: list[Tensor] = []
+        self._pass = _Pass()
         self._handle: Any = None
         self._handed = [network.base_model] if self.one_position else list(layers[:cut])
         for index, module in enumerate(self._handed):
@@ -59,20 +64,21 @@ class Replay:
         Returns:
             `(W, T, H)`, the hidden states at the cut; `(W, 1, H)`, what the head reads, if `one_position`.
         """
-        self._capturing = True
+        self._pass.capturing = True
         try:
             forward(batch)
         except _Reached:
             pass
         finally:
-            self._capturing = False
-        if not self._captured:
+            self._pass.capturing = False
+        captured, self._pass.captured = self._pass.captured, None
+        if captured is None:
             raise RuntimeError("the forward pass did not come to the cut")
-        return self._captured.pop()
+        return captured
 
     def feed(self, hidden: Tensor | None) -> None:
         """Set what the next forward passes start from: `(W, T, H)`, or None to run the network whole."""
-        self._hidden = hidden
+        self._pass.hidden = hidden
 
     def _override(self, module: nn.Module, last: bool) -> None:
         ordinary = module.forward
@@ -80,19 +86,19 @@ class Replay:
         shape: dict[str, Any] = {}
 
         def forward(own: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if replay._hidden is None:
+            if replay._pass.hidden is None:
                 output = ordinary(*args, **kwargs)
                 shape["output"] = _skeleton(output)
-                if last and not replay.one_position and replay._capturing:
+                if last and not replay.one_position and replay._pass.capturing:
                     hidden = output if isinstance(output, Tensor) else output[0]
-                    replay._captured.append(replay._widened(hidden))
+                    replay._pass.captured = replay._widened(hidden)
                     raise _Reached
                 return output
             if not last:  # what it hands on is never read: the last one below the cut has the features
                 return _like(shape.get("output"), args[0] if args else kwargs["hidden_states"])
             if replay.one_position:
                 return replay._backbone_output(own, shape.get("output"))
-            return _like(shape.get("output"), replay._hidden)
+            return _like(shape.get("output"), replay._pass.hidden)
 
         module.forward = MethodType(forward, module)
         if last and self.one_position:
@@ -100,18 +106,18 @@ class Replay:
 
     def _leave_backbone(self, module: nn.Module, args: Any, output: Any) -> None:
         # Behind the pooling hook, that has put the pooled vector at every position.
-        if self._capturing:
-            self._captured.append(output[0][:, :1])
+        if self._pass.capturing:
+            self._pass.captured = output[0][:, :1]
             raise _Reached
 
     def _backbone_output(self, backbone: nn.Module, output: Any) -> Any:
-        assert self._hidden is not None
+        assert self._pass.hidden is not None
         pooler = getattr(backbone, "pooler", None)
         if isinstance(output, tuple):
-            return (self._hidden, *output[1:])
-        fields: dict[str, Any] = {"last_hidden_state": self._hidden}
+            return (self._pass.hidden, *output[1:])
+        fields: dict[str, Any] = {"last_hidden_state": self._pass.hidden}
         if isinstance(pooler, nn.Module):
-            fields["pooler_output"] = pooler(self._hidden)
+            fields["pooler_output"] = pooler(self._pass.hidden)
         return output(**fields)
 
 

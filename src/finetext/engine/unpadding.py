@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from finetext.engine.batches import collate
+from finetext.engine.passes import PassState
 from finetext.engine.replay import Forward
 
 MOST_PADDING = 64
@@ -130,13 +131,18 @@ class _Layout:
         return self.known[id(value)][1]
 
 
+class _Pass(PassState):
+    layout: _Layout | None = None
+    first = 0  # index of the first layer that gets the row of tokens
+    inside: int | None = None  # the layer that runs
+
+
 class Unpadding(TorchFunctionMode):
     """Lets layers of a network work on real tokens alone, on the CPU.
 
     While a batch is under way it answers `scaled_dot_product_attention` of the row of tokens within each text.
 
     Attributes:
-        first: Index of the first layer that has to; those before only hand something on.
         last: Index of the last one that can.
         enabled: Set to False to run the network as it is.
     """
@@ -144,11 +150,9 @@ class Unpadding(TorchFunctionMode):
     def __init__(self, layers: tuple[nn.Module, ...], leaves: list[nn.Module]) -> None:
         """Take the layers that get rows of tokens, and single modules that do outside of them."""
         super().__init__()
-        self.first = 0
         self.enabled = True
         self.last = len(layers) - 1
-        self._layout: _Layout | None = None
-        self._inside: int | None = None  # the layer that runs
+        self._pass = _Pass()
         self._attended: set[int] = set()  # layers whose attention was answered
         self._handles: list[Any] = []
         for index, layer in enumerate(layers):
@@ -168,20 +172,24 @@ class Unpadding(TorchFunctionMode):
         self._handles = []
 
     @contextlib.contextmanager
-    def of(self, mask: Tensor) -> Iterator[None]:
-        """Leave the padding of a batch out in the block, where there is enough: `mask` is its `(W, T)`."""
-        usable = (
-            self.enabled and self.first <= self.last and mask.device.type == "cpu" and 1 not in mask.shape
-        )
-        self._layout = _find_layout(mask) if usable else None
-        if self._layout is None:
+    def of(self, mask: Tensor, first: int = 0) -> Iterator[None]:
+        """Leave the padding of a batch out in the block, where there is enough.
+
+        Args:
+            mask: The batch's, `(W, T)`.
+            first: Index of the first layer that computes; those before only hand something on.
+        """
+        usable = self.enabled and first <= self.last and mask.device.type == "cpu" and 1 not in mask.shape
+        self._pass.first = first
+        self._pass.layout = _find_layout(mask) if usable else None
+        if self._pass.layout is None:
             yield
             return
         try:
             with self:  # and no hook of a layer: those are not called when a pass is interrupted
                 yield
         finally:
-            self._layout = self._inside = None
+            self._pass.layout = self._pass.inside = None
 
     def proves_equal(self, network: nn.Module, forward: Forward, token_ids: list[int], pad_id: int) -> bool:
         """Tell whether every layer gets the row of tokens and the logits stay the same; if not, remove this.
@@ -219,22 +227,22 @@ class Unpadding(TorchFunctionMode):
 
     def widened(self, hidden: Tensor) -> Tensor:
         """Return what a layer gave as `(W, T, H)`; to be called during the forward pass."""
-        if self._layout is None or not self._layout.is_row(hidden):
+        if self._pass.layout is None or not self._pass.layout.is_row(hidden):
             return hidden
-        return self._layout.widen(hidden)
+        return self._pass.layout.widen(hidden)
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Attend within each text, inside of the layers; let all else be what it is."""
         kwargs = kwargs or {}
-        if function is not functional.scaled_dot_product_attention or self._inside is None:
+        if function is not functional.scaled_dot_product_attention or self._pass.inside is None:
             return function(*args, **kwargs)
-        self._attended.add(self._inside)
+        self._attended.add(self._pass.inside)
         return self._attend(*args, **kwargs)
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **kwargs: Any
     ) -> Tensor:
-        layout = self._layout
+        layout = self._pass.layout
         if layout is None or len(query) != 1 or query.shape[2] != len(layout.index):
             raise ValueError("this attention is not over the row of tokens")
         masks = [None] * len(layout.groups) if attn_mask is None else layout.masks(attn_mask, query.dtype)
@@ -249,27 +257,27 @@ class Unpadding(TorchFunctionMode):
         return torch.cat(outs).transpose(0, 1).unsqueeze(0)
 
     def _enter(self, index: int, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        layout = self._layout
-        if layout is None or index < self.first:
+        layout = self._pass.layout
+        if layout is None or index < self._pass.first:
             return None
-        self._inside = index
+        self._pass.inside = index
         return (
             layout.narrow_argument(args),
             {name: layout.narrow_argument(value) for name, value in kwargs.items()},
         )
 
     def _leave(self, index: int, layer: nn.Module, args: Any, output: Any) -> Any:
-        self._inside = None
-        if self._layout is None or index < self.last:
+        self._pass.inside = None
+        if self._pass.layout is None or index < self.last:
             return None
         if isinstance(output, tuple):
             return (self.widened(output[0]), *output[1:])
         return self.widened(output)
 
     def _narrow(self, leaf: nn.Module, args: Any) -> Any:
-        if self._layout is None or not args or not self._layout.is_wide(args[0]):
+        if self._pass.layout is None or not args or not self._pass.layout.is_wide(args[0]):
             return None
-        return (self._layout.narrow_argument(args[0]), *args[1:])
+        return (self._pass.layout.narrow_argument(args[0]), *args[1:])
 
     def _widen(self, leaf: nn.Module, args: Any, output: Any) -> Any:
         return self.widened(output)

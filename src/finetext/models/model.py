@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,6 +18,10 @@ from finetext.engine import (
     Unpadding,
     cut_network,
     default_token_budget,
+    lane_budget,
+    lanes_of,
+    leaves_no_trace,
+    products_per_token,
     read_one_position,
     token_budget_batches,
 )
@@ -61,6 +64,7 @@ class Model:
         settings: Pooling and the policy for long texts.
         anatomy: Where its parameters stand.
         notices: What the user should know about how it was loaded or will be trained.
+        side_by_side: Whether threads may run it at the same time.
     """
 
     network: Any
@@ -74,7 +78,8 @@ class Model:
         self.encoder = TextEncoder(self.tokenizer, self.settings.max_length, self.settings.long_texts)
         takes_positions = "position_ids" in inspect.signature(self.network.forward).parameters
         self._give_positions = takes_positions and self.anatomy.reads == "last"
-        self._alone = threading.Lock()  # what is fed and read is state of the network
+        self.side_by_side = False
+        self._products = [products_per_token([layer]) for layer in self.anatomy.layers]
         self.replay: Replay | None = None
         self.reading: ReadPosition | None = None
         self.unpadding: Unpadding | None = None
@@ -92,6 +97,16 @@ class Model:
         unpadding = self.unpadding = Unpadding(whole, leaves)
         if not unpadding.proves_equal(self.network, self.logits, ids, self.pad_id):
             self.unpadding = None
+        self.side_by_side = leaves_no_trace(self.network, self.logits, ids, self.pad_id)
+
+    @property
+    def lanes(self) -> list[int]:
+        """The threads of each lane that batches which only run forward may be computed in."""
+        return self.lanes_of(torch.get_num_threads())
+
+    def lanes_of(self, threads: int) -> list[int]:
+        """Return the threads of each lane where there are so many in all."""
+        return lanes_of(threads) if self.side_by_side and self.device.type == "cpu" else [threads]
 
     @property
     def reads(self) -> str:
@@ -173,9 +188,16 @@ class Model:
             max_tokens: Budget of a batch; by default what suits the device.
         """
         lengths = [len(text[0]) for text in windows.encoded]
-        budget = max_tokens or default_token_budget(self.device)
-        first = 0 if windows.features is None or self.replay is None else self.replay.cut
-        return token_budget_batches(lengths, budget, unpadded=self.unpads(first))
+        most = max_tokens or default_token_budget(self.device)
+        budget = lane_budget(sum(lengths), most, len(self.lanes), self.products_per_token(windows))
+        return token_budget_batches(lengths, budget, unpadded=self.unpads(self._first(windows)))
+
+    def products_per_token(self, inputs: Inputs) -> int:
+        """Return the multiplications for a token in the layers that run: those behind the cut of stored features."""
+        return sum(self._products[self._first(inputs) :])
+
+    def _first(self, inputs: Inputs) -> int:
+        return 0 if inputs.features is None or self.replay is None else self.replay.cut
 
     def unpads(self, first: int = 0) -> bool:
         """Tell whether the layers from `first` on get no padding, which then costs little."""
@@ -203,10 +225,9 @@ class Model:
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         if self._give_positions:  # positions count from the first real token, wherever the padding is
             inputs["position_ids"] = (batch.attention_mask.cumsum(1) - 1).clamp(min=0)
-        with self._alone:
-            if self.replay is not None:
-                self.replay.feed(batch.hidden)
-            windows = self._run(inputs, 0 if batch.hidden is None or self.replay is None else self.replay.cut)
+        if self.replay is not None:
+            self.replay.feed(batch.hidden)
+        windows = self._run(inputs, 0 if batch.hidden is None or self.replay is None else self.replay.cut)
         if len(windows) == batch.size:
             return windows
         how = {"mean": "mean", "max": "amax"}[self.settings.window_pooling]
@@ -219,8 +240,7 @@ class Model:
         try:
             if self.unpadding is None:
                 return self.network(**inputs).logits.float()  # type: ignore[no-any-return]
-            self.unpadding.first = first
-            with self.unpadding.of(inputs["attention_mask"]):
+            with self.unpadding.of(inputs["attention_mask"], first):
                 return self.network(**inputs).logits.float()  # type: ignore[no-any-return]
         finally:
             if self.reading is not None:

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from finetext.engine import Encoded, Inputs, evaluating
+from finetext.engine import Encoded, Inputs, evaluating, in_lanes
 from finetext.models.model import Model
 
 
@@ -38,9 +39,16 @@ def predict_logits(
     windows = inputs.windows()
     logits = np.empty((len(windows), len(model.class_names)), dtype=np.float32)
     with torch.inference_mode(), evaluating(model.network):
-        for chosen in model.batches(windows, max_tokens):
-            batch = windows.batch(chosen).to(model.device)
-            logits[chosen] = model.logits(batch).cpu().numpy()
+        batches = model.batches(windows, max_tokens)
+        each = model.products_per_token(windows)
+        costs = [each * sum(map(windows.length, chosen)) for chosen in batches]
+
+        def run(chosen: list[int]) -> Tensor:
+            return model.logits(windows.batch(chosen).to(model.device))
+
+        found = in_lanes(run, batches, costs, model.lanes)
+        for chosen, own in zip(batches, found, strict=True):
+            logits[chosen] = own.cpu().numpy()
             if progress is not None:
                 np.subtract.at(left, owners[chosen], 1)
                 progress(int((left[np.unique(owners[chosen])] == 0).sum()))

@@ -64,6 +64,7 @@ def _trunk(model: Model, replay: Replay, key: dict[str, str], dtype: str, arithm
         arithmetic=arithmetic,
         device=model.device,
         unpadded=model.unpads(),
+        lanes=model.lanes,
     )
 
 

@@ -1,8 +1,9 @@
-"""Requests of many clients merged into batches that one thread runs through a model.
+"""Requests of many clients merged into batches that run through a model, on a CPU two at a time.
 
-The thread takes a text from each waiting request in turn, so that a small request never waits for the whole of
-a large one. A request that finds the model idle runs at once; after a batch that several requests shared, the
-thread waits for as many again, until none has come for a few milliseconds, and no longer than the batch took.
+Each lane is a thread that takes a text from each waiting request in turn, so that a small request never waits for
+the whole of a large one, and no more than its share of all texts, so that it leaves some to the other lane. A
+request that finds the model idle runs at once; after a batch that several requests shared, the lane waits for as
+many again, until none has come for a few milliseconds, and no longer than the batch took.
 """
 
 import asyncio
@@ -17,13 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finetext.engine import default_token_budget
+from finetext.engine import default_token_budget, use_threads
 from finetext.inference import Classifier
 from finetext.serving import logs
 
 WARM_TEXTS = ("a", "warm up the model " * 8, "and its arithmetic for long texts too " * 40)
 CHARACTERS_PER_TOKEN = 4
 """A guess that fills the batch; its padding to the budget goes by the real tokens."""
+
+LEAST_TEXTS = 8
+"""A batch is not made smaller than this to leave texts to the other lane."""
 
 ANSWERS_AT_ONCE = 8
 """Requests of a batch whose answers are written before the event loop looks at its sockets again."""
@@ -77,8 +81,38 @@ Taken = list[tuple[Job, int]]
 """Texts of a batch: each with its job and its place there."""
 
 
+@dataclass(eq=False)
+class Lane:
+    """One of the threads that run batches.
+
+    Attributes:
+        threads: Cores that it may use beside the others.
+        wake: There is work for it, or there will be no more.
+        running: Texts of its batch; 0 while it waits.
+        requests: Whose they are; those of its last batch while it waits.
+        company: Requests that are expected after that.
+        ended: When it ended.
+        patience: Seconds to wait for them.
+        gathering: It does.
+    """
+
+    threads: int
+    wake: threading.Condition
+    running: int = 0
+    requests: int = 1
+    company: int = 1
+    ended: float = 0.0
+    patience: float = 0.0
+    gathering: bool = False
+
+    @property
+    def expects(self) -> bool:
+        """Whether it waits for the requests that may follow those of its last batch."""
+        return not self.running and self.company > 1 and time.monotonic() < self.ended + self.patience
+
+
 class Batcher:
-    """Owns a model's thread and its queue."""
+    """Owns a model's threads and its queue."""
 
     def __init__(
         self,
@@ -88,15 +122,17 @@ class Batcher:
         max_wait: float,
         max_queue: int,
         observe: Callable[[int, int], None],
+        threads: int = 1,
     ) -> None:
-        """Start the thread.
+        """Start the threads.
 
         Args:
             classifier: The model.
             max_tokens: Budget of a batch, None for what suits the device.
             max_wait: Seconds to wait for the next of the requests that may be expected.
             max_queue: Texts that may wait.
-            observe: Called in the thread with the texts and tokens of each batch.
+            observe: Called in a lane with the texts and tokens of each batch.
+            threads: Cores that it may use.
         """
         self.classifier = classifier
         self.max_tokens = max_tokens or default_token_budget(classifier.model.device)
@@ -104,16 +140,23 @@ class Batcher:
         self._max_wait = max_wait
         self._max_queue = max_queue
         self._observe = observe
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._jobs: deque[Job] = deque()
         self._waiting = 0
         self._closing = False
         self._arrived = 0.0
-        self._company, self._ended = 1, 0.0  # requests of the last batch, and when it ended
-        self._patience = max_wait  # after it
         self._text_seconds = 0.0
-        self.thread = threading.Thread(target=self._work, name="model", daemon=True)
-        self.thread.start()
+        self._threads = threads
+        self._lanes = [
+            Lane(own, threading.Condition(self._lock)) for own in classifier.model.lanes_of(threads)
+        ]
+        self._cold = len(self._lanes)
+        self.threads = [
+            threading.Thread(target=self._work, args=(lane,), name="model", daemon=True)
+            for lane in self._lanes
+        ]
+        for thread in self.threads:
+            thread.start()
 
     @property
     def waiting(self) -> int:
@@ -122,8 +165,8 @@ class Batcher:
 
     @property
     def running(self) -> bool:
-        """Whether the thread is there."""
-        return self.thread.is_alive()
+        """Whether the threads are there."""
+        return all(thread.is_alive() for thread in self.threads)
 
     def submit(self, texts: Sequence[str], *, whole: bool = False) -> Job:
         """Put a request's texts into the queue; called on the event loop.
@@ -134,7 +177,7 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         job = Job(texts, whole, loop, loop.create_future(), [None] * len(texts))
-        with self._changed:
+        with self._lock:
             if self._closing:
                 raise Closed
             if self._waiting and self._waiting + len(texts) > self._max_queue:
@@ -142,63 +185,91 @@ class Batcher:
             self._jobs.append(job)
             self._waiting += len(texts)
             self._arrived = time.monotonic()
-            self._changed.notify()
+            self._wake()
         return job
+
+    def _wake(self) -> None:
+        """Wake the lane that the first waiting request is for: one that expects some, else one that is idle."""
+        free = [lane for lane in self._lanes if not lane.running]
+        for lane in [own for own in free if own.expects] or free:
+            if not lane.gathering or len(self._jobs) >= lane.company:  # else it wakes by itself in time
+                lane.wake.notify()
+            return
 
     def drop(self, job: Job) -> None:
         """Take back what has not been batched of a request that nobody waits for any more."""
-        with self._changed:
+        with self._lock:
             if job in self._jobs:
                 self._jobs.remove(job)
                 self._waiting -= len(job.texts) - job.taken
 
     def close(self) -> None:
-        """Take no more work; the thread ends when the queue is empty."""
-        with self._changed:
+        """Take no more work; the threads end when the queue is empty."""
+        with self._lock:
             self._closing = True
-            self._changed.notify()
+            for lane in self._lanes:
+                lane.wake.notify()
 
-    def _work(self) -> None:
+    def _work(self, lane: Lane) -> None:
+        use_threads(lane.threads)
         try:
             for text in WARM_TEXTS:
                 self.classifier.logits([text], max_tokens=self.max_tokens)
         except BaseException as error:  # also a panic of a tokenizer, which is no Exception
             logs.failure("warm-up failed", error)
             return
-        self.warm.set()
-        while (taken := self._take()) is not None:
+        with self._lock:
+            self._cold -= 1
+            if not self._cold:
+                self.warm.set()
+        while (taken := self._take(lane)) is not None:
             began = time.monotonic()
             finished = self._answer(taken)
-            self._ended = time.monotonic()
-            self._company = len({id(job) for job, _ in taken})
-            seconds = self._ended - began
-            self._patience = max(self._max_wait, seconds)
-            self._text_seconds += 0.2 * (seconds / len(taken) - self._text_seconds)
+            seconds = time.monotonic() - began
+            with self._lock:
+                lane.ended = time.monotonic()
+                lane.patience = max(self._max_wait, seconds)
+                lane.running = 0
+                lane.company = self._company_after(lane)
+                per_text = seconds / len(taken) / len(self._lanes)
+                self._text_seconds += 0.2 * (per_text - self._text_seconds)
             self._deliver(finished)
 
-    def _take(self) -> Taken | None:
-        with self._changed:
+    def _take(self, lane: Lane) -> Taken | None:
+        with self._lock:
             while True:
                 while not self._jobs:
                     if self._closing:
                         return None
-                    self._changed.wait()
-                self._wait_for_company()
+                    lane.wake.wait()
+                self._wait_for_company(lane)
                 if self._jobs:
-                    return self._fill()
+                    return self._fill(lane)
 
-    def _wait_for_company(self) -> None:
-        while len(self._jobs) < self._company and not self._closing:
-            until = min(max(self._ended, self._arrived) + self._max_wait, self._ended + self._patience)
+    def _company_after(self, lane: Lane) -> int:
+        """Return how many of the requests that are about, those just answered too, the lane's next batch may be for."""
+        others = [own for own in self._lanes if own is not lane]
+        if lane.requests == 1 or not others:
+            return lane.requests
+        about = lane.requests + len(self._jobs) + sum(own.requests for own in others if own.running)
+        return -(-about // len(self._lanes))
+
+    def _wait_for_company(self, lane: Lane) -> None:
+        while len(self._jobs) < lane.company and not self._closing:
+            until = min(max(lane.ended, self._arrived) + self._max_wait, lane.ended + lane.patience)
             left = until - time.monotonic()
             if left <= 0:
                 return
-            self._changed.wait(left)
+            lane.gathering = True
+            lane.wake.wait(left)
+            lane.gathering = False
 
-    def _fill(self) -> Taken:
+    def _fill(self, lane: Lane) -> Taken:
         taken: Taken = []
         tokens = 0
-        while self._jobs:
+        texts = self._waiting + sum(own.running for own in self._lanes)
+        share = max(LEAST_TEXTS, -(-texts // len(self._lanes)))
+        while self._jobs and len(taken) < share:
             job = self._jobs[0]
             tokens += self._guess(job.texts[job.taken])
             if taken and tokens > self.max_tokens:
@@ -209,6 +280,12 @@ class Batcher:
             if job.taken < len(job.texts):
                 self._jobs.append(job)
         self._waiting -= len(taken)
+        lane.running = len(taken)
+        lane.requests = len({id(job) for job, _ in taken})
+        others = [own for own in self._lanes if own is not lane]
+        use_threads(lane.threads if any(own.running or own.expects for own in others) else self._threads)
+        if self._jobs:
+            self._wake()
         return taken
 
     def _guess(self, text: str) -> int:
@@ -226,14 +303,15 @@ class Batcher:
             logs.failure("model failed", error)
             rows = [ModelFailed()]
         finished = []
-        for (job, place), row in zip(taken, rows, strict=True):
-            job.answered += 1
-            if isinstance(row, Exception):
-                job.error = row
-            else:
-                job.rows[place] = row
-            if job.answered == len(job.texts):
-                finished.append(job)
+        with self._lock:  # a job's texts may run in several lanes
+            for (job, place), row in zip(taken, rows, strict=True):
+                job.answered += 1
+                if isinstance(row, Exception):
+                    job.error = row
+                else:
+                    job.rows[place] = row
+                if job.answered == len(job.texts):
+                    finished.append(job)
         return finished
 
     def _run(self, taken: Taken) -> list[NDArray[np.float32] | TooLong]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from finetext.engine import usable_threads
 from finetext.errors import ModelError
 from finetext.inference import Classifier, load
 from finetext.serving import logs
@@ -51,6 +52,7 @@ class Service:
         self.loading = 0
         self.about: dict[str, dict[str, Any]] = {}
         self._folders = dict(folders)
+        self._threads = 1
         self._batchers: dict[str, Batcher] = {}
         self._retired: list[threading.Thread] = []  # not the batchers: they hold the old models
         self.metrics.in_flight.set_function(lambda: self.in_flight)
@@ -83,6 +85,8 @@ class Service:
         """
         began = time.monotonic()
         gc.unfreeze()
+        # Asked here, since a thread that starts later has the number that a lane set last.
+        self._threads = usable_threads()
         fresh: dict[str, Batcher] = {}
         try:
             for name, folder in self._folders.items():
@@ -143,6 +147,7 @@ class Service:
             max_wait=self.config.max_wait_ms / 1000,
             max_queue=self.config.max_queue,
             observe=self.metrics.batches_of(name),
+            threads=self._threads,
         )
         while not batcher.warm.wait(0.05):
             if not batcher.running and not batcher.warm.is_set():
@@ -152,7 +157,7 @@ class Service:
     def _retire(self, batchers: Mapping[str, Batcher]) -> None:
         for batcher in batchers.values():
             batcher.close()
-        threads = [*self._retired, *(own.thread for own in batchers.values())]
+        threads = [*self._retired, *(thread for own in batchers.values() for thread in own.threads)]
         self._retired = [own for own in threads if own.is_alive()]
 
     def _waiting(self, name: str) -> int:
