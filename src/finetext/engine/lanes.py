@@ -77,8 +77,7 @@ def in_lanes(
             others' last.
         lanes: The threads of each lane, from `lanes_of`.
     """
-    worth = len(lanes) > 1 and sum(costs) >= LEAST_PRODUCTS * len(costs) and _are_even(costs, len(lanes))
-    if not worth:
+    if not _are_worth(costs, len(lanes)):
         yield from map(function, items)
         return
     own_threads, modes = torch.get_num_threads(), _modes()
@@ -86,7 +85,8 @@ def in_lanes(
 
     def start() -> None:
         use_threads(shares.popleft())
-        started.wait()
+        with contextlib.suppress(threading.BrokenBarrierError):  # the caller was interrupted
+            started.wait()
 
     def run(item: Item) -> Result:
         with modes():
@@ -110,8 +110,10 @@ def in_lanes(
         pool.shutdown(cancel_futures=True)
 
 
-def _are_even(costs: Sequence[int], lanes: int) -> bool:
-    """Tell whether lanes that each take the next item when they are free end about together."""
+def _are_worth(costs: Sequence[int], lanes: int) -> bool:
+    """Tell whether items are large enough for lanes, and end about together if each takes the next when it is free."""
+    if not 1 < lanes <= len(costs) or sum(costs) < LEAST_PRODUCTS * len(costs):
+        return False
     loads = [0] * lanes
     for cost in costs:
         loads[loads.index(min(loads))] += cost

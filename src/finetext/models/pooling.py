@@ -62,7 +62,10 @@ def install_pooling(network: Any, anatomy: Anatomy, pooling: Pooling) -> None:
         output["last_hidden_state"] = pooled
         pooler = getattr(module, "pooler", None)
         if anatomy.reads == "pooler" and isinstance(pooler, nn.Module):
-            output["pooler_output"] = pooler(pooled)
+            if isinstance(pooler, nn.Linear):  # ALBERT's, that is given the one position
+                output["pooler_output"] = network.base_model.pooler_activation(pooler(pooled[:, 0]))
+            else:
+                output["pooler_output"] = pooler(pooled)
         return output
 
     network.base_model.register_forward_hook(hook, with_kwargs=True)
