@@ -11,7 +11,7 @@ import torch
 
 from finetext.errors import UsageError
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # of malloc.h
 _KEPT_BYTES = 1 << 28
 
 
@@ -86,6 +86,7 @@ def prepare_cpu() -> None:
         if hasattr(libc, "mallopt"):
             libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
             libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+            libc.mallopt(_M_ARENA_MAX, 1)  # so that all lanes share it
 
 
 def usable_threads() -> int:

@@ -50,13 +50,15 @@ def lane_budget(tokens: int, budget: int, lanes: int, products: int) -> int:
 
     Args:
         tokens: Those of all texts.
-        budget: The most that a batch may hold.
+        budget: The most that may be under way at a time.
         lanes: How many there are.
         products: Multiplications for a token.
     """
     least = max(LEAST_TOKENS, LEAST_PRODUCTS // max(1, products))
     each = min(BATCHES, tokens // (lanes * least))
-    return budget if lanes < 2 or not each else min(budget, math.ceil(SLACK * tokens / (lanes * each)))
+    return (
+        budget if lanes < 2 or not each else min(budget // lanes, math.ceil(SLACK * tokens / (lanes * each)))
+    )
 
 
 def use_threads(count: int) -> None:
