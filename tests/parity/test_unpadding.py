@@ -1,5 +1,6 @@
 """Layers that get the real tokens of a batch in one row, against the same layers with the padding."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -155,9 +156,10 @@ def test_an_interrupted_pass_leaves_attention_as_it_was(checkpoint, error):
         assert torch.equal(model.logits(batch), expected)
 
 
-def test_the_network_can_be_pickled(checkpoint):
+def test_the_network_can_be_pickled_and_copied(checkpoint):
     network = load(checkpoint, "bert").network
-    assert pickle.loads(pickle.dumps(network)).config.hidden_size == network.config.hidden_size
+    for twin in (pickle.loads(pickle.dumps(network)), copy.deepcopy(network)):
+        assert twin.config.hidden_size == network.config.hidden_size
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def test_a_long_list_is_shared_by_two_lanes(library):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     assert sum(texts for _, texts in batches) == len(TEXTS)
     assert batches[0][1] == len(TEXTS) // 2 and batcher.waiting == 0
+    assert counts[0] == 1
     with batching(classifier, threads=1) as (batcher, batches, counts):
         found = asyncio.run(ask(batcher))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

@@ -1,7 +1,6 @@
 """What one forward pass leaves for itself on the way, apart from that of another thread."""
 
 import threading
-from typing import Any
 
 
 class PassState(threading.local):
@@ -10,7 +9,3 @@ class PassState(threading.local):
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Let a network that holds it be copied and pickled, without it."""
         return type(self), ()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "PassState":
-        """Return one that is between passes."""
-        return type(self)()

@@ -192,7 +192,7 @@ class Classifier:
 
         Args:
             texts: `N` texts, or those already encoded by the model.
-            max_tokens: Budget of a batch; by default what suits the device.
+            max_tokens: Budget of what runs at a time; by default what suits the device.
             progress: Called after each batch with the number of texts in it.
 
         Returns:

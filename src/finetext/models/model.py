@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -79,6 +80,7 @@ class Model:
         takes_positions = "position_ids" in inspect.signature(self.network.forward).parameters
         self._give_positions = takes_positions and self.anatomy.reads == "last"
         self.side_by_side = False
+        self._alone = threading.Lock()
         self._products = [products_per_token([layer]) for layer in self.anatomy.layers]
         self.replay: Replay | None = None
         self.reading: ReadPosition | None = None
@@ -185,7 +187,7 @@ class Model:
 
         Args:
             windows: The texts.
-            max_tokens: Budget of a batch; by default what suits the device.
+            max_tokens: Budget of what runs at a time; by default what suits the device.
         """
         lengths = [len(text[0]) for text in windows.encoded]
         most = max_tokens or default_token_budget(self.device)
@@ -225,9 +227,10 @@ class Model:
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         if self._give_positions:  # positions count from the first real token, wherever the padding is
             inputs["position_ids"] = (batch.attention_mask.cumsum(1) - 1).clamp(min=0)
-        if self.replay is not None:
-            self.replay.feed(batch.hidden)
-        windows = self._run(inputs, 0 if batch.hidden is None or self.replay is None else self.replay.cut)
+        with contextlib.nullcontext() if self.side_by_side else self._alone:
+            if self.replay is not None:
+                self.replay.feed(batch.hidden)
+            windows = self._run(inputs, 0 if batch.hidden is None or self.replay is None else self.replay.cut)
         if len(windows) == batch.size:
             return windows
         how = {"mean": "mean", "max": "amax"}[self.settings.window_pooling]

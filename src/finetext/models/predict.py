@@ -25,7 +25,7 @@ def predict_logits(
     Args:
         model: The model; it is put into evaluation mode and back.
         texts: Texts, texts already encoded by the model, or those with their stored features.
-        max_tokens: Budget of a batch; by default what suits the device.
+        max_tokens: Budget of what runs at a time; by default what suits the device.
         progress: Called after each batch with the number of texts that are done with it.
 
     Returns:

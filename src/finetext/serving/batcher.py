@@ -135,7 +135,6 @@ class Batcher:
             threads: Cores that it may use.
         """
         self.classifier = classifier
-        self.max_tokens = max_tokens or default_token_budget(classifier.model.device)
         self.warm = threading.Event()
         self._max_wait = max_wait
         self._max_queue = max_queue
@@ -150,6 +149,7 @@ class Batcher:
         self._lanes = [
             Lane(own, threading.Condition(self._lock)) for own in classifier.model.lanes_of(threads)
         ]
+        self._max_tokens = max_tokens or default_token_budget(classifier.model.device)
         self._cold = len(self._lanes)
         self.threads = [
             threading.Thread(target=self._work, args=(lane,), name="model", daemon=True)
@@ -214,7 +214,10 @@ class Batcher:
         use_threads(lane.threads)
         try:
             for text in WARM_TEXTS:
-                self.classifier.logits([text], max_tokens=self.max_tokens)
+                self.classifier.logits([text], max_tokens=self._max_tokens)
+            # As much as a batch may hold, so that its memory is there before the first request.
+            count = max(1, self._max_tokens // self._guess(WARM_TEXTS[-1]))
+            self.classifier.logits([WARM_TEXTS[-1]] * count, max_tokens=self._max_tokens)
         except BaseException as error:  # also a panic of a tokenizer, which is no Exception
             logs.failure("warm-up failed", error)
             return
@@ -272,7 +275,7 @@ class Batcher:
         while self._jobs and len(taken) < share:
             job = self._jobs[0]
             tokens += self._guess(job.texts[job.taken])
-            if taken and tokens > self.max_tokens:
+            if taken and tokens > self._max_tokens:
                 break
             self._jobs.popleft()
             taken.append((job, job.taken))
@@ -283,7 +286,8 @@ class Batcher:
         lane.running = len(taken)
         lane.requests = len({id(job) for job, _ in taken})
         others = [own for own in self._lanes if own is not lane]
-        use_threads(lane.threads if any(own.running or own.expects for own in others) else self._threads)
+        shared = self._jobs or any(own.running or own.expects for own in others)
+        use_threads(lane.threads if shared else self._threads)
         if self._jobs:
             self._wake()
         return taken
@@ -328,7 +332,7 @@ class Batcher:
         if kept:
             encoded = model.encode([texts[n] for n in kept])
             self._observe(len(kept), sum(len(window) for text in encoded for window in text))
-            logits = self.classifier.logits(encoded, max_tokens=self.max_tokens)
+            logits = self.classifier.logits(encoded, max_tokens=self._max_tokens)
             for n, row in zip(kept, logits, strict=True):
                 rows[n] = row
         return rows  # type: ignore[return-value]
