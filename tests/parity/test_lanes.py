@@ -207,7 +207,7 @@ def test_a_network_that_changes_as_it_runs_serves_one_caller_at_a_time(checkpoin
         time.sleep(0.01)
 
     model.network.register_forward_pre_hook(enter)
-    model.network.register_forward_hook(lambda *_: inside.pop())
+    model.network.register_forward_hook(lambda *_: inside.remove(0))
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: model.logits(batch), range(12)))
     assert most == [1] * 12
