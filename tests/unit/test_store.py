@@ -246,8 +246,10 @@ def test_sizes_are_read():
         files.parse_size("much")
 
 
-def test_over_the_budget_it_trains_without_the_store_and_says_so(tmp_path, checkpoint, messages):
+def test_over_the_budget_it_trains_without_the_store_and_says_so(tmp_path, checkpoint, messages, monkeypatch):
     from finetext.training.progress import Silent
+
+    monkeypatch.setenv("FINETEXT_HOME", str(tmp_path / "home"))  # where no other test has stored them
 
     class Listener(Silent):
         def __init__(self):
