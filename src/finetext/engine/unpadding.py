@@ -6,6 +6,7 @@ to hold many texts of one length gain most: they run as one batch.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,9 @@ MOST_PADDING = 64
 """Padding, in tokens, that texts in one attention may have: more would cost more than another call."""
 LEAST_SAVED = 0.12
 """A batch with a smaller share of padding is run as it is."""
+LEAST_ROUNDING = 8
+"""A row has a multiple of so many tokens, a long one a multiple of up to a sixteenth of its own. oneDNN compiles a
+product for every length and keeps it: with few lengths it rarely has to, and what is kept does not split the heap."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ class _Layout:
 
     Attributes:
         shape: `(W, T)` of the batch.
-        index: `(N,)`, the places of its real tokens among `W * T`, longest text first.
+        index: `(N,)`, the places of its real tokens among `W * T`, longest text first, then the last one again until
+            the row has a round length.
         spread: `(W * T,)`, which of the N tokens stands at each place; in the padding the last one of that text.
         groups: Texts that attend together.
         known: What was made of arguments that every layer gets, by their id.
@@ -254,6 +259,7 @@ class Unpadding(TorchFunctionMode):
                 own_query, own_key, own_value, attn_mask=mask, **kwargs
             )
             outs.append(group.line_up(out))
+        outs.append(rows[0][layout.groups[-1].tokens.stop :])  # what makes the row round attends to nothing
         return torch.cat(outs).transpose(0, 1).unsqueeze(0)
 
     def _enter(self, index: int, layer: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -288,7 +294,8 @@ def _find_layout(mask: Tensor) -> _Layout | None:
     lengths, order = mask.sum(1).sort(descending=True, stable=True)
     sizes = lengths.tolist()
     total, width = sum(sizes), mask.shape[1]
-    if not width < total <= (1 - LEAST_SAVED) * mask.numel() or not sizes[-1]:
+    rounded = _rounded(total)
+    if total <= width or rounded > (1 - LEAST_SAVED) * mask.numel() or not sizes[-1]:
         return None
     if bool((mask[:, 1:] > mask[:, :-1]).any()):
         return None
@@ -298,8 +305,14 @@ def _find_layout(mask: Tensor) -> _Layout | None:
     spread = starts.unsqueeze(1) + torch.minimum(columns, last)  # (W, T), longest text first
     real = columns < lengths.unsqueeze(1)
     index = (order.unsqueeze(1) * width + columns)[real]
+    index = torch.cat([index, index[-1:].expand(rounded - total)])
     groups = [_group(first, stop, sizes, order, spread, real) for first, stop in _group_bounds(sizes)]
     return _Layout((len(sizes), width), index, spread[order.argsort()].flatten(), groups)
+
+
+def _rounded(tokens: int) -> int:
+    step = max(LEAST_ROUNDING, (1 << tokens.bit_length()) // 32)
+    return math.ceil(tokens / step) * step
 
 
 def _group_bounds(sizes: list[int]) -> Iterator[tuple[int, int]]:

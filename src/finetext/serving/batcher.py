@@ -8,6 +8,7 @@ many again, until none has come for a few milliseconds, and no longer than the b
 
 import asyncio
 import math
+import sys
 import threading
 import time
 from collections import deque
@@ -31,6 +32,12 @@ LEAST_TEXTS = 8
 
 ANSWERS_AT_ONCE = 8
 """Requests of a batch whose answers are written before the event loop looks at its sockets again."""
+
+
+SWITCH_SECONDS = {True: 2e-5, False: 5e-3}
+"""After which a thread that waits for Python gets it, where lanes share the cores and where one has them all. Between
+two products a lane needs Python for microseconds; with 5 ms it waits for the event loop to answer all that has come,
+and a core is idle. A lane that is alone lets the event loop end its turn: it would take a core from it later."""
 
 
 class QueueFull(Exception):
@@ -286,8 +293,9 @@ class Batcher:
         lane.running = len(taken)
         lane.requests = len({id(job) for job, _ in taken})
         others = [own for own in self._lanes if own is not lane]
-        shared = self._jobs or any(own.running or own.expects for own in others)
+        shared = bool(self._jobs) or any(own.running or own.expects for own in others)
         use_threads(lane.threads if shared else self._threads)
+        sys.setswitchinterval(SWITCH_SECONDS[shared])
         if self._jobs:
             self._wake()
         return taken

@@ -42,6 +42,8 @@ def configure() -> None:
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     _log.setLevel(logging.INFO)
+    # No line has them, and each costs a system call or more.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.raiseExceptions = False  # a log that nobody reads any more must not add tracebacks
     logging.captureWarnings(True)
 

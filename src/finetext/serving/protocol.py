@@ -20,6 +20,38 @@ MOST_PIPELINED = 64
 """Requests that may wait on a connection for the answer to an earlier one."""
 
 
+class _OneWrite:
+    """A transport that sends what is written in one turn of the event loop at once, most often a whole answer.
+
+    A system call each for head and body would let the models' threads have Python in between, and wake the client
+    twice.
+    """
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send, at the end of this turn."""
+        if not self._parts:
+            self._loop.call_soon(self._send)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Send what is written, and close."""
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._parts:
+            parts, self._parts = self._parts, []
+            self._transport.write(b"".join(parts))
+
+
 class Protocol(HttpToolsProtocol):
     """A connection."""
 
@@ -31,7 +63,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Start the time that the first request's head may take."""
-        super().connection_made(transport)
+        super().connection_made(_OneWrite(transport, self.loop))  # type: ignore[arg-type]
         self._limits: ServeConfig = self.app.service.config
         self._await_head()
 
