@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 from urllib.request import urlopen
@@ -121,7 +122,7 @@ class _Connection(asyncio.Protocol):
     def send(self, request: Request) -> None:
         assert self._transport is not None
         self._request = request
-        self._transport.write(message(request))
+        self._transport.write(message(request.route, request.text))
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -229,11 +230,12 @@ class Pool:
         await asyncio.sleep(0)
 
 
-def message(request: Request) -> bytes:
+@cache
+def message(route: str, text: str) -> bytes:
     """Return the bytes of a request."""
-    body = json.dumps({"text" if request.route == "/classify" else "inputs": request.text}).encode()
+    body = json.dumps({"text" if route == "/classify" else "inputs": text}).encode()
     kind = "Host: 127.0.0.1\r\nContent-Type: application/json"
-    return f"POST {request.route} HTTP/1.1\r\n{kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    return f"POST {route} HTTP/1.1\r\n{kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def arrivals(rate: float, seconds: float, seed: int, poisson: bool = True) -> list[float]:
@@ -253,10 +255,10 @@ async def open_loop(port: int, texts: Sequence[str], moments: Sequence[float]) -
     try:
         began = time.perf_counter()
         for moment in moments:
+            await asyncio.sleep(max(0.0, began + moment - time.perf_counter()))
             while (left := began + moment - time.perf_counter()) > 0:
                 await asyncio.sleep(left)
             pool.start(next(queue), began + moment)
-            await asyncio.sleep(0)
         pool.tally.seconds = time.perf_counter() - began
         await pool.finish()
     finally:

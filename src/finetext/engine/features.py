@@ -42,6 +42,9 @@ class Inputs:
     def __post_init__(self) -> None:
         counts = np.array([len(text) for text in self.encoded], dtype=np.int64)
         object.__setattr__(self, "_first", np.cumsum(counts) - counts)
+        single = all(len(text) == 1 and len(text[0]) == 1 for text in self.encoded)
+        ids = np.array([text[0][0] for text in self.encoded], dtype=np.int64) if single else None
+        object.__setattr__(self, "_single_ids", ids)
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -52,9 +55,18 @@ class Inputs:
 
     def batch(self, texts: Sequence[int]) -> Batch:
         """Return some texts as a batch."""
+        if self._single_ids is not None and len(texts):  # type: ignore[attr-defined]
+            return self._single_tokens(texts)
         first: NDArray[np.int64] = self._first  # type: ignore[attr-defined]
         windows = [first[text] + place for text in texts for place in range(len(self.encoded[text]))]
         return self._with_features(collate([self.encoded[text] for text in texts], self.pad_id), windows)
+
+    def _single_tokens(self, texts: Sequence[int]) -> Batch:
+        """Return texts of a token each, as a head alone has them: nothing is to be padded."""
+        chosen = np.asarray(texts)
+        ids = torch.from_numpy(self._single_ids[chosen]).unsqueeze(1)  # type: ignore[attr-defined]
+        hidden = None if self.features is None else self.features.hidden(chosen)
+        return Batch(ids, torch.ones_like(ids), torch.arange(len(chosen)), len(chosen), hidden)
 
     def windows(self) -> "Inputs":
         """Return each window as a text of its own."""

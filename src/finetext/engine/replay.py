@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from finetext.engine.batches import Batch, collate
+from finetext.engine.chain import HeadChain, find_chain
 from finetext.engine.passes import PassState
 
 Forward = Callable[[Batch], Tensor]
@@ -37,6 +38,7 @@ class Replay:
         network: The network.
         cut: Index of the first layer that runs when hidden states are fed; the depth for the head alone.
         one_position: Whether a text's features are the one vector that the head reads.
+        head: With `one_position`, what runs on that vector; None to run the network.
     """
 
     def __init__(self, network: Any, layers: tuple[nn.Module, ...], cut: int, widened: Widened) -> None:
@@ -44,6 +46,7 @@ class Replay:
         self.cut = cut
         self.one_position = cut == len(layers)
         self.network = network
+        self.head: HeadChain | None = None
         self._widened = widened
         self._pass = _Pass()
         self._handle: Any = None
@@ -185,6 +188,7 @@ def _proves_equal(replay: Replay, forward: Forward, token_ids: list[int], pad_id
         short = collate([(ids[:1],) for ids in windows], pad_id).to(device)
         replay.feed(hidden)
         found = forward(short)
+        replay.head = find_chain(replay.network, lambda: forward(short), hidden[:, 0])
     else:
         mask = batch.attention_mask.unsqueeze(-1).to(hidden.dtype)  # as stored: nothing stands in the padding
         replay.feed(hidden * mask)

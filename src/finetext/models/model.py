@@ -224,6 +224,8 @@ class Model:
 
     def logits(self, batch: Batch) -> Tensor:
         """Return the logits of a batch, `(B, C)` float32, with gradient where that is enabled."""
+        if batch.hidden is not None and self.replay is not None and self.replay.head is not None:
+            return self._of_texts(self.replay.head(batch.hidden[:, 0]).float(), batch)
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         if self._give_positions:  # positions count from the first real token, wherever the padding is
             inputs["position_ids"] = (batch.attention_mask.cumsum(1) - 1).clamp(min=0)
@@ -231,6 +233,10 @@ class Model:
             if self.replay is not None:
                 self.replay.feed(batch.hidden)
             windows = self._run(inputs, 0 if batch.hidden is None or self.replay is None else self.replay.cut)
+        return self._of_texts(windows, batch)
+
+    def _of_texts(self, windows: Tensor, batch: Batch) -> Tensor:
+        """Return the logits of texts, `(B, C)`, from those of their windows, `(W, C)`."""
         if len(windows) == batch.size:
             return windows
         how = {"mean": "mean", "max": "amax"}[self.settings.window_pooling]

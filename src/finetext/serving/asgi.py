@@ -38,6 +38,11 @@ def header(scope: Scope, name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 
+def is_work(scope: Scope) -> bool:
+    """Tell whether a request is for a model."""
+    return scope["path"] in WORK and scope["method"] == "POST"
+
+
 def route_of(path: str) -> str:
     """Return a path as figures and logs name it: one of few words, whatever clients ask for."""
     return path if path in ROUTES else "/static" if path.startswith(STATIC) else "other"

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 
-from finetext.serving.asgi import WORK, App, Message, Receive, Scope, Send, header, refuse
+from finetext.serving.asgi import App, Message, Receive, Scope, Send, header, is_work, refuse
 from finetext.serving.problems import Refusal, shutting_down
 from finetext.serving.service import Service
 
@@ -19,12 +19,12 @@ class Limits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or raise Refusal."""
-        if scope["path"] not in WORK or scope["method"] != "POST":
+        if not is_work(scope):
             return await self.app(scope, receive, send)
         service, config = self.service, self.service.config
         if service.draining:
             raise shutting_down()
-        if service.in_flight >= config.max_requests:
+        if service.is_full:
             raise Refusal(
                 429,
                 "Too many requests at a time. Try again later.",

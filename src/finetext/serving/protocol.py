@@ -1,6 +1,7 @@
 """uvicorn's HTTP/1.1 protocol, with limits to what is no body, and its own answer in our form."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import httptools
@@ -120,6 +121,11 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
+        if not self.flow.write_paused and app.is_full_for(cycle.scope):
+            # Refused without waiting for anything: a task for it would cost the lanes what it costs here.
+            with contextlib.suppress(StopIteration):
+                cycle.run_asgi(app).send(None)
+            return
         super()._start_asgi_task(cycle, app)
 
     @property

@@ -64,6 +64,11 @@ class Service:
             self.metrics.watch_queue(name, lambda name=name: self._waiting(name))  # type: ignore[misc]
 
     @property
+    def is_full(self) -> bool:
+        """Whether as many requests are in work as may be."""
+        return self.in_flight >= self.config.max_requests
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The models' names, the default one first."""
         return tuple(self._folders)

@@ -6,7 +6,18 @@ import time
 from typing import Any
 
 from finetext.serving import logs
-from finetext.serving.asgi import HEADERS, HUNG_UP, App, Message, Receive, Scope, Send, refuse, route_of
+from finetext.serving.asgi import (
+    HEADERS,
+    HUNG_UP,
+    App,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    is_work,
+    refuse,
+    route_of,
+)
 from finetext.serving.problems import Refusal, internal_error, shutting_down
 from finetext.serving.service import Service
 
@@ -40,6 +51,10 @@ class Watch:
             if exchange.status is None:
                 await refuse(internal_error(), exchange.send)
         exchange.end()
+
+    def is_full_for(self, scope: Scope) -> bool:
+        """Tell whether a request can only be refused, since too many are in work; then nothing is waited for."""
+        return self.service.is_full and is_work(scope)
 
     def count_garbage(self) -> None:
         """Count something that was no HTTP request, and was answered with 400 before it could get here."""
