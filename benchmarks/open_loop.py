@@ -332,16 +332,22 @@ def measure(bundle: Path, texts: Sequence[str], seconds: float, loads: Sequence[
     with running(
         [sys.executable, "-m", "finetext", "serve", str(bundle), "--device", "cpu", "--port"]
     ) as port:
-        # Once through everything, so that queue and caches have their size before memory is looked at.
+        ready = figures(port)[RESIDENT]
+        # Once through everything, so that queue and caches have their size: what grows then would grow for ever.
         rate = asyncio.run(closed_loop(port, texts, CLIENTS, seconds / 4))
-        asyncio.run(open_loop(port, texts, arrivals(2 * rate, seconds / 4, seed=0)))
+        for load in loads:
+            asyncio.run(open_loop(port, texts, arrivals(load * rate, seconds / 4, seed=0)))
         capacity = asyncio.run(closed_loop(port, texts, CLIENTS, seconds / 2))
         rows = [_row(port, texts, expected, load, capacity, seconds) for load in loads]
     header = [
         *("load", "sent", "200", "429", "503", "other or lost", "wrong", "accepted, p50 / p99 ms"),
         *("refused, p99 ms", "served, of capacity", "memory before / after, MB", "counters equal"),
     ]
-    return f"Capacity, from a closed loop of {CLIENTS} clients: {capacity:.0f} texts/s.\n\n{tables.table(header, rows)}"
+    text = (
+        f"Capacity, from a closed loop of {CLIENTS} clients: {capacity:.0f} texts/s. Each load ran for "
+        f"{seconds / 4:g} s before; with its first request the server had {ready / 1e6:.0f} MB."
+    )
+    return f"{text}\n\n{tables.table(header, rows)}"
 
 
 def _row(

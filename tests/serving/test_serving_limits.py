@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -262,9 +263,27 @@ def test_too_many_requests_are_refused_before_their_bodies_are_read(slow):
     slow.settle("finetext_in_flight_requests", 6)
     answer = raw(slow, head("Content-Length: 100", "Connection: close"))
     assert answer.startswith(b"HTTP/1.1 429") and b'"max_requests"' in answer and b"retry-after" in answer
+    # Whatever else comes on one connection is answered too, in its order, and the connection stays.
+    body = b'{"text": "tea"}'
+    work = head(f"Content-Length: {len(body)}") + body
+    health = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    foreign = work.replace(b"Host: localhost", b"Host: evil.example")
+    asked = [work, work, health, foreign, work, head("Content-Length: 2", "Connection: close") + b"{}"]
+    answer = raw(slow, b"".join(asked))
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"429", b"429", b"200", b"403", b"429", b"429"]
     for own in opened:
         own.close()
     slow.settle("finetext_in_flight_requests", 0)
+
+
+def test_head_and_body_of_an_answer_come_together(strict):
+    body = b'{"text": "tea"}'
+    token = f"Authorization: Bearer {TOKEN}"
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=20) as connection:
+        for _ in range(3):
+            connection.sendall(head(f"Content-Length: {len(body)}", token) + body)
+            answer, _, content = connection.recv(65536).partition(b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200") and json.loads(content)["predictions"]
 
 
 def test_the_work_of_clients_that_hang_up_is_dropped(slow):
