@@ -345,7 +345,7 @@ def measure(bundle: Path, texts: Sequence[str], seconds: float, loads: Sequence[
     ]
     text = (
         f"Capacity, from a closed loop of {CLIENTS} clients: {capacity:.0f} texts/s. Each load ran for "
-        f"{seconds / 4:g} s before; with its first request the server had {ready / 1e6:.0f} MB."
+        f"{seconds / 4:g} s before; when it was ready the server had {ready / 1e6:.0f} MB."
     )
     return f"{text}\n\n{tables.table(header, rows)}"
 
