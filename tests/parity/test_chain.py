@@ -103,6 +103,18 @@ def test_modules_in_a_row_are_a_chain():
     assert find_chain(head, lambda: head(vectors * 2), vectors) is None
 
 
+class OfThreeDimensions(nn.Linear):
+    def forward(self, hidden):
+        texts, tokens, _ = hidden.shape
+        return super().forward(hidden).view(texts, tokens, -1)
+
+
+def test_modules_that_take_another_form_are_no_chain():
+    torch.manual_seed(0)
+    head, vectors = nn.Sequential(OfThreeDimensions(6, 6), nn.Linear(6, 2)), torch.randn(4, 6)
+    assert find_chain(head, lambda: head(vectors.unsqueeze(1))[:, 0], vectors) is None
+
+
 def test_texts_of_a_token_are_batched_like_others(checkpoint):
     ids = [([7],), ([9],), ([8],)]
     found, expected = Inputs(ids, 0).batch([2, 0]), collate([ids[2], ids[0]], 0)
