@@ -204,9 +204,11 @@ def test_a_grid_search_tells_good_options_from_bad_and_refits(make, tmp_path, mo
 
 
 def test_thresholds_and_calibration_are_scikit_learn_s(make):
-    tuned = TunedThresholdClassifierCV(make(), cv=2, scoring="balanced_accuracy").fit(TEXTS, LABELS)
-    # The threshold is the lowest that the folds' models allow: a text of the refitted model may lie beside it.
-    assert tuned.score(TEXTS, LABELS) >= 0.9
+    # After six epochs the classes' probabilities are so near to one another that the refitted model's may lie on the
+    # other side of a threshold that the folds' models allow.
+    longer = make(epochs=12)
+    tuned = TunedThresholdClassifierCV(longer, cv=2, scoring="balanced_accuracy").fit(TEXTS, LABELS)
+    assert tuned.predict(TEXTS).tolist() == LABELS
     calibrated = CalibratedClassifierCV(make(), cv=2).fit(TEXTS, LABELS)
     assert calibrated.score(TEXTS, LABELS) == 1
 
