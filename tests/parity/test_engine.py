@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from checkpoints import ARCHITECTURES, DECODERS
-from finetext.engine import Batch, Inputs, arithmetic, collate, pack, unpack
+from finetext.engine import Batch, Inputs, arithmetic, collate, evaluating, pack, unpack
 from finetext.models import find_model, load_model
 from finetext.models.config import ModelConfig
 
@@ -117,6 +118,47 @@ def test_only_the_read_position_gives_the_same_logits_and_gradients(checkpoint, 
     assert expected.keys() == found.keys()
     for name, gradient in found.items():
         assert (gradient - expected[name]).abs().max() <= 1e-5 * expected[name].abs().max().clamp(min=1), name
+
+
+class Sums(TorchDispatchMode):
+    """The shapes of all sums of two tensors of three dimensions."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if function is torch.ops.aten.add.Tensor and out.ndim == 3:
+            self.shapes.append(tuple(out.shape))
+        return out
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama", "modernbert"])
+def test_residuals_of_the_last_layer_are_added_at_one_position(checkpoint, architecture):
+    model = load(checkpoint, architecture)
+    assert model.cut(1) is not None
+    batch = captured(model, collate(model.encode(TEXTS), model.pad_id))
+    sums = Sums()
+    layer = model.anatomy.layers[1]
+    layer.register_forward_pre_hook(lambda *_: sums.__enter__() and None)
+    layer.register_forward_hook(lambda *_: sums.__exit__(None, None, None))
+    model.logits(batch)
+    width = batch.hidden.shape[-1]  # a norm of some adds to its variances
+    assert [shape[:2] for shape in sums.shapes if shape[2] == width] == [(len(TEXTS), 1)] * 2
+
+
+def test_after_an_evaluation_what_is_below_the_cut_still_drops_nothing(checkpoint):
+    model = load(checkpoint, "gpt2", dropout=0.5)
+    assert model.cut(1) is not None
+    for module in model.tail():
+        module.train()
+    model.network.training = True
+    before = {name: module.training for name, module in model.network.named_modules()}
+    with evaluating(model.network):
+        assert not any(module.training for module in model.network.modules())
+    assert {name: module.training for name, module in model.network.named_modules()} == before
+    assert not model.network.transformer.drop.training
 
 
 @pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - UNCUT))

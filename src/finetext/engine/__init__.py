@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         use_fast_kernels,
     )
     from finetext.engine.batches import Batch, Encoded, collate, token_budget_batches
+    from finetext.engine.constant import ConstantInput, find_constant_input
     from finetext.engine.device import (
         Precision,
         choose_device,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "ConstantInput",
     "Encoded",
     "FastLinear",
     "FeatureStore",
@@ -56,6 +58,7 @@ __all__ = [
     "cut_network",
     "default_token_budget",
     "evaluating",
+    "find_constant_input",
     "fit_logistic",
     "forget_fusions",
     "in_lanes",
@@ -83,10 +86,12 @@ __getattr__ = lazy.exports(
     {
         "FastLinear": "arithmetic",
         "evaluating": "features",
+        "find_constant_input": "constant",
         "fit_logistic": "logistic",
         "forget_fusions": "arithmetic",
         "LinearFit": "logistic",
         "Batch": "batches",
+        "ConstantInput": "constant",
         "Encoded": "batches",
         "FeatureStore": "store",
         "Features": "store",

@@ -59,13 +59,13 @@ class Gelu(nn.Module):
         return functional.gelu(hidden, approximate=self.approximate)
 
 
-def _product(left: Tensor, right: Tensor, bias: Tensor | None = None, then: Any = _NOTHING_ELSE) -> Tensor:
+def product(left: Tensor, right: Tensor, bias: Tensor | None = None, then: Any = _NOTHING_ELSE) -> Tensor:
     """Return `left` times `right` transposed, plus the bias: `(..., I), (O, I) -> (..., O)`."""
     out: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, *then)
     return out
 
 
-class _Product(nn.Module):
+class Product(nn.Module):
     """What a linear layer and GPT-2's transposed one share."""
 
     weight: Any
@@ -93,28 +93,28 @@ class _Product(nn.Module):
     def _from_packed(self, packed: Packed, hidden: Tensor) -> Tensor:
         given = hidden.dtype
         function = ("gelu", [], packed.gelu) if packed.gelu else _NOTHING_ELSE
-        out = _product(hidden.to(packed.dtype), packed.weight, packed.bias, function)
+        out = product(hidden.to(packed.dtype), packed.weight, packed.bias, function)
         if packed.gelu:
             self.activation[0].state.applied = True
             return out  # the next layer takes it in this precision
         return out.to(given)
 
 
-class FastLinear(_Product, nn.Linear):
+class FastLinear(Product, nn.Linear):
     """`nn.Linear` computed by oneDNN, which is twice as fast as MKL in float32 on AMD's processors."""
 
 
 def products_per_token(modules: Iterable[nn.Module]) -> int:
     """Return the multiplications that the linear layers in `modules`, each with all below it, do for a token."""
     layers = (layer for module in modules for layer in module.modules())
-    return sum(layer.weight.numel() for layer in layers if isinstance(layer, _Product))
+    return sum(layer.weight.numel() for layer in layers if isinstance(layer, Product))
 
 
 @functools.cache
 def _fast_conv1d() -> type[nn.Module]:
     from transformers.pytorch_utils import Conv1D
 
-    class FastConv1D(_Product, Conv1D):  # type: ignore[misc]
+    class FastConv1D(Product, Conv1D):  # type: ignore[misc]
         """GPT-2's linear layer, whose weight is stored transposed: `(I, O)`."""
 
         transposed = True
@@ -133,7 +133,7 @@ class _LinearFunction(torch.autograd.Function):
         ctx.save_for_backward(hidden, cast)
         ctx.transposed = transposed
         bias = None if bias is None else bias.to(dtype)
-        return _product(hidden, cast.t() if transposed else cast, bias)
+        return product(hidden, cast.t() if transposed else cast, bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
@@ -143,11 +143,11 @@ class _LinearFunction(torch.autograd.Function):
         of_hidden = of_weight = of_bias = None
         if needs_hidden:
             back = weight if ctx.transposed else weight.t()  # (I, O)
-            of_hidden = _product(rows, back).view(hidden.shape).to(gradient.dtype)
+            of_hidden = product(rows, back).view(hidden.shape).to(gradient.dtype)
         if needs_weight:
             inputs = hidden.reshape(-1, hidden.shape[-1])  # (N, I)
             left, right = (inputs, rows) if ctx.transposed else (rows, inputs)
-            of_weight = _product(left.t(), right.t()).float()
+            of_weight = product(left.t(), right.t()).float()
         if needs_bias:
             of_bias = rows.float().sum(0)
         return of_hidden, of_weight, of_bias, None, None
@@ -193,7 +193,7 @@ def noting_fusions(network: nn.Module) -> Iterator[None]:
 
     handles: list[Any] = []
     for module in network.modules():
-        if isinstance(module, _Product):
+        if isinstance(module, Product):
             handles.append(module.register_forward_hook(after))
         elif isinstance(module, Gelu):
             handles.append(module.register_forward_pre_hook(before))
@@ -207,7 +207,7 @@ def noting_fusions(network: nn.Module) -> Iterator[None]:
 def forget_fusions(network: nn.Module) -> None:
     """Let every GELU be computed for itself: something now stands between it and the layer before."""
     for module in network.modules():
-        if isinstance(module, _Product):
+        if isinstance(module, Product):
             module.activation = ()
 
 
@@ -228,7 +228,7 @@ def pack(modules: Iterable[nn.Module], dtype: torch.dtype) -> list[nn.Module]:
     if dtype == torch.bfloat16 and not _HAS_BF16:
         dtype = torch.float32
     for layer in (layer for module in modules for layer in module.modules()):
-        if not isinstance(layer, _Product) or layer.weight.device.type != "cpu" or layer.packed is not None:
+        if not isinstance(layer, Product) or layer.weight.device.type != "cpu" or layer.packed is not None:
             continue
         with torch.no_grad():
             weight = (layer.weight.t() if layer.transposed else layer.weight).detach().to(dtype).contiguous()

@@ -224,11 +224,14 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     if not network.training:  # going through all modules takes as long as half a layer does for a short text
         yield
         return
+    # Of a cut network only what is trained: dropout below the cut would be computed for nobody.
+    training = [module for module in network.modules() if module.training]
     network.eval()
     try:
         yield
     finally:
-        network.train()
+        for module in training:
+            module.training = True
 
 
 def weights_digest(network: Any, names: Sequence[str]) -> str:

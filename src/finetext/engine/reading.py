@@ -1,8 +1,8 @@
 """Only the position that is read: behind the last attention, a classifier needs one position of each text.
 
 In the last layer the attention mixes positions; what follows (its output projection, the norms, the MLP) works
-on each position alone, and the head reads one. Those modules get that position and nothing else. Residuals
-broadcast over the others, whose values nobody reads.
+on each position alone, and the head reads one. Those modules get that position and nothing else, and so do the
+sums of residuals. What leaves the layer stands for the other positions too, whose values nobody reads.
 """
 
 from typing import Any, Literal
@@ -16,9 +16,11 @@ from finetext.engine.batches import Batch, collate
 from finetext.engine.passes import PassState
 from finetext.engine.replay import Forward
 
+_SUMS = (torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__)
+
 
 class _OneQuery(TorchFunctionMode):
-    """Lets `scaled_dot_product_attention` answer the query of the read position alone, for all of them."""
+    """Lets attention answer the query of the read position alone, for all of them, and residuals be added there."""
 
     def __init__(self, index: Tensor, length: int) -> None:
         super().__init__()
@@ -26,9 +28,18 @@ class _OneQuery(TorchFunctionMode):
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if function in _SUMS:
+            return function(*self._narrow_terms(*args), **kwargs)
         if function is not functional.scaled_dot_product_attention or args[0].shape[-2] != self._length:
             return function(*args, **kwargs)
         return self._attend(*args, **kwargs)
+
+    def _narrow_terms(self, *terms: Any) -> tuple[Any, ...]:
+        if all(isinstance(own, Tensor) and own.ndim == 3 for own in terms):
+            lengths = {own.shape[1] for own in terms}
+            if lengths == {1, self._length}:
+                return tuple(own if own.shape[1] == 1 else at(own, self._index) for own in terms)
+        return terms
 
     def _attend(
         self,
@@ -53,10 +64,16 @@ class _OneQuery(TorchFunctionMode):
         return out.expand(-1, -1, self._length, -1)
 
 
+def at(hidden: Tensor, index: Tensor) -> Tensor:
+    """Return a position of each text, `(W, T, H), (W,) -> (W, 1, H)`."""
+    return hidden[torch.arange(len(hidden), device=hidden.device), index].unsqueeze(1)
+
+
 class _Pass(PassState):
     index: Tensor | None = None  # (W,), of the read position
     length = 0
     queries: _OneQuery | None = None
+    widened: tuple[Tensor, Tensor] | None = None  # what was handed on last, and the position it is made of
 
 
 class ReadPosition:
@@ -112,6 +129,7 @@ class ReadPosition:
         if self._pass.queries is not None:
             self._pass.queries.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._pass.queries = None
+        self._pass.widened = None
 
     def _leave(self, layer: nn.Module, args: Any, output: Any) -> None:
         self.leave()
@@ -119,16 +137,17 @@ class ReadPosition:
     def _narrow(self, module: nn.Module, args: Any) -> Any:
         if self._pass.index is None or not args or args[0].ndim != 3 or args[0].shape[1] != self._pass.length:
             return None
-        hidden = args[0]  # (W, T, H)
-        rows = torch.arange(len(hidden), device=hidden.device)
-        return (hidden[rows, self._pass.index].unsqueeze(1), *args[1:])
+        known = self._pass.widened
+        narrow = known[1] if known is not None and known[0] is args[0] else at(args[0], self._pass.index)
+        return (narrow, *args[1:])
 
     def _widen(self, module: nn.Module, args: Any, output: Any) -> Any:
         hidden = output[0] if isinstance(output, tuple) else output
         if self._pass.index is None or hidden.ndim != 3 or hidden.shape[1] != 1:
             return None
-        hidden = hidden.expand(-1, self._pass.length, -1)
-        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+        wide = hidden.expand(-1, self._pass.length, -1)
+        self._pass.widened = (wide, hidden)
+        return (wide, *output[1:]) if isinstance(output, tuple) else wide
 
 
 def read_one_position(

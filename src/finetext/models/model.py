@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 from finetext.engine import (
     Batch,
+    ConstantInput,
     Encoded,
     Inputs,
     ReadPosition,
     Replay,
     Unpadding,
+    collate,
     cut_network,
     default_token_budget,
+    find_constant_input,
     lane_budget,
     lanes_of,
     leaves_no_trace,
@@ -83,6 +86,7 @@ class Model:
         self._alone = threading.Lock()
         self._products = [products_per_token([layer]) for layer in self.anatomy.layers]
         self.replay: Replay | None = None
+        self.constant: ConstantInput | None = None
         self.reading: ReadPosition | None = None
         self.unpadding: Unpadding | None = None
         if self.anatomy.layers:
@@ -128,10 +132,19 @@ class Model:
             self.pad_id,
             self._widened,
         )
+        if self.replay is not None and not self.replay.one_position:
+            ids = self._ordinary_ids()
+            batch = collate([(ids,), (ids[1:] or ids,)], self.pad_id).to(self.device)
+            with torch.no_grad():
+                batch = replace(batch, hidden=self.replay.capture(self.logits, batch))
+            self.constant = find_constant_input(self.anatomy.layers[index], self.logits, batch)
         return self.replay
 
     def uncut(self) -> None:
         """Let the network run whole again."""
+        if self.constant is not None:
+            self.constant.remove()
+            self.constant = None
         if self.replay is not None:
             self.replay.remove()
             self.replay = None

@@ -26,6 +26,8 @@ from finetext.training.optimizers import make_optimizer, make_schedule
 
 GROUPED_BATCHES = 50
 """Batches in a window within which texts of like length are put together."""
+LARGE_GRADIENT = 100_000
+"""Numbers from which on the norm of a gradient is worth two threads."""
 
 
 class StepError(RunError):
@@ -320,7 +322,7 @@ def _clip(learner: Learner, limit: float) -> float:
         learner.accelerator.unscale_gradients(learner.optimizer)
     gradients = [p.grad for p in learner.parameters.values() if p.grad is not None]
     if learner.model.device.type == "cpu":  # where a number costs less than a product of small tensors
-        value = math.hypot(*(torch.linalg.vector_norm(own).item() for own in gradients))
+        value = math.hypot(*map(_norm, gradients))
         norm = torch.tensor(value)
     else:
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -332,6 +334,12 @@ def _clip(learner: Learner, limit: float) -> float:
         else:
             torch.nn.utils.clip_grads_with_norm_(learner.parameters.values(), limit, norm)
     return value
+
+
+def _norm(gradient: Tensor) -> float:
+    if gradient.numel() >= LARGE_GRADIENT:  # the threads share rows; they would not share a single number
+        gradient = torch.linalg.vector_norm(gradient, dim=-1)
+    return float(torch.linalg.vector_norm(gradient))
 
 
 def _not_finite(learner: Learner, value: float, what: str) -> str:
