@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from checkpoints import ARCHITECTURES, make_checkpoint
@@ -186,6 +186,7 @@ def test_who_stops_listening_ends_all_lanes():
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=200), st.integers(1, 10**8))
+@example([500] * 8, 510465)  # a batch of half the budget would be too small for a lane
 def test_the_budget_is_no_larger_than_asked_for_and_enough_for_all(lengths, products):
     total = sum(lengths)
     assert lane_budget(total, 2048, 1, products) == 2048

@@ -55,7 +55,7 @@ def lane_budget(tokens: int, budget: int, lanes: int, products: int) -> int:
         products: Multiplications for a token.
     """
     least = max(LEAST_TOKENS, LEAST_PRODUCTS // max(1, products))
-    each = min(BATCHES, tokens // (lanes * least))
+    each = min(BATCHES, tokens // (lanes * least)) if least <= budget // lanes else 0
     return (
         budget if lanes < 2 or not each else min(budget // lanes, math.ceil(SLACK * tokens / (lanes * each)))
     )
