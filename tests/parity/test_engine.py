@@ -224,3 +224,34 @@ def test_an_adapter_between_a_layer_and_its_gelu_is_not_skipped(checkpoint):
         plain = model.logits(batch)
         layers = pack([model.network], torch.float32)
         assert layers and close(model.logits(batch), plain)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [1, 2, 7, 8, 13, 255, 256, 261])
+def test_packed_products_have_few_numbers_of_rows_and_the_same_results(monkeypatch, rows, dtype):
+    torch.manual_seed(0)
+    layer = arithmetic.FastLinear(32, 48)
+    head = arithmetic.FastLinear(48, 3)
+    seen = []
+    plain = arithmetic.product
+
+    def noted(left, *others):
+        seen.append(left.shape[:-1].numel())
+        return plain(left, *others)
+
+    monkeypatch.setattr(arithmetic, "product", noted)
+    for shape in ((rows, 32), (1, rows, 32), (rows, 1, 32)):
+        hidden = torch.randn(shape)
+        with torch.no_grad():
+            expected = torch.nn.functional.linear(hidden, layer.weight, layer.bias)
+            layers = pack([layer, head], dtype)
+            assert layers == [layer]  # a head of three classes is as it is
+            found = layer(hidden)
+            unpack(layers)
+        assert found.shape == expected.shape
+        assert close(found, expected, 1e-5 if dtype == torch.float32 else 2e-2)
+    assert len(seen) == 3
+    if 1 < rows < arithmetic.MOST_ROUNDED:
+        assert set(seen) == {-(-rows // arithmetic.ROUNDING) * arithmetic.ROUNDING}
+    else:
+        assert set(seen) == {rows}

@@ -28,6 +28,12 @@ _NOTHING_ELSE: Any = ("none", [], "")
 LEAST_WORK = 100_000
 """Multiplications of a product from which on oneDNN is faster; before that calling it takes longer."""
 
+LEAST_SIDE = 16
+"""Inputs or outputs that a layer must have for oneDNN: a head of few classes is as fast without."""
+ROUNDING, MOST_ROUNDED = 8, 256
+"""A packed product of more than one row and fewer than the latter has a multiple of the former. oneDNN compiles one
+for every number of rows, which takes as long as a small product, and keeps it, which splits the heap."""
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -80,8 +86,11 @@ class Product(nn.Module):
         if self.packed is not None and not learns and hidden.device.type == "cpu":
             return self._from_packed(self.packed, hidden)
         weight = self.weight.t() if self.transposed else self.weight  # (O, I)
+        if not learns and hidden.dtype != weight.dtype and not torch.is_autocast_enabled(hidden.device.type):
+            hidden = hidden.to(weight.dtype)  # from a packed layer, by way of its GELU
         work = hidden.numel() * len(weight)
-        if hidden.device.type != "cpu" or self.weight.dtype != torch.float32 or work < LEAST_WORK:
+        small = work < LEAST_WORK or min(weight.shape) < LEAST_SIDE
+        if hidden.device.type != "cpu" or self.weight.dtype != torch.float32 or small:
             return functional.linear(hidden, weight, self.bias)
         mixed = torch.is_autocast_enabled("cpu")
         dtype = torch.get_autocast_dtype("cpu") if mixed else torch.float32
@@ -91,9 +100,15 @@ class Product(nn.Module):
         return _LinearFunction.apply(hidden, self.weight, self.bias, self.transposed, dtype)  # type: ignore[no-any-return, no-untyped-call]
 
     def _from_packed(self, packed: Packed, hidden: Tensor) -> Tensor:
-        given = hidden.dtype
+        given, shape = hidden.dtype, hidden.shape[:-1]
+        rows = shape.numel()
+        filled = 1 < rows < MOST_ROUNDED and rows % ROUNDING > 0
+        if filled:
+            hidden = functional.pad(hidden.reshape(rows, -1), (0, 0, 0, -rows % ROUNDING))
         function = ("gelu", [], packed.gelu) if packed.gelu else _NOTHING_ELSE
         out = product(hidden.to(packed.dtype), packed.weight, packed.bias, function)
+        if filled:
+            out = out[:rows].view(*shape, -1)
         if packed.gelu:
             self.activation[0].state.applied = True
             return out  # the next layer takes it in this precision
@@ -229,6 +244,8 @@ def pack(modules: Iterable[nn.Module], dtype: torch.dtype) -> list[nn.Module]:
         dtype = torch.float32
     for layer in (layer for module in modules for layer in module.modules()):
         if not isinstance(layer, Product) or layer.weight.device.type != "cpu" or layer.packed is not None:
+            continue
+        if min(layer.weight.shape) < LEAST_SIDE:
             continue
         with torch.no_grad():
             weight = (layer.weight.t() if layer.transposed else layer.weight).detach().to(dtype).contiguous()
