@@ -72,7 +72,8 @@ class ConstantInput:
         norm: Any = self.norm
 
         def forward(own: Any, hidden: Tensor) -> Any:
-            if hidden is not self._pass.output or torch.is_autocast_enabled("cpu"):
+            usual = hidden is not self._pass.output or own.weight.dtype != torch.float32
+            if usual or torch.is_autocast_enabled("cpu"):
                 return ordinary(hidden)
             shift = getattr(norm, "bias", None)
             return _Products.apply(  # type: ignore[no-untyped-call]
