@@ -98,7 +98,7 @@ def test_frozen_parts_get_no_gradient(checkpoint):
     torch.testing.assert_close(found["ln_1.bias"], expected["ln_1.bias"])
 
 
-def test_a_norm_that_something_else_reads_too_is_left_as_it_is(checkpoint):
+def test_what_else_reads_the_norm_has_its_gradient_the_usual_way(checkpoint):
     model, batch = cut(checkpoint, "gpt2")
     model.uncut()
     layer = model.anatomy.layers[1]
@@ -106,7 +106,7 @@ def test_a_norm_that_something_else_reads_too_is_left_as_it_is(checkpoint):
     layer.ln_1.register_forward_hook(lambda norm, args, output: seen.update(output=output))
     layer.attn.register_forward_hook(lambda attn, args, output: (output[0] + seen["output"], *output[1:]))
     assert model.cut(1) is not None
-    assert model.constant is not None  # what else reads it has its gradient the usual way
+    assert model.constant is not None
     found = gradients(model, batch)
     model.constant.remove()
     for name, gradient in gradients(model, batch).items():
