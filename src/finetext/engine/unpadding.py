@@ -26,7 +26,7 @@ MOST_PADDING = 64
 LEAST_SAVED = 0.12
 """A batch with a smaller share of padding is run as it is."""
 LEAST_ROUNDING = 8
-"""A row has a multiple of so many tokens, a long one a multiple of up to a sixteenth of its own. oneDNN compiles a
+"""A row has a multiple of so many tokens, a long one a multiple of up to an eighth of its own. oneDNN compiles a
 product for every length and keeps it: with few lengths it rarely has to, and what is kept does not split the heap."""
 
 
@@ -311,7 +311,7 @@ def _find_layout(mask: Tensor) -> _Layout | None:
 
 
 def _rounded(tokens: int) -> int:
-    step = max(LEAST_ROUNDING, (1 << tokens.bit_length()) // 32)
+    step = max(LEAST_ROUNDING, (1 << tokens.bit_length()) // 16)
     return math.ceil(tokens / step) * step
 
 

@@ -135,7 +135,7 @@ class Batcher:
 
         Args:
             classifier: The model.
-            max_tokens: Budget of a batch, None for what suits the device.
+            max_tokens: Budget of a batch, None for its share of what suits the device.
             max_wait: Seconds to wait for the next of the requests that may be expected.
             max_queue: Texts that may wait.
             observe: Called in a lane with the texts and tokens of each batch.
@@ -156,7 +156,7 @@ class Batcher:
         self._lanes = [
             Lane(own, threading.Condition(self._lock)) for own in classifier.model.lanes_of(threads)
         ]
-        self._max_tokens = max_tokens or default_token_budget(classifier.model.device)
+        self._max_tokens = max_tokens or default_token_budget(classifier.model.device) // len(self._lanes)
         self._cold = len(self._lanes)
         self.threads = [
             threading.Thread(target=self._work, args=(lane,), name="model", daemon=True)
