@@ -58,6 +58,25 @@ def test_a_long_list_is_shared_by_two_lanes(library):
     assert set(counts) == {1}
 
 
+def test_what_a_batch_takes_is_run_at_once_when_the_texts_are_known(library):
+    classifier = library("clear")
+    lengths = [len(ids) for (ids,) in classifier.encode(TEXTS)]
+    assert abs(sum(map(len, TEXTS)) / sum(lengths) - 4) > 1  # not what the guess begins with
+    budget = 8 * max(lengths)
+
+    async def ask(batcher):
+        await asyncio.gather(*(batcher.submit(TEXTS[n % 20 :]).future for n in range(20)))
+
+    with batching(classifier, max_tokens=budget, max_queue=10_000, threads=1) as (batcher, batches, counts):
+        asyncio.run(ask(batcher))  # learns
+        batches.clear()
+        counts.clear()
+        asyncio.run(ask(batcher))
+    assert len(counts) < 1.1 * len(batches)
+    tokens = sum(sum(lengths[n % 20 :]) for n in range(20))
+    assert len(batches) < 1.2 * tokens / budget
+
+
 def test_each_text_of_many_requests_has_its_own_answer(library):
     classifier = library("clear")
     expected = classifier.logits(TEXTS)

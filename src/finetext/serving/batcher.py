@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from finetext.engine import default_token_budget, use_threads
 from finetext.inference import Classifier
 from finetext.serving import logs
+from finetext.serving.guess import TokenGuess
 
 WARM_TEXTS = ("a", "warm up the model " * 8, "and its arithmetic for long texts too " * 40)
-CHARACTERS_PER_TOKEN = 4
-"""A guess that fills the batch; its padding to the budget goes by the real tokens."""
+FILL = 0.9
+"""Share of its budget that a batch is filled to by guess: what goes over by real tokens is a small batch of its own,
+which costs more than its share."""
 
 LEAST_TEXTS = 8
 """A batch is not made smaller than this to leave texts to the other lane."""
@@ -135,7 +137,7 @@ class Batcher:
 
         Args:
             classifier: The model.
-            max_tokens: Budget of a batch, None for its share of what suits the device.
+            max_tokens: Budget of a batch, None for what suits the device.
             max_wait: Seconds to wait for the next of the requests that may be expected.
             max_queue: Texts that may wait.
             observe: Called in a lane with the texts and tokens of each batch.
@@ -156,7 +158,9 @@ class Batcher:
         self._lanes = [
             Lane(own, threading.Condition(self._lock)) for own in classifier.model.lanes_of(threads)
         ]
-        self._max_tokens = max_tokens or default_token_budget(classifier.model.device) // len(self._lanes)
+        self._max_tokens = max_tokens or default_token_budget(classifier.model.device)
+        settings = classifier.model.settings
+        self._guess = TokenGuess(None if settings.long_texts == "windows" else settings.max_length)
         self._cold = len(self._lanes)
         self.threads = [
             threading.Thread(target=self._work, args=(lane,), name="model", daemon=True)
@@ -282,7 +286,7 @@ class Batcher:
         while self._jobs and len(taken) < share:
             job = self._jobs[0]
             tokens += self._guess(job.texts[job.taken])
-            if taken and tokens > self._max_tokens:
+            if taken and tokens > FILL * self._max_tokens:
                 break
             self._jobs.popleft()
             taken.append((job, job.taken))
@@ -299,11 +303,6 @@ class Batcher:
         if self._jobs:
             self._wake()
         return taken
-
-    def _guess(self, text: str) -> int:
-        guess = len(text) // CHARACTERS_PER_TOKEN + 2
-        settings = self.classifier.model.settings
-        return guess if settings.long_texts == "windows" else min(guess, settings.max_length)
 
     def _answer(self, taken: Taken) -> list[Job]:
         """Run the texts and return the jobs that have all their answers, or failed."""
@@ -338,8 +337,11 @@ class Batcher:
                     rows[n] = TooLong(count)
         kept = [n for n, row in enumerate(rows) if row is None]
         if kept:
-            encoded = model.encode([texts[n] for n in kept])
-            self._observe(len(kept), sum(len(window) for text in encoded for window in text))
+            texts = [texts[n] for n in kept]
+            encoded = model.encode(texts)
+            counts = [sum(map(len, windows)) for windows in encoded]
+            self._guess.learn(texts, counts)
+            self._observe(len(kept), sum(counts))
             logits = self.classifier.logits(encoded, max_tokens=self._max_tokens)
             for n, row in zip(kept, logits, strict=True):
                 rows[n] = row

@@ -35,7 +35,7 @@ class ServeConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "fp32"
     """Arithmetic."""
     max_tokens: int | None = None
-    """Tokens of a batch; by default what suits the device, divided among the batches that run at a time."""
+    """Tokens of a batch; by default what suits the device."""
     max_wait_ms: float = 3.0
     """Milliseconds that a batch waits for the next request it may expect; a request that comes alone never waits."""
     max_body: int = 2_097_152
