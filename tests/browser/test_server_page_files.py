@@ -120,8 +120,11 @@ def test_what_is_no_table_is_refused_and_the_file_before_stays(visit, content, s
     page = visit()
     choose_file(page, b"text\nwin a prize\n", "good.csv")
     drop_file(page, content, "bad.csv")
-    expect(page.locator("#file-problem")).to_have_text(said)
+    expect(page.locator("#file-problem")).to_have_text(f"{said} good.csv stays as it was.")
     expect(page.locator("#file-facts")).to_contain_text("good.csv")
+    drop_file(page, b"text\ntea\n", "third.csv")
+    expect(page.locator("#file-facts")).to_contain_text("third.csv")
+    expect(page.locator("#file-problem")).to_have_text("")
 
 
 def test_rows_are_filtered_ordered_and_paged(labelled, library, texts):

@@ -79,6 +79,26 @@ def test_texts_go_in_and_labels_come_out(trained, capsys):
         assert row["score"] == max(row["prob_ham"], row["prob_spam"])
 
 
+@pytest.mark.parametrize("dash", [[], ["-"], ["--file", "-"]])
+def test_a_dash_is_stdin(trained, capsys, monkeypatch, dash):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"win cash now\n"), encoding="utf-8"))
+    assert run("predict", trained("bert").folder.path, *dash, "--format", "json") == 0
+    assert [row["text"] for row in json.loads(capsys.readouterr().out)] == ["win cash now"]
+
+
+def test_a_text_may_begin_with_a_dash_but_no_option_is_taken_for_one(trained, capsys):
+    model = trained("bert").folder.path
+    assert run("predict", model, "-5 degrees", "- tea", "-", "-_-", "--format", "json") == 0
+    found = [row["text"] for row in json.loads(capsys.readouterr().out)]
+    assert found == ["-5 degrees", "- tea", "-", "-_-"]
+    for wrong in ("--epoch", "-x", "--labl=x"):
+        assert run("predict", model, "tea", wrong) == run("explain", model, wrong) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == 2 and all(
+            "Unknown option" in line and wrong.split("=")[0] in line for line in said
+        )
+
+
 @pytest.mark.parametrize("format", ["csv", "jsonl", "table"])
 def test_stdin_is_read_line_by_line(trained, capsysbinary, monkeypatch, format):
     stdin = io.TextIOWrapper(io.BytesIO("win cash now\ntea [b]at[/b] four ☕\n".encode()), encoding="utf-8")

@@ -193,7 +193,8 @@ def test_the_signal_to_reload_loses_no_request(tmp_path, bundles, checkpoint):
                     second = score()
             (served / "model.safetensors").write_bytes(b"broken")
             server.process.send_signal(signal.SIGHUP)
-            assert "safetensors" in str(server.wait_for("reload failed"))
+            line = server.wait_for("reload failed")
+            assert line["level"] == "warning" and "safetensors" in str(line)
             assert server.ask("GET", "/ready")[0] == 200
         assert set(load.statuses) == {200} and load.statuses[200] > 20 and not load.faults
         assert first != second and score() == first

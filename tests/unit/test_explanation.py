@@ -1,5 +1,6 @@
 """The words that speak for a label: each left out once."""
 
+import io
 import json
 import re
 
@@ -86,7 +87,7 @@ def test_texts_without_words_and_labels_that_are_none(trained):
         classifier.explain(["win"])
 
 
-def test_the_command_lists_and_writes_the_words(trained, capsys):
+def test_the_command_lists_and_writes_the_words(trained, capsys, monkeypatch):
     folder = trained("bert").folder.path
 
     def run(*arguments):
@@ -105,6 +106,10 @@ def test_the_command_lists_and_writes_the_words(trained, capsys):
         if re.search(r" [+-]\d\.\d{3}$", line)
     ]
     assert listed == [word.word for word in found.strongest(2)]
+    monkeypatch.setattr("sys.stdin", io.StringIO("win cash\n"))
+    code, streams = run("-", "--json")
+    assert code == 0 and json.loads(streams.out) == trained("bert").classifier().explain("win cash").to_dict()
+    assert run("-5 degrees")[0] == 0
     assert run("  ")[0] == 2
     assert run("win", "--top", "0")[0] == 2
     assert run("win", "--label", "x")[0] == 2

@@ -39,6 +39,8 @@ def test_models_are_named_by_their_folders_or_as_told(tmp_path, monkeypatch):
         "x=y"
     ]  # a folder that is really called so
     assert list(name_models(["."])) == [tmp_path.name]
+    with pytest.raises(UsageError, match="b=: no folder"):
+        name_models(["a=b", "b="])
 
 
 def test_the_token_is_that_of_the_file_or_else_of_the_environment(tmp_path, monkeypatch):

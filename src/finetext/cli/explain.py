@@ -2,7 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from finetext.cli.texts import refuse_unknown
+from finetext.options import Parameter
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -15,7 +18,7 @@ LEAST_SHARE = 0.05
 
 def explain(
     model: Path,
-    text: str,
+    text: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     label: str | None = None,
@@ -42,6 +45,7 @@ def explain(
     from finetext.errors import UsageError
     from finetext.inference import load
 
+    refuse_unknown(text)
     if top < 1:
         raise UsageError(f"--top must be at least 1, not {top}.")
     if text == "-":

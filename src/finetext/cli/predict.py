@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from finetext.cli.texts import refuse_unknown
 from finetext.data.config import DataConfig
 from finetext.options import Parameter
 
@@ -22,7 +23,7 @@ Format = Literal["auto", "table", "csv", "tsv", "json", "jsonl", "parquet"]
 def predict(
     model: Path,
     /,
-    *texts: str,
+    *texts: Annotated[str, Parameter(allow_leading_hyphen=True)],
     file: Annotated[str | None, Parameter(name=("--file", "-f"), allow_leading_hyphen=True)] = None,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
     overwrite: bool = False,
@@ -40,7 +41,7 @@ def predict(
 
     Args:
         model: A run folder, a saved model, or any Hugging Face folder with a sequence classifier.
-        texts: Texts to label.
+        texts: Texts to label; a - alone is stdin.
         file: A CSV, TSV, JSON Lines, Parquet or plain text file (also gzipped); - is stdin.
         output: Write there instead of to stdout; the format follows from the name.
         overwrite: Replace an output file that is there.
@@ -59,6 +60,8 @@ def predict(
     from finetext.models import digest_model
     from finetext.runs import model_folder
 
+    refuse_unknown(*texts)
+    texts = () if texts == ("-",) else texts
     _check_options(texts, file, output, overwrite, resume, spreadsheet_safe)
     chosen = _stdout_format(format, spreadsheet_safe) if output is None else None
     config = DataConfig(text_column=text_column, encoding=encoding, quoting=quoting)

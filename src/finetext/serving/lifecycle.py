@@ -130,7 +130,7 @@ class _Life:
             except Exception as error:  # whatever it is, the loaded models must go on
                 self._service.metrics.reloads.labels("failed").inc()
                 reason = str(error) if isinstance(error, FinetextError) else type(error).__name__
-                logs.event("reload failed, the loaded models stay", reason=reason)
+                logs.warning("reload failed, the loaded models stay", reason=reason)
 
     def _stop(self) -> None:
         if self._draining is not None:  # the second signal

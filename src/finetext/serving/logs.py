@@ -53,6 +53,11 @@ def event(name: str, /, **fields: Any) -> None:
     _log.info(name, extra={"fields": fields})
 
 
+def warning(name: str, /, **fields: Any) -> None:
+    """Log something that asks for a look."""
+    _log.warning(name, extra={"fields": fields})
+
+
 def failure(name: str, error: BaseException, /, **fields: Any) -> None:
     """Log a fault of the server itself."""
     _log.error(name, extra={"fields": {**fields, **describe(error)}})

@@ -102,6 +102,8 @@ def _name_model(word: str) -> tuple[str, Path]:
     if equals and not Path(word).is_dir():
         if not _NAME.fullmatch(name):
             raise UsageError(f"{word}: a model's name is made of letters, digits, dots, - and _.")
+        if not rest:
+            raise UsageError(f"{word}: no folder is named. Name the models: NAME=FOLDER.")
         return name, Path(rest)
     folder = Path(word)
     own = folder.resolve()

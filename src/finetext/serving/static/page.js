@@ -452,7 +452,6 @@ let page = 0;
 let onPage = "";
 
 async function takeFile(file) {
-  job?.stop?.abort();
   byId("file-problem").textContent = "";
   if (file.size > LARGEST_FILE) return fileProblem(`${file.name} is larger than ${LARGEST_FILE / 1e6} MB. Use finetext predict.`);
   let bytes;
@@ -465,6 +464,7 @@ async function takeFile(file) {
   const parsed = parseTable(text);
   if (!parsed.records.length || text.includes("\0")) return fileProblem(`${file.name} is not a table of texts.`);
   const mark = encoding !== "UTF-8" || (bytes[0] === 0xef && bytes[1] === 0xbb);
+  job?.stop?.abort();
   table = { ...parsed, name: file.name, encoding, mark };
   job = null;
   byId("named").checked = looksNamed(parsed.records[0]);
@@ -472,7 +472,7 @@ async function takeFile(file) {
 }
 
 function fileProblem(message) {
-  byId("file-problem").textContent = message;
+  byId("file-problem").textContent = table ? `${message} ${table.name} stays as it was.` : message;
 }
 
 function takeColumns() {
