@@ -52,7 +52,7 @@ def test_a_table_keeps_its_columns_rows_and_order(tmp_path, trained, table, name
     fitted = trained("bert")
     out = tmp_path / name
     assert run("predict", fitted.folder.path, "--file", table, "--output", out) == 0
-    assert "1 rows have no text" in capsys.readouterr().err
+    assert "1 row has no text" in capsys.readouterr().err
     content = gzip.decompress(out.read_bytes()) if name.endswith(".gz") else out.read_bytes()
     read = {"csv": pl.read_csv, "jsonl": pl.read_ndjson, "parquet": pl.read_parquet}
     kind = name.split(".")[1]
@@ -126,7 +126,7 @@ def test_a_table_goes_through_a_pipe(trained, table, capsysbinary, monkeypatch, 
     assert run("predict", fitted.folder.path, "--file", "-", "--format", "csv") == 0
     shown = capsysbinary.readouterr()
     assert shown.out == out.read_bytes()
-    assert b"1 rows have no text" in shown.err
+    assert b"1 row has no text" in shown.err
 
 
 def test_parquet_goes_to_stdout_whole(trained, table, capsysbinary):
@@ -165,6 +165,9 @@ def test_going_on_needs_a_file_and_an_output(trained, table, capsys, tmp_path):
     assert capsys.readouterr().err.count("--resume needs --file and --output") == 2
     # Nothing to go on from: from the start, so that a script may always say it.
     assert run("predict", run_folder, "--file", table, "--output", tmp_path / "out.csv", "--resume") == 0
+    capsys.readouterr()
+    assert run("predict", run_folder, "--file", table, "--output", tmp_path / "out.csv", "--resume") == 2
+    assert "out.csv: is finished" in capsys.readouterr().err
     assert len(pl.read_csv(tmp_path / "out.csv")) == 4
 
 

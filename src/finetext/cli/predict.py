@@ -98,6 +98,10 @@ def _check_options(
     if output is not None:
         if file is not None and file != "-" and output.exists() and output.samefile(file):
             raise UsageError(f"{output}: is the input itself. Choose another --output.")
+        if resume and not overwrite and output.exists():
+            raise UsageError(
+                f"{output}: is finished, nothing is left to go on with. To label anew, take --overwrite for --resume."
+            )
         refuse_existing(output, overwrite)
         output_writing(output, spreadsheet_safe=spreadsheet_safe)
 
@@ -164,7 +168,8 @@ def _tell_counts(done: "Done") -> None:
     from finetext.cli.console import prose
 
     if done.empty:
-        prose().print(f"note: {done.empty:,} rows have no text; their prediction is empty.", markup=False)
+        rows = "1 row has" if done.empty == 1 else f"{done.empty:,} rows have"
+        prose().print(f"note: {rows} no text, and an empty prediction.", markup=False)
     if done.abstained:
         prose().print(
             f"note: the classifier abstains on {done.abstained:,} rows (--abstain-below); "
