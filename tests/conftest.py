@@ -31,13 +31,13 @@ def proof_in_this_process():
 
     Commands that run in a process of their own, and the tests of the proof, have the real one.
     """
-    from finetext.training import finish, proof
+    from finetext.training import finalize, verify
 
     def prove(*question):
-        assert proof.check(*question) is None
+        assert verify.check(*question) is None
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finish, "prove", prove)
+        patch.setattr(finalize, "prove", prove)
         yield
 
 
@@ -101,7 +101,7 @@ def trained(tmp_path_factory, checkpoint, messages):
 def bundles(tmp_path_factory, checkpoint):
     """A function that gives a bundle by name, made once."""
     import servers
-    from finetext.models import Decision
+    from finetext.decision import Decision
 
     folder = tmp_path_factory.mktemp("bundles")
     bert, gpt2 = checkpoint("bert"), checkpoint("gpt2")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 
 import servers
-from finetext.models.encoding import well_formed
+from finetext.models.tokenization import well_formed
 from odd_texts import ODD_TEXTS
 from pages import (
     answer_line,

@@ -14,8 +14,8 @@ from finetext.experiments import measure_baselines
 from finetext.models import mean_vectors
 from finetext.training import TrainConfig, override
 from finetext.training.baselines import FROZEN, ZERO_SHOT, frozen_features_baseline
-from finetext.training.features import prepare_inputs
-from finetext.training.job import prepare
+from finetext.training.inputs import prepare_inputs
+from finetext.training.setup import prepare
 
 
 def run(*words):

@@ -74,7 +74,7 @@ def test_a_curve_leaves_its_files_and_prints_its_table(tmp_path, home, checkpoin
 
 def test_texts_go_through_the_frozen_layers_once_for_the_whole_curve(tmp_path, home, checkpoint, messages):
     from finetext.data import DataConfig, read
-    from finetext.experiments.drawing import Pool
+    from finetext.experiments.subsets import Pool
     from finetext.models import find_model, load_model
     from finetext.models.config import ModelConfig
 
@@ -95,7 +95,7 @@ def test_texts_go_through_the_frozen_layers_once_for_the_whole_curve(tmp_path, h
 
 def test_a_trial_of_a_curve_is_a_training_on_that_draw(tmp_path, home, checkpoint, messages):
     from finetext.data import DataConfig, read
-    from finetext.experiments.drawing import Pool
+    from finetext.experiments.subsets import Pool
     from finetext.training import TrainConfig, override, run_trial
 
     options = {"model": str(checkpoint("bert")), "trainable": "last-block", "epochs": 2}
@@ -260,7 +260,8 @@ def test_a_grid_is_tried_and_the_winner_alone_is_tested(tmp_path, home, checkpoi
 
 
 def test_no_trial_reads_the_test_split(tmp_path, home, checkpoint, messages, monkeypatch):
-    from finetext.experiments import read_sweep, sweep, sweeping
+    from finetext.experiments import read_sweep, sweep
+    from finetext.experiments import sweep_run as sweeping
 
     read = []
 

@@ -13,7 +13,7 @@ import pytest
 from finetext.data import DataConfig, open_rows
 from finetext.errors import RunError
 from finetext.inference import Job, predict_file, rows_kept
-from finetext.inference import windows as windows_module
+from finetext.inference import row_batches as windows_module
 
 WORDS = "win a prize now text gold to claim your cash today".split()
 

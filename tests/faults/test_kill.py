@@ -22,7 +22,7 @@ OPTIONS = {
 }
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["finetext.training.flow", "finetext.training.execution", "peft"])
+processes.set_forkserver_preload(["finetext.training.api", "finetext.training.trainer", "peft"])
 
 
 def work(data: str, model: str, output: str) -> None:

@@ -12,7 +12,7 @@ from finetext.errors import RunError
 from finetext.models import load_bundle, predict_logits
 from finetext.training.checkpoints import load_checkpoint
 from finetext.training.progress import Silent
-from finetext.training.proof import prove
+from finetext.training.verify import prove
 
 
 class Stops(Silent):

@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from checkpoints import ARCHITECTURES
-from finetext.engine import Inputs, collate
+from finetext.cache import Inputs
+from finetext.engine import collate
 from finetext.engine.chain import find_chain
 from finetext.models import find_model, load_model
 from finetext.models.config import ModelConfig

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from finetext.engine import collate
-from finetext.models import depths, find_model, load_model, pooled_by_depth
+from finetext.models import find_model, load_model, pooled_by_depth
+from finetext.models import layer_outputs as depths
 from finetext.models.config import ModelConfig
 from finetext.models.pooling import pool
 

@@ -5,7 +5,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from checkpoints import ARCHITECTURES, DECODERS
-from finetext.engine import Batch, Inputs, arithmetic, collate, evaluating, pack, unpack
+from finetext.cache import Inputs, evaluating
+from finetext.engine import Batch, collate, pack, unpack
+from finetext.engine import kernels as arithmetic
 from finetext.models import find_model, load_model
 from finetext.models.config import ModelConfig
 

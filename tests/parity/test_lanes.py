@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from checkpoints import ARCHITECTURES, make_checkpoint
-from finetext.engine import collate, in_lanes, lane_budget, lanes, lanes_of, use_threads
+from finetext.engine import collate, in_lanes, lane_budget, lanes_of, use_threads
+from finetext.engine import workers as lanes
 from finetext.models import find_model, load_model, predict_logits
 from finetext.models.config import ModelConfig
 from finetext.models.model import Model
@@ -85,7 +86,7 @@ def test_stored_features_and_the_tail_behind_them_are_the_same(checkpoint, two_l
     assert trunk.lanes == [1, 1]
     for budget in (40, 200):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("finetext.engine.features.default_token_budget", lambda _, own=budget: own)
+            patch.setattr("finetext.cache.features.default_token_budget", lambda _, own=budget: own)
             found = dict(trunk.run(windows))
         assert sorted(found) == list(range(len(windows)))
         model.network.eval()

@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional
 
-from finetext.engine import fit_logistic
+from finetext.training import fit_logistic
 
 
 def data(classes, seed=0):

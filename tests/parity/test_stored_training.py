@@ -7,7 +7,8 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoModelForSequenceClassification, get_scheduler
 
-from finetext.engine import FeatureStore, collate, store_features
+from finetext.cache import FeatureStore, store_features
+from finetext.engine import collate
 from finetext.models import find_model, load_model, make_trunk
 from finetext.training.config import TrainConfig
 from finetext.training.config_file import override

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import servers
-from finetext.serving import contract
+from finetext.serving import schemas
 
 NAMES = ("spam", "careful", "moods", "windows", "fragile")
 TEXTS = [
@@ -54,7 +54,7 @@ def test_a_batch_has_the_probabilities_and_decisions_of_the_library(server, libr
         assert own["label"] in (own["labels"] or [None])
         if own["label"] is not None:
             assert own["score"] == probs_of(own, [own["label"]])[0]
-    contract.ClassifyAnswer.model_validate(answer, strict=True)
+    schemas.ClassifyAnswer.model_validate(answer, strict=True)
 
 
 def test_a_model_that_abstains_gives_null(server, library):
@@ -210,7 +210,7 @@ def test_any_json_gets_a_documented_answer(server, documented, path, body):
     status, answer = server.post(path, body)
     assert status in documented["POST", path] - {500}
     if status != 200:
-        contract.Problem.model_validate(answer, strict=True)
+        schemas.Problem.model_validate(answer, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_odd_bodies_get_an_answer_that_tells_nothing_of_the_inside(server, docum
     assert found == status and status in documented["POST", "/classify"]
     assert headers["Content-Type"] == "application/json"
     if status != 200:
-        contract.Problem.model_validate(answer, strict=True)
+        schemas.Problem.model_validate(answer, strict=True)
         assert not any(
             word in json.dumps(answer) for word in ("Traceback", 'Error"', ".py", "/tmp", "pydantic")
         )
@@ -289,7 +289,7 @@ def test_the_pages_need_nothing_from_elsewhere_and_every_answer_has_the_policy(s
 
 def test_info_tells_labels_limits_and_thresholds(server, documented):
     info = server.ask("GET", "/info")[2]
-    contract.Info.model_validate(info, strict=True)
+    schemas.Info.model_validate(info, strict=True)
     assert info["default_model"] == "spam" and [own["name"] for own in info["models"]] == list(NAMES)
     by_name = {own["name"]: own for own in info["models"]}
     assert by_name["moods"]["thresholds"] == [0.4, 0.5, 0.6] and by_name["moods"]["task"] == "multi-label"

@@ -96,12 +96,12 @@ def epoch_weights(monkeypatch):
         saved.append({name: own.clone() for name, own in checkpoint.weights.items()})
         return save_checkpoint(folder, checkpoint)
 
-    monkeypatch.setattr("finetext.training.execution.save_checkpoint", keep)
+    monkeypatch.setattr("finetext.training.trainer.save_checkpoint", keep)
     return saved
 
 
 def test_a_run_keeps_the_mean_of_its_epochs(tmp_path, options, epoch_weights, monkeypatch):
-    monkeypatch.setattr("finetext.training.execution.holds", lambda *_: True)
+    monkeypatch.setattr("finetext.training.trainer.holds", lambda *_: True)
     listener = Listens()
     run = train(output=tmp_path / "run", progress=listener, **options)
     assert len(epoch_weights) == 3
@@ -119,7 +119,7 @@ def test_a_run_keeps_the_mean_of_its_epochs(tmp_path, options, epoch_weights, mo
 
 def test_a_mean_that_does_not_hold_leaves_the_best_epoch(options, monkeypatch):
     config = override(TrainConfig(), options)
-    monkeypatch.setattr("finetext.training.execution.holds", lambda *_: False)
+    monkeypatch.setattr("finetext.training.trainer.holds", lambda *_: False)
     listener = Listens()
     refused = run_trial(config, progress=listener)
     without = run_trial(override(config, {"weight_averaging": False}))

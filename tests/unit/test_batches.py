@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetext.engine import collate, token_budget_batches, usable_cores
-from finetext.engine.batches import MOST_SPREAD
+from finetext.engine.batching import MOST_SPREAD
 from finetext.engine.device import choose_device, choose_precision
 from finetext.errors import UsageError
 

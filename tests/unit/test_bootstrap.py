@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetext.decision import Decision, decide
 from finetext.evaluation import bootstrap_intervals, compute_metrics, with_intervals
 from finetext.evaluation.bootstrap import _class_decisions, _draws, _label_decisions, _Ranking, _sums
-from finetext.models import Decision, decide
 
 FIGURES = ("balanced_accuracy", "macro_f1", "weighted_f1", "micro_f1", "mcc")
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from finetext.data import Block, DataConfig, chunks, open_rows
 from finetext.data import rows as rows_module
+from finetext.decision import Decision
 from finetext.errors import DataError, UsageError
 from finetext.inference import (
     Job,
@@ -26,12 +27,11 @@ from finetext.inference import (
     predict_table,
     rows_kept,
 )
-from finetext.inference import windows as windows_module
-from finetext.inference.ahead import ahead
-from finetext.inference.partial import partial_output
-from finetext.inference.windows import windows
+from finetext.inference import row_batches as windows_module
+from finetext.inference.prefetch import ahead
+from finetext.inference.resumable_output import partial_output
+from finetext.inference.row_batches import windows
 from finetext.inference.writing import spreadsheet_safe
-from finetext.models import Decision
 
 TEXTS = ["win cash now", "tea at four", "", "claim your gold prize today, reply yes", "the rain has stopped"]
 

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from finetext.models.catalogue import ALIASES, CATALOGUE, TRAINABLE_SHOWN
-from finetext.models.source import EMBEDDED_PACKAGE, EMBEDDED_SHA256, find_embedded
+from finetext.models.resolve import EMBEDDED_PACKAGE, EMBEDDED_SHA256, find_embedded
 
 
 def test_every_promised_alias_is_there():
@@ -48,7 +48,7 @@ needs_embedded = pytest.mark.skipif(find_embedded() is None, reason="needs the e
 @needs_embedded
 def test_the_embedded_model_is_found_without_running_its_package():
     code = (
-        "import sys; from finetext.models.source import find_embedded; folder = find_embedded(); "
+        "import sys; from finetext.models.resolve import find_embedded; folder = find_embedded(); "
         f"assert (folder / 'model.safetensors').is_file(); assert '{EMBEDDED_PACKAGE}' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -62,7 +62,7 @@ def test_an_embedded_model_with_other_weights_is_refused(tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "from finetext.errors import ModelError\n"
-        "from finetext.models.source import find_embedded\n"
+        "from finetext.models.resolve import find_embedded\n"
         "try: find_embedded()\n"
         "except ModelError as error: print(error)"
     )

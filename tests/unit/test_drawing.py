@@ -6,7 +6,7 @@ import pytest
 
 from finetext.data import DataConfig, fold, read
 from finetext.errors import UsageError
-from finetext.experiments.drawing import Pool
+from finetext.experiments.subsets import Pool
 
 
 @pytest.fixture(scope="module")

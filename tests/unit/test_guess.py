@@ -5,7 +5,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetext.serving.guess import MEMORY, MOST_CHARACTERS, TokenGuess
+from finetext.serving.token_estimate import MEMORY, MOST_CHARACTERS, TokenGuess
 
 
 def test_it_begins_with_what_is_common_and_learns():

@@ -11,18 +11,18 @@ import pytest
 import torch
 from transformers import AutoModel
 
+from finetext.cache import Trunk
 from finetext.cli.app import main
 from finetext.cli.inspect import inspect
 from finetext.data import DataConfig, assign_folds, examine
-from finetext.engine import Trunk
 from finetext.errors import DataError, UsageError
 from finetext.evaluation import encode_targets
 from finetext.experiments import find_faults
 from finetext.experiments.label_errors import judge_labels, judged_classes, out_of_fold, rank, text_vectors
-from finetext.experiments.similar import find_similar, unit_vectors
+from finetext.experiments.near_duplicates import find_similar, unit_vectors
 from finetext.models import find_model, load_model, mean_vectors
 from finetext.models.config import ModelConfig
-from finetext.training.features import feature_store
+from finetext.training.inputs import feature_store
 
 SMS = Path(__file__).parents[3] / "shared/data/sms_spam/SMSSpamCollection"
 

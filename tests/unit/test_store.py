@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import finetext
 from finetext import files
-from finetext.engine import FeatureStore, Inputs, StoreFull, store_features
-from finetext.engine.store import window_digest
+from finetext.cache import FeatureStore, Inputs, StoreFull, store_features
+from finetext.cache.store import window_digest
 from finetext.errors import UsageError
 from finetext.models import find_model, load_model, make_trunk
 from finetext.models.config import ModelConfig

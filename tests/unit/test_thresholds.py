@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from finetext.decision import Decision, abstains, confidence, decide
 from finetext.errors import UsageError
 from finetext.evaluation import (
     choose_thresholds,
@@ -15,7 +16,6 @@ from finetext.evaluation import (
     scaled_probabilities,
 )
 from finetext.evaluation.thresholds import choose_threshold
-from finetext.models import Decision, abstains, confidence, decide
 
 SCORED = st.lists(st.tuples(st.integers(0, 1), st.floats(1e-6, 1 - 1e-6)), min_size=1, max_size=40)
 

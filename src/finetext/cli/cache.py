@@ -14,7 +14,7 @@ def list_features() -> None:
     from rich.table import Table
 
     from finetext.cli.console import data, prose
-    from finetext.training.features import feature_store
+    from finetext.training.inputs import feature_store
 
     store = feature_store()
     shelves = store.shelves()
@@ -44,7 +44,7 @@ def clear(*names: str) -> None:
     """
     from finetext.cli.console import prose
     from finetext.errors import UsageError, closest
-    from finetext.training.features import feature_store
+    from finetext.training.inputs import feature_store
 
     store = feature_store()
     known = [own.name for own in store.shelves()]

@@ -114,7 +114,7 @@ def _print_faults(faults: "Faults", top: int) -> None:
     from rich.table import Table
 
     from finetext.cli.console import data, prose
-    from finetext.experiments.faults import KINDS
+    from finetext.experiments.data_issues import KINDS
 
     shown = [own for kind in KINDS for own in faults.of(kind)[:top]]
     table = Table(title="To look at", title_justify="left", expand=True)

@@ -42,7 +42,7 @@ def probe(
     from finetext.cli.console import data as console
     from finetext.cli.console import prose
     from finetext.errors import UsageError
-    from finetext.experiments.probing import plot_probe
+    from finetext.experiments.layer_probe import plot_probe
     from finetext.training import TrainConfig
     from finetext.training.config_file import override
 

@@ -12,7 +12,7 @@ from finetext.cli.console import data, prose
 if TYPE_CHECKING:
     from finetext.evaluation import Metrics
     from finetext.training import EpochLine, Job, Run, Step
-    from finetext.training.features import RunInputs
+    from finetext.training.inputs import RunInputs
 
 _LINE = "{:>7} {:>7} {:>10} {:>10} {:>9} {:>9} {:>8} {:>9}"
 _HEADER = _LINE.format("epoch", "step", "train loss", "val loss", "accuracy", "macro-F1", "MCC", "texts/s")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from finetext.data.config import DataConfig
-from finetext.data.table import Dataset
+from finetext.data.dataset import Dataset
 from finetext.errors import DataError, UsageError, closest
 
 

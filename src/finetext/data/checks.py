@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from finetext.data.dataset import Dataset
 from finetext.data.splits import splits_to_make
 from finetext.data.stratify import group_texts
-from finetext.data.table import Dataset
 from finetext.errors import DataError
 
 Severity = Literal["ok", "info", "warning", "error"]

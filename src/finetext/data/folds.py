@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetext.data.config import DataConfig, SplitName
+from finetext.data.dataset import Dataset
 from finetext.data.splits import Splits, split
 from finetext.data.stratify import assign_folds, group_texts
-from finetext.data.table import Dataset
 
 
 def held_out_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:

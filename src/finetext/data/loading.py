@@ -9,10 +9,10 @@ import polars as pl
 from finetext.data.checks import Findings, Places, check, finding
 from finetext.data.columns import find_columns, find_split_column, find_text_column
 from finetext.data.config import DataConfig, SplitName, Task
+from finetext.data.dataset import Dataset, Source, order_classes
 from finetext.data.labels import map_labels, name_labels, parse_labels, parse_texts
 from finetext.data.reading import read_table
 from finetext.data.sources import Loaded, Part, load, parse_splits
-from finetext.data.table import Dataset, Source, order_classes
 from finetext.errors import DataError
 
 

@@ -9,8 +9,8 @@ import polars as pl
 
 from finetext.data.balancing import undersample
 from finetext.data.config import DataConfig, SplitName
+from finetext.data.dataset import Dataset
 from finetext.data.stratify import allocate, assign_groups, group_texts
-from finetext.data.table import Dataset
 from finetext.errors import DataError, UsageError
 from finetext.files import writing
 

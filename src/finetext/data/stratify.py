@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from finetext.data.table import Dataset
+from finetext.data.dataset import Dataset
 
 
 @dataclass(frozen=True)

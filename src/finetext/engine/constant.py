@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finetext.engine.arithmetic import Product, product
-from finetext.engine.batches import Batch
+from finetext.engine.batching import Batch
+from finetext.engine.cut import Forward
+from finetext.engine.kernels import Product, product
 from finetext.engine.passes import PassState
-from finetext.engine.replay import Forward
 
 BLOCK = 1 << 19
 """Numbers of a weight that the cores' caches hold with what is made of them."""

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from finetext.engine.batches import Batch, collate
+from finetext.engine.batching import Batch, collate
+from finetext.engine.cut import Forward
 from finetext.engine.passes import PassState
-from finetext.engine.replay import Forward
 
 _SUMS = (torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__)
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from finetext.engine.batches import collate
+from finetext.engine.batching import collate
+from finetext.engine.cut import Forward
 from finetext.engine.passes import PassState
-from finetext.engine.replay import Forward
 
 MOST_PADDING = 64
 """Padding, in tokens, that texts in one attention may have: more would cost more than another call."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from finetext.decision import LIKELIEST, Decision, decide
 from finetext.evaluation.metrics import (
     CALIBRATION_BINS,
     Interval,
@@ -21,7 +22,6 @@ from finetext.evaluation.metrics import (
     likeliest,
     text_losses,
 )
-from finetext.models import LIKELIEST, Decision, decide
 
 RESAMPLES = 2000
 SEED = 20_201

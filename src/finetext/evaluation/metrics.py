@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
+from finetext.decision import LIKELIEST, Decision, decide
 from finetext.evaluation.targets import is_right
-from finetext.models import LIKELIEST, Decision, decide
 
 CALIBRATION_BINS = 15
 LOWER_IS_BETTER = frozenset({"log_loss", "calibration_error", "hamming_loss"})

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetext import files
+from finetext.decision import LIKELIEST, Decision, abstains, decide
 from finetext.evaluation.bootstrap import with_intervals
 from finetext.evaluation.metrics import Metrics, Probs, Targets, compute_metrics
 from finetext.evaluation.targets import encode_targets
-from finetext.models import LIKELIEST, Decision, abstains, decide
 
 
 class Probabilistic(Protocol):

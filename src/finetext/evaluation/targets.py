@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from finetext.decision import LIKELIEST, Decision, abstains, decide
 from finetext.errors import DataError, closest
-from finetext.models import LIKELIEST, Decision, abstains, decide
 
 
 def encode_targets(

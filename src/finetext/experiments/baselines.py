@@ -17,7 +17,7 @@ from finetext.training.baselines import (
     zero_shot_baseline,
 )
 from finetext.training.config_file import check_config, override
-from finetext.training.job import Job, prepare
+from finetext.training.setup import Job, prepare
 
 WRITTEN_TOKENS = 20
 

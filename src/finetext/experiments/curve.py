@@ -11,14 +11,14 @@ from finetext import files
 from finetext.data import Dataset, balance, read
 from finetext.errors import RunError, UsageError
 from finetext.evaluation import TFIDF, BaselineResult, Metrics, baselines, is_right, mcnemar
-from finetext.experiments.drawing import Draw, Pool
 from finetext.experiments.folder import ExperimentFolder
+from finetext.experiments.subsets import Draw, Pool
 from finetext.runs import next_run_folder
 from finetext.training import TrainConfig, Trial, check_config, override, run_trial
+from finetext.training.api import refuse_other_options
 from finetext.training.config import METRICS, DecisionConfig
-from finetext.training.flow import refuse_other_options
-from finetext.training.job import with_absolute_paths
 from finetext.training.run import holding
+from finetext.training.setup import with_absolute_paths
 from finetext.training.signals import StopRequest
 
 CURVES = Path("curves")

@@ -14,22 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from finetext.cache import StoreFull, store_features
 from finetext.data import Dataset, assign_folds, group_texts
-from finetext.engine import (
-    StoreFull,
-    choose_device,
-    computes_bf16_fast,
-    fit_logistic,
-    prepare_cpu,
-    store_features,
-)
+from finetext.engine import choose_device, computes_bf16_fast, prepare_cpu
 from finetext.errors import DataError, UsageError
 from finetext.evaluation import encode_targets, fit_tfidf
-from finetext.experiments.faults import Fault, Faults
-from finetext.experiments.similar import find_similar, unit_vectors
+from finetext.experiments.data_issues import Fault, Faults
+from finetext.experiments.near_duplicates import find_similar, unit_vectors
 from finetext.models import find_model, load_model, make_trunk, mean_vectors, probabilities, two_thirds
 from finetext.models.config import ModelConfig
-from finetext.training.features import feature_store
+from finetext.training import fit_logistic
+from finetext.training.inputs import feature_store
 
 FOLDS = 5
 SIMILAR = 0.95

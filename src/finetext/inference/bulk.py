@@ -8,11 +8,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from finetext.data import Block, Cells, Rows
+from finetext.decision import confidence
 from finetext.engine import Encoded
-from finetext.inference.ahead import ahead
 from finetext.inference.classifier import Classifier
-from finetext.inference.windows import windows
-from finetext.models import confidence
+from finetext.inference.prefetch import ahead
+from finetext.inference.row_batches import windows
 
 PREDICTED, SCORE = "predicted", "score"
 Advance = Callable[[int], None]

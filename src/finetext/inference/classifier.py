@@ -8,21 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from finetext.decision import Decision, abstains, confidence, decide
 from finetext.engine import Encoded, Precision, choose_device, choose_precision, pack, prepare_cpu
 from finetext.errors import UsageError, closest
 from finetext.inference.explanation import Explanation, find_spans, log_odds, variants, weigh
-from finetext.models import (
-    Decision,
-    Model,
-    abstains,
-    confidence,
-    decide,
-    is_exported,
-    load_bundle,
-    load_exported,
-    predict_logits,
-    probabilities,
-)
+from finetext.models import Model, is_exported, load_bundle, load_exported, predict_logits, probabilities
 from finetext.runs import model_folder
 
 Answer = dict[str, Any]

@@ -8,8 +8,6 @@ from typing import Any
 
 from finetext import files
 from finetext.errors import ModelError
-from finetext.models.encoding import choose_pad_token, forget_lengths, load_tokenizer, position_limit
-from finetext.models.guard import check_folder
 from finetext.models.loading import (
     assemble,
     class_names_of,
@@ -22,6 +20,8 @@ from finetext.models.loading import (
 )
 from finetext.models.model import BundleSettings, Model
 from finetext.models.onnx_network import NO_ANATOMY, ONNX, OnnxNetwork
+from finetext.models.safety import check_folder
+from finetext.models.tokenization import choose_pad_token, forget_lengths, load_tokenizer, position_limit
 from finetext.runs import model_folder
 
 FINETEXT = "finetext.json"

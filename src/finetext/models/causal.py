@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from finetext.errors import ModelError, UsageError
-from finetext.models.encoding import load_tokenizer, position_limit
 from finetext.models.loading import first_line, load_settings, quiet
-from finetext.models.source import ModelSource
+from finetext.models.resolve import ModelSource
+from finetext.models.tokenization import load_tokenizer, position_limit
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finetext.engine import Inputs, evaluating
+from finetext.cache import Inputs, evaluating
 from finetext.errors import ModelError
 from finetext.models.model import Model
 

@@ -7,16 +7,16 @@ from typing import Any, get_args
 
 import torch
 
+from finetext.decision import Decision
 from finetext.engine import noting_fusions, use_fast_kernels
 from finetext.errors import ModelError
-from finetext.models.anatomy import find_anatomy
 from finetext.models.config import ModelConfig
-from finetext.models.decision import Decision
-from finetext.models.depths import shorten
-from finetext.models.encoding import choose_limit, choose_pad_token, load_tokenizer, position_limit
+from finetext.models.layer_outputs import shorten
 from finetext.models.model import BundleSettings, Model
 from finetext.models.pooling import Pooling, install_pooling
-from finetext.models.source import ModelSource
+from finetext.models.resolve import ModelSource
+from finetext.models.structure import find_anatomy
+from finetext.models.tokenization import choose_limit, choose_pad_token, load_tokenizer, position_limit
 
 
 def load_model(

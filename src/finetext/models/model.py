@@ -10,11 +10,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from finetext.cache import Inputs
+from finetext.decision import LIKELIEST, Decision
 from finetext.engine import (
     Batch,
     ConstantInput,
     Encoded,
-    Inputs,
     ReadPosition,
     Replay,
     Unpadding,
@@ -29,10 +30,9 @@ from finetext.engine import (
     read_one_position,
     token_budget_batches,
 )
-from finetext.models.anatomy import Anatomy
-from finetext.models.decision import LIKELIEST, Decision
-from finetext.models.encoding import TextEncoder
 from finetext.models.pooling import Pooling
+from finetext.models.structure import Anatomy
+from finetext.models.tokenization import TextEncoder
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from finetext.errors import ModelError, UsageError
-from finetext.models.anatomy import find_anatomy
 from finetext.models.bundle import Parts
 from finetext.models.loading import first_line
 from finetext.models.onnx_network import MISSING
 from finetext.models.pooling import install_pooling
+from finetext.models.structure import find_anatomy
 
 OPSET = 18
 LARGEST_FILE = 1_800_000_000

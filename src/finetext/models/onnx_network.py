@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from finetext.errors import ModelError, UsageError
-from finetext.models.anatomy import Anatomy
+from finetext.models.structure import Anatomy
 
 ONNX = "model.onnx"
 NO_ANATOMY = Anatomy((), (), frozenset(), frozenset(), frozenset(), "pooler")

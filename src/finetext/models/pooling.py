@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from finetext.errors import ModelError
-from finetext.models.anatomy import Anatomy
+from finetext.models.structure import Anatomy
 
 Pooling = Literal["native", "last", "first", "mean"]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from finetext.engine import collate, default_token_budget, token_budget_batches
 from finetext.errors import UsageError, closest
 from finetext.models.causal import LanguageModel
-from finetext.models.encoding import special_ends, well_formed
+from finetext.models.tokenization import special_ends, well_formed
 
 TEXT = "{text}"
 YES, NO = "yes", "no"

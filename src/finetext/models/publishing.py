@@ -7,8 +7,8 @@ from pathlib import Path
 
 from finetext.errors import RunError, UsageError, hub_errors
 from finetext.models.bundle import is_exported
-from finetext.models.guard import check_folder
-from finetext.models.source import HUB_ID
+from finetext.models.resolve import HUB_ID
+from finetext.models.safety import check_folder
 from finetext.runs import model_folder
 
 TOKEN = "HF_TOKEN"

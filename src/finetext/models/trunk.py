@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from finetext.engine import Encoded, Replay, Trunk, computes_bf16_fast, weights_digest
+from finetext.cache import Trunk, weights_digest
+from finetext.engine import Encoded, Replay, computes_bf16_fast
 from finetext.models.head import head_inputs
 from finetext.models.model import Model
 

@@ -89,7 +89,7 @@ class Drawing:
     @property
     def inline(self) -> str:
         """The SVG as the page holds it: its colours are the page's, its ids its own."""
-        from finetext.reporting.drawing import inline
+        from finetext.reporting.svg import inline
 
         return inline(self.svg, self.name)
 

@@ -12,7 +12,7 @@ from finetext.models import ALIASES
 from finetext.reporting import provenance, verdict
 from finetext.reporting.blocks import Figures
 from finetext.reporting.folder import Material, last_part, read_folder
-from finetext.reporting.words import NAMES, decimal, figures_of, interval_of, listing, p_value, points, span
+from finetext.reporting.phrases import NAMES, decimal, figures_of, interval_of, listing, p_value, points, span
 from finetext.runs import RunFolder
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finetext.reporting import curves, drawing
+from finetext.reporting import curves, svg
 from finetext.reporting.blocks import Drawing
 from finetext.reporting.curves import Curve
-from finetext.reporting.drawing import CELL, DASHES, MUTED, SERIES, TEXT
 from finetext.reporting.folder import Floats, History
-from finetext.reporting.words import decimal, listing, plain, quoted, texts
+from finetext.reporting.phrases import decimal, listing, plain, quoted, texts
+from finetext.reporting.svg import CELL, DASHES, MUTED, SERIES, TEXT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ def losses(history: History, per_epoch: int, best: float | None) -> Drawing:
         per_epoch: Examples of an epoch.
         best: Epoch of the weights that were kept.
     """
-    figure, plot = drawing.axes()
+    figure, plot = svg.axes()
     steps = curves.grouped(Curve(history.examples, history.loss))
     train = curves.smooth(steps)
     plot.plot(steps.x / per_epoch, steps.y, color=SERIES[0], linewidth=0.7, alpha=0.45)
@@ -37,7 +37,7 @@ def losses(history: History, per_epoch: int, best: float | None) -> Drawing:
     _epochs(plot, history, per_epoch, best)
     plot.set_ylabel("loss (nats)")
     plot.set_ylim(bottom=0)
-    drawing.legend(plot)
+    svg.legend(plot)
     finding = f"The training loss ends at about {decimal(float(train.y[-1]), 3)}"
     if len(found):
         lowest = int(np.argmin(found))
@@ -45,12 +45,12 @@ def losses(history: History, per_epoch: int, best: float | None) -> Drawing:
             f"; the validation loss is lowest, {decimal(found[lowest])}, at epoch "
             f"{history.evaluated[lowest] / per_epoch:.3g} and ends at {decimal(found[-1])}"
         )
-    return drawing.save(figure, "loss", "Loss during training", finding + ".")
+    return svg.save(figure, "loss", "Loss during training", finding + ".")
 
 
 def scores(history: History, per_epoch: int, best: float | None) -> Drawing:
     """Draw accuracy, macro-F1 and MCC on validation."""
-    figure, plot = drawing.axes()
+    figure, plot = svg.axes()
     shown = {"accuracy": "accuracy", "macro_f1": "macro-F1", "mcc": "MCC"}
     for index, (name, label) in enumerate(shown.items()):
         _line(
@@ -60,14 +60,14 @@ def scores(history: History, per_epoch: int, best: float | None) -> Drawing:
     plot.set_ylabel("on validation")
     lowest = min((float(own.min()) for name, own in history.scores.items() if name in shown), default=0.0)
     plot.set_ylim(min(lowest - 0.03, 0.9), 1.01)
-    drawing.legend_below(plot, 3)
+    svg.legend_below(plot, 3)
     accuracy = history.scores["accuracy"]
     highest = int(np.argmax(accuracy))
     finding = (
         f"Accuracy on validation is highest, {decimal(float(accuracy[highest]))}, at epoch "
         f"{history.evaluated[highest] / per_epoch:.3g} and ends at {decimal(float(accuracy[-1]))}."
     )
-    return drawing.save(figure, "accuracy", "Accuracy during training", finding)
+    return svg.save(figure, "accuracy", "Accuracy during training", finding)
 
 
 def _epochs(plot: "Axes", history: History, per_epoch: int, best: float | None) -> None:
@@ -100,7 +100,7 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Drawing:
 
     size = len(names)
     side = max(3.2, 0.42 * size + 1.4)
-    figure, plot = drawing.axes(max(4.2, side + 0.5), side)
+    figure, plot = svg.axes(max(4.2, side + 0.5), side)
     plot.grid(visible=False)
     for row, counts in enumerate(matrix):
         total = sum(counts)
@@ -132,7 +132,7 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Drawing:
     plot.set_xlabel("predicted")
     plot.set_ylabel("true")
     plot.spines[:].set_visible(False)
-    return drawing.save(figure, "confusion", "Confusion matrix", confusion_in_words(matrix, names))
+    return svg.save(figure, "confusion", "Confusion matrix", confusion_in_words(matrix, names))
 
 
 def confusion_in_words(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
@@ -178,7 +178,7 @@ def roc(lines: Mapping[str, Curve], mean: Curve | None, finding: str) -> Drawing
     plot.set_xlabel("false-positive rate")
     plot.set_ylabel("true-positive rate (recall)")
     _legend_of_curves(plot, "lower right")
-    return drawing.save(figure, "roc", "ROC curve", finding)
+    return svg.save(figure, "roc", "ROC curve", finding)
 
 
 def precision_recall(
@@ -204,13 +204,13 @@ def precision_recall(
     plot.set_xlabel("recall")
     plot.set_ylabel("precision")
     _legend_of_curves(plot, "lower left")
-    return drawing.save(figure, "precision-recall", "Precision-recall curve", finding)
+    return svg.save(figure, "precision-recall", "Precision-recall curve", finding)
 
 
 def _ranking_axes(lines: Mapping[str, Curve], mean: Curve | None) -> Any:
     entries = len(lines) + (mean is not None)
     rows = 0 if entries <= LEGEND_INSIDE else (entries + 1) // 2
-    figure, plot = drawing.axes(height=3.5 + 0.18 * rows)
+    figure, plot = svg.axes(height=3.5 + 0.18 * rows)
     plot.set_xlim(-0.01, 1.01)
     plot.set_ylim(-0.01, 1.02)
     return figure, plot
@@ -219,14 +219,14 @@ def _ranking_axes(lines: Mapping[str, Curve], mean: Curve | None) -> Any:
 def _legend_of_curves(plot: "Axes", inside: str) -> None:
     entries = sum(1 for line in plot.get_lines() if getattr(line, "shown_as", None))
     if entries <= LEGEND_INSIDE:
-        drawing.legend(plot, loc=inside)
+        svg.legend(plot, loc=inside)
     else:
-        drawing.legend_below(plot)
+        svg.legend_below(plot)
 
 
 def reliability(bins: Sequence[curves.Bin], error: float) -> Drawing:
     """Draw accuracy over confidence, with the number of predictions in each bin."""
-    figure, (plot, counts) = drawing.stacked_axes(height=3.8)
+    figure, (plot, counts) = svg.stacked_axes(height=3.8)
     plot.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle="dotted")
     confidence = np.array([own.confidence for own in bins])
     accuracy = np.array([own.accuracy for own in bins])
@@ -263,7 +263,7 @@ def reliability(bins: Sequence[curves.Bin], error: float) -> Drawing:
         f"Over {total:,} predictions the mean confidence is {sure:.3f} and the accuracy {right:.3f}: on average "
         f"{_tendency(sure - right)}. The expected calibration error is {decimal(error)}."
     )
-    return drawing.save(figure, "reliability", "Reliability diagram", finding)
+    return svg.save(figure, "reliability", "Reliability diagram", finding)
 
 
 def _tendency(gap: float) -> str:
@@ -274,7 +274,7 @@ def _tendency(gap: float) -> str:
 
 def coverage(found: curves.Coverage, limit: float | None, finding: str) -> Drawing:
     """Draw the accuracy on the texts kept over the share kept, and where the classifier abstains."""
-    figure, plot = drawing.axes()
+    figure, plot = svg.axes()
     thinned = curves.thin(Curve(found.share, found.accuracy))
     _line(plot, thinned.x * 100, thinned.y, "", 0)
     kept = int((found.limit >= limit).sum()) if limit is not None else 0
@@ -294,12 +294,12 @@ def coverage(found: curves.Coverage, limit: float | None, finding: str) -> Drawi
     plot.set_ylim(max(0.0, lowest - max(0.02, 0.15 * (1 - lowest))), 1.005)
     plot.set_xlabel("texts kept, the most confident first (%)")
     plot.set_ylabel("accuracy on them")
-    return drawing.save(figure, "coverage", "Accuracy and coverage", finding)
+    return svg.save(figure, "coverage", "Accuracy and coverage", finding)
 
 
 def lengths(by_class: Mapping[str, Floats], finding: str) -> Drawing:
     """Draw the distribution of the texts' lengths in characters, as shares of each class."""
-    figure, plot = drawing.axes()
+    figure, plot = svg.axes()
     longest = max(float(own.max()) for own in by_class.values() if len(own))
     shortest = min(float(own.min()) for own in by_class.values() if len(own))
     edges = np.unique(np.round(np.geomspace(max(shortest, 1), max(longest, 2) + 1, 26)))
@@ -316,13 +316,13 @@ def lengths(by_class: Mapping[str, Floats], finding: str) -> Drawing:
     plot.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     plot.set_xlabel("characters")
     plot.set_ylabel("texts of the class (%)" if len(by_class) > 1 else "texts (%)")
-    drawing.legend(plot, loc="best")
-    return drawing.save(figure, "lengths", "Length of the texts", finding)
+    svg.legend(plot, loc="best")
+    return svg.save(figure, "lengths", "Length of the texts", finding)
 
 
 def class_shares(shares: Mapping[str, Mapping[str, float]], names: Sequence[str], finding: str) -> Drawing:
     """Draw the share of each class in each split."""
-    figure, plot = drawing.axes(height=1.3 + 0.17 * (len(shares) + 1) * len(names))
+    figure, plot = svg.axes(height=1.3 + 0.17 * (len(shares) + 1) * len(names))
     thickness = 0.8 / len(shares)
     for index, (split, own) in enumerate(shares.items()):
         places = np.arange(len(names)) + (index - (len(shares) - 1) / 2) * thickness
@@ -335,8 +335,8 @@ def class_shares(shares: Mapping[str, Mapping[str, float]], names: Sequence[str]
     plot.set_ylim(len(names) - 0.5, -0.5)
     plot.set_xlabel("texts of the split (%)")
     plot.grid(visible=False, axis="y")
-    drawing.legend_below(plot, len(shares))
-    return drawing.save(figure, "classes", "Classes in each split", finding)
+    svg.legend_below(plot, len(shares))
+    return svg.save(figure, "classes", "Classes in each split", finding)
 
 
 def _line(plot: "Axes", x: Floats, y: Floats, name: str, index: int, **how: Any) -> None:

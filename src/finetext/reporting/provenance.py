@@ -10,7 +10,7 @@ from finetext.data import fold
 from finetext.reporting import plots
 from finetext.reporting.blocks import Block, Cell, Code, Number, Paragraph, Row, Section, Table
 from finetext.reporting.folder import Floats, Material, Split
-from finetext.reporting.words import NAMES, count, decimal, listing, quoted, seconds, texts
+from finetext.reporting.phrases import NAMES, count, decimal, listing, quoted, seconds, texts
 
 DRAWN_CLASSES = 12
 """Up to how many classes their shares are drawn."""

@@ -16,7 +16,7 @@ from finetext.reporting.blocks import (
     Table,
 )
 from finetext.reporting.folder import Floats, Ids, Material, Predictions
-from finetext.reporting.words import count, decimal, listing, quoted, shorten, texts
+from finetext.reporting.phrases import count, decimal, listing, quoted, shorten, texts
 
 MATRIX_CLASSES = 20
 """Up to how many classes the whole confusion matrix is shown."""

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from finetext import files
-from finetext.reporting import drawing, provenance, quality, verdict
+from finetext.reporting import provenance, quality, svg, verdict
 from finetext.reporting.blocks import Figures, Report, Section
 from finetext.reporting.folder import Material, read_folder
-from finetext.reporting.words import texts
+from finetext.reporting.phrases import texts
 from finetext.runs import RunFolder
 
 
@@ -33,7 +33,7 @@ def write_report(folder: Path, figures: Figures, command: str) -> None:
 def build_report(material: Material, command: str) -> Report:
     """Return a report in its order."""
     line, tone = verdict.headline(material.figures)
-    with drawing.style():
+    with svg.style():
         sections = (
             Section("figures", "Figures", (verdict.figures_table(material),)),
             provenance.folds(material),

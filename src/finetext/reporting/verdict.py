@@ -6,7 +6,7 @@ from typing import Any
 from finetext.evaluation import MAJORITY, TFIDF
 from finetext.reporting.blocks import Cell, Figures, Number, Row, Statement, Table
 from finetext.reporting.folder import Material
-from finetext.reporting.words import (
+from finetext.reporting.phrases import (
     NAMES,
     best_of,
     better_than,

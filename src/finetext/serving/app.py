@@ -14,15 +14,15 @@ from starlette.exceptions import HTTPException
 
 from finetext.inference import find_spans, variants
 from finetext.models import probabilities
-from finetext.serving import contract
-from finetext.serving.asgi import HUNG_UP, OPEN, App
+from finetext.serving import schemas
+from finetext.serving.access import Gate
+from finetext.serving.access_log import Watch
 from finetext.serving.docs import docs_page
-from finetext.serving.gate import Gate
-from finetext.serving.limits import Limits
-from finetext.serving.problems import Refusal, internal_error
+from finetext.serving.errors import Refusal, internal_error
+from finetext.serving.http import HUNG_UP, OPEN, App
+from finetext.serving.request_limits import Limits
 from finetext.serving.service import ClientGone, Service
 from finetext.serving.settings import LIMITS
-from finetext.serving.watch import Watch
 
 STATIC = Path(__file__).with_name("static")
 """The pages' files, served below `/static/`; an `index.html` among them is the page at `/`."""
@@ -61,14 +61,12 @@ def build_app(service: Service, token: str | None) -> App:
 
 
 def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {"model": contract.Problem, "description": _MEANINGS[code]} for code in codes}
+    return {code: {"model": schemas.Problem, "description": _MEANINGS[code]} for code in codes}
 
 
 def _add_work(app: FastAPI, service: Service) -> None:
-    @app.post(
-        "/classify", response_model=contract.ClassifyAnswer, responses=_problems(*_WORK), tags=["texts"]
-    )
-    async def classify(body: contract.ClassifyRequest, request: Request) -> Response:
+    @app.post("/classify", response_model=schemas.ClassifyAnswer, responses=_problems(*_WORK), tags=["texts"])
+    async def classify(body: schemas.ClassifyRequest, request: Request) -> Response:
         """Label texts by the rule saved with the model, and give every label's probability."""
         texts = body.all_texts()
         name, batcher = service.find(body.model)
@@ -79,11 +77,11 @@ def _add_work(app: FastAPI, service: Service) -> None:
             return Response(status_code=HUNG_UP)
         classifier = batcher.classifier
         probs = probabilities(logits, classifier.task)
-        found = [contract.prediction(classifier, row, body.top_k) for row in probs]
+        found = [schemas.prediction(classifier, row, body.top_k) for row in probs]
         return _reply({"model": name, "predictions": found})
 
-    @app.post("/explain", response_model=contract.ExplainAnswer, responses=_problems(*_WORK), tags=["texts"])
-    async def explain(body: contract.ExplainRequest, request: Request) -> Response:
+    @app.post("/explain", response_model=schemas.ExplainAnswer, responses=_problems(*_WORK), tags=["texts"])
+    async def explain(body: schemas.ExplainRequest, request: Request) -> Response:
         """Say which words of a text speak for a label and which against it: each is left out once.
 
         In a long text neighbouring words are left out together, so that no more is run than one request may ask for.
@@ -106,11 +104,11 @@ def _add_work(app: FastAPI, service: Service) -> None:
 
     @app.post(
         "/predict",
-        response_model=list[contract.Score] | list[list[contract.Score]],
+        response_model=list[schemas.Score] | list[list[schemas.Score]],
         responses=_problems(*_WORK),
         tags=["texts"],
     )
-    async def predict(body: contract.PredictRequest, request: Request) -> Response:
+    async def predict(body: schemas.PredictRequest, request: Request) -> Response:
         """Give every label's probability, in the shape of text-embeddings-inference."""
         texts = body.all_texts()
         name, batcher = service.find(body.model)
@@ -122,7 +120,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
             return Response(status_code=HUNG_UP)
         classifier = batcher.classifier
         values = logits if body.raw_scores else probabilities(logits, classifier.task)
-        found = [contract.ranked(classifier.class_names, row) for row in values]
+        found = [schemas.ranked(classifier.class_names, row) for row in values]
         return _reply(found if body.batch else found[0])
 
 
@@ -159,12 +157,12 @@ def _reply(content: Any) -> Response:
 
 
 def _add_watch(app: FastAPI, service: Service) -> None:
-    @app.get("/health", response_model=contract.Status, responses=_problems(*_PUBLIC), tags=["state"])
+    @app.get("/health", response_model=schemas.Status, responses=_problems(*_PUBLIC), tags=["state"])
     async def health() -> Response:
         """Tell that the process lives."""
         return JSONResponse({"status": "alive"})
 
-    @app.get("/ready", response_model=contract.Status, responses=_problems(*_PUBLIC, 503), tags=["state"])
+    @app.get("/ready", response_model=schemas.Status, responses=_problems(*_PUBLIC, 503), tags=["state"])
     async def ready() -> Response:
         """Tell whether every model is loaded and warm, and work is taken."""
         if service.draining:
@@ -173,7 +171,7 @@ def _add_watch(app: FastAPI, service: Service) -> None:
             raise Refusal(503, "The models are being loaded.", headers={"Retry-After": "1"})
         return JSONResponse({"status": "ready"})
 
-    @app.get("/info", response_model=contract.Info, responses=_problems(*_SMALL), tags=["state"])
+    @app.get("/info", response_model=schemas.Info, responses=_problems(*_SMALL), tags=["state"])
     async def info() -> Response:
         """Tell which models are served, their labels and thresholds, and the limits."""
         from finetext import __version__
@@ -183,12 +181,12 @@ def _add_watch(app: FastAPI, service: Service) -> None:
             {
                 "version": __version__,
                 "default_model": service.names[0],
-                "models": [contract.describe(name, loaded[name]) for name in service.names if name in loaded],
+                "models": [schemas.describe(name, loaded[name]) for name in service.names if name in loaded],
                 "limits": {name: getattr(service.config, name) for name in LIMITS},
             }
         )
 
-    @app.get("/card", response_model=contract.Card, responses=_problems(*_SMALL, 422, 503), tags=["state"])
+    @app.get("/card", response_model=schemas.Card, responses=_problems(*_SMALL, 422, 503), tags=["state"])
     async def card(
         model: Annotated[str | None, Query(description="Which model; by default the first.")] = None,
     ) -> Response:

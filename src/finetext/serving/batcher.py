@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from finetext.engine import default_token_budget, use_threads
 from finetext.inference import Classifier
 from finetext.serving import logs
-from finetext.serving.guess import TokenGuess
+from finetext.serving.token_estimate import TokenGuess
 
 WARM_TEXTS = ("a", "warm up the model " * 8, "and its arithmetic for long texts too " * 40)
 FILL = 0.9

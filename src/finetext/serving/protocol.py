@@ -7,8 +7,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from finetext.serving.asgi import HEADERS
-from finetext.serving.problems import Refusal
+from finetext.serving.errors import Refusal
+from finetext.serving.http import HEADERS
 from finetext.serving.settings import ServeConfig
 
 HEAD_SECONDS = 10.0

@@ -16,10 +16,10 @@ from finetext.engine import usable_threads
 from finetext.errors import ModelError
 from finetext.inference import Classifier, load
 from finetext.serving import logs
-from finetext.serving.about import read_about
 from finetext.serving.batcher import Batcher, Closed, Job, ModelFailed, QueueFull, TooLong
-from finetext.serving.metrics import Metrics
-from finetext.serving.problems import Refusal, internal_error, shutting_down
+from finetext.serving.errors import Refusal, internal_error, shutting_down
+from finetext.serving.model_info import read_about
+from finetext.serving.prometheus import Metrics
 from finetext.serving.settings import ServeConfig
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

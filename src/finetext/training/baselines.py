@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from finetext.engine import Inputs, choose_device, fit_logistic
+from finetext.cache import Inputs
+from finetext.engine import choose_device
 from finetext.evaluation import BaselineResult, baselines, compute_metrics, is_right
 from finetext.models import (
     Prompter,
@@ -17,10 +18,11 @@ from finetext.models import (
     probabilities,
     two_thirds,
 )
-from finetext.training.features import RunInputs, first_trained_layer, trunk_arithmetic
-from finetext.training.head_start import MOST_TEXTS
-from finetext.training.job import Job
+from finetext.training import fit_logistic
+from finetext.training.head_init import MOST_TEXTS
+from finetext.training.inputs import RunInputs, first_trained_layer, trunk_arithmetic
 from finetext.training.losses import mean_loss
+from finetext.training.setup import Job
 
 FROZEN = "frozen features + LR"
 ZERO_SHOT = "zero-shot prompting"

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from finetext.engine import usable_cores
-from finetext.training.features import RunInputs
-from finetext.training.job import Job
+from finetext.training.inputs import RunInputs
+from finetext.training.setup import Job
 
 PACKAGES = (
     "finetext",

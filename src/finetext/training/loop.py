@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from finetext.engine import Inputs
+from finetext.cache import Inputs
 from finetext.errors import RunError, UsageError
 from finetext.models import Model, set_trainable, trained_parameters
 from finetext.training.config import TrainConfig

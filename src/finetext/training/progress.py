@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from finetext.evaluation import Metrics
-    from finetext.training.features import RunInputs
     from finetext.training.history import EpochLine
-    from finetext.training.job import Job
+    from finetext.training.inputs import RunInputs
     from finetext.training.loop import Step
+    from finetext.training.setup import Job
 
 
 class Progress(Protocol):

@@ -11,13 +11,13 @@ from finetext.data import Dataset, Splits
 from finetext.evaluation import Metrics, compute_metrics
 from finetext.models import predict_logits, probabilities
 from finetext.training.config import TrainConfig
-from finetext.training.depth import with_best_depth
-from finetext.training.execution import Execution
-from finetext.training.features import read_inputs
-from finetext.training.job import Job, prepare
+from finetext.training.depth_selection import with_best_depth
+from finetext.training.inputs import read_inputs
 from finetext.training.progress import Progress, Silent
 from finetext.training.selection import Selection
+from finetext.training.setup import Job, prepare
 from finetext.training.signals import StopRequest
+from finetext.training.trainer import Execution
 
 
 @dataclass(frozen=True)

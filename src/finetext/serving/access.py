@@ -5,8 +5,8 @@ import hmac
 import ipaddress
 import socket
 
-from finetext.serving.asgi import OPEN, STATIC, App, Receive, Scope, Send, header
-from finetext.serving.problems import Refusal
+from finetext.serving.errors import Refusal
+from finetext.serving.http import OPEN, STATIC, App, Receive, Scope, Send, header
 from finetext.serving.settings import ServeConfig
 
 

@@ -12,15 +12,15 @@ from finetext.runs import RunFolder, next_run_folder
 from finetext.training.checkpoints import Checkpoint, differences, load_checkpoint
 from finetext.training.config import TrainConfig
 from finetext.training.config_file import check_config, override, read_config
-from finetext.training.depth import with_best_depth
-from finetext.training.execution import Execution
-from finetext.training.features import read_inputs
-from finetext.training.finish import finish
-from finetext.training.job import Job, prepare, with_absolute_paths
+from finetext.training.depth_selection import with_best_depth
+from finetext.training.finalize import finish
+from finetext.training.inputs import read_inputs
 from finetext.training.progress import Progress, Silent
 from finetext.training.run import Run, creating, holding, refuse_taken
+from finetext.training.setup import Job, prepare, with_absolute_paths
 from finetext.training.signals import StopRequest
 from finetext.training.tracking import check_trackers
+from finetext.training.trainer import Execution
 
 RUNS = Path("runs")
 """Where runs go that are given no folder, below the working directory."""

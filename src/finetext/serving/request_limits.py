@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Iterable
 
-from finetext.serving.asgi import App, Message, Receive, Scope, Send, header, is_work, refuse
-from finetext.serving.problems import Refusal, shutting_down
+from finetext.serving.errors import Refusal, shutting_down
+from finetext.serving.http import App, Message, Receive, Scope, Send, header, is_work, refuse
 from finetext.serving.service import Service
 
 LINGER_SECONDS = 1.0

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from finetext.engine import Inputs, LinearFit, fit_logistic
+from finetext.cache import Inputs
 from finetext.models import Model, head_inputs, output_layer, set_output_layer
+from finetext.training import LinearFit, fit_logistic
 from finetext.training.losses import mean_loss
 
 MOST_TEXTS = 20_000

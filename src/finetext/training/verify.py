@@ -1,6 +1,6 @@
 """The proof of a save: a fresh process loads the bundle and must find the same logits.
 
-`python -m finetext.training.proof` is that process: it reads the texts and the logits on stdin as JSON.
+`python -m finetext.training.verify` is that process: it reads the texts and the logits on stdin as JSON.
 """
 
 import json
@@ -31,7 +31,7 @@ def prove(bundle: Path, texts: Sequence[str], logits: NDArray[np.float32]) -> No
     """
     question = json.dumps({"bundle": str(bundle), "texts": list(texts), "logits": logits.tolist()})
     answer = subprocess.run(
-        [sys.executable, "-m", "finetext.training.proof"],
+        [sys.executable, "-m", "finetext.training.verify"],
         input=question,
         capture_output=True,
         encoding="utf-8",

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from finetext import files
-from finetext.engine import FeatureStore, Inputs, StoreFull, computes_bf16_fast, store_features
+from finetext.cache import FeatureStore, Inputs, StoreFull, store_features
+from finetext.engine import computes_bf16_fast
 from finetext.errors import Interrupted
 from finetext.models import make_trunk, trained_blocks
 from finetext.training.config import TrainConfig
 from finetext.training.defaults import resolve_epochs
-from finetext.training.job import Job
 from finetext.training.progress import Progress
+from finetext.training.setup import Job
 from finetext.training.signals import StopRequest
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from finetext.data.checks import Findings
 from finetext.data.config import Task
-from finetext.data.table import Dataset, Source
+from finetext.data.dataset import Dataset, Source
 from finetext.errors import DataError
 
 

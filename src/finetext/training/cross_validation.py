@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from finetext.data import Dataset, fold_splits, held_out_folds, join
 from finetext.evaluation import Metrics
 from finetext.training.config import DecisionConfig
-from finetext.training.job import Job
 from finetext.training.progress import Progress
+from finetext.training.setup import Job
 from finetext.training.trial import Trial, run_trial
 
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "micro_f1", "mcc", "roc_auc", "pr_auc")

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetext import __version__, files
+from finetext.cache import Inputs
 from finetext.data import Dataset
-from finetext.engine import Inputs
+from finetext.decision import Decision
 from finetext.evaluation import (
     BaselineResult,
     Metrics,
@@ -23,26 +24,19 @@ from finetext.evaluation import (
     with_intervals,
     write_predictions,
 )
-from finetext.models import (
-    Decision,
-    merge_adapter,
-    predict_logits,
-    probabilities,
-    save_adapter,
-    save_bundle,
-)
+from finetext.models import merge_adapter, predict_logits, probabilities, save_adapter, save_bundle
 from finetext.reporting import write_card, write_report
 from finetext.runs import RunFolder
 from finetext.training.baselines import frozen_features_baseline, simple_baselines, zero_shot_baseline
-from finetext.training.deciding import apply_decision, choose_decision
+from finetext.training.cross_validation import cross_validate
+from finetext.training.decision_tuning import apply_decision, choose_decision
 from finetext.training.environment import describe_environment
-from finetext.training.features import RunInputs
-from finetext.training.folds import cross_validate
-from finetext.training.job import Job
+from finetext.training.inputs import RunInputs
 from finetext.training.progress import Progress
-from finetext.training.proof import prove
 from finetext.training.run import Run
 from finetext.training.selection import Selection
+from finetext.training.setup import Job
+from finetext.training.verify import prove
 
 SCHEMA_VERSION = 2
 PROVED_TEXTS = 4

@@ -8,8 +8,8 @@ from typing import Any
 from finetext import files
 from finetext.training import TrainConfig
 from finetext.training.config_file import check_config, override
-from finetext.training.depth import DepthScore, best_depth, score_depths
-from finetext.training.job import Job, prepare
+from finetext.training.depth_selection import DepthScore, best_depth, score_depths
+from finetext.training.setup import Job, prepare
 
 
 @dataclass(frozen=True)

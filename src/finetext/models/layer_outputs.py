@@ -8,12 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finetext.engine import (
-    Inputs,
-    computes_bf16_fast,
-    evaluating,
-    packed,
-)
+from finetext.cache import Inputs, evaluating
+from finetext.engine import computes_bf16_fast, packed
 from finetext.errors import ModelError, UsageError
 from finetext.models.model import Model
 from finetext.models.pooling import pool

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from finetext.engine.batches import collate
-from finetext.engine.replay import Forward
+from finetext.engine.batching import collate
+from finetext.engine.cut import Forward
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

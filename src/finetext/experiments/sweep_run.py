@@ -22,8 +22,8 @@ from finetext.models import describe
 from finetext.runs import RunFolder, next_run_folder
 from finetext.training import EpochLine, Run, TrainConfig, Trial, override, resume, run_trial, train
 from finetext.training.config import METRICS
-from finetext.training.job import read_splits, with_absolute_paths
 from finetext.training.progress import Silent
+from finetext.training.setup import read_splits, with_absolute_paths
 from finetext.training.signals import StopRequest
 
 SWEEPS = Path("sweeps")

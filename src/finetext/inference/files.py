@@ -12,8 +12,8 @@ from finetext.data import Rows
 from finetext.errors import DataError
 from finetext.inference.bulk import Advance, predict_rows
 from finetext.inference.classifier import Classifier
-from finetext.inference.partial import Done, Identity, Partial, partial_output
-from finetext.inference.windows import WINDOW_BYTES, WINDOW_ROWS
+from finetext.inference.resumable_output import Done, Identity, Partial, partial_output
+from finetext.inference.row_batches import WINDOW_BYTES, WINDOW_ROWS
 from finetext.inference.writing import Writing, output_writing, write_parquet
 
 JOURNAL_VERSION = 1

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finetext.engine.batches import Batch, collate
+from finetext.engine.batching import Batch, collate
 from finetext.engine.chain import HeadChain, find_chain
 from finetext.engine.passes import PassState
 

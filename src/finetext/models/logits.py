@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from finetext.engine import Encoded, Inputs, evaluating, in_lanes
+from finetext.cache import Inputs, evaluating
+from finetext.engine import Encoded, in_lanes
 from finetext.models.model import Model
 
 

@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
+from finetext.decision import confidence, decide
 from finetext.inference import Classifier
-from finetext.models import confidence, decide
-from finetext.models.encoding import well_formed
+from finetext.models.tokenization import well_formed
 
 
 def _read_text(value: Any) -> Any:

@@ -11,13 +11,13 @@ from finetext.models import predict_logits, probabilities
 from finetext.runs import RunFolder
 from finetext.training.averaging import WeightAverage, holds
 from finetext.training.checkpoints import Checkpoint, save_checkpoint
-from finetext.training.features import RunInputs
-from finetext.training.head_start import shorten_head, start_head
+from finetext.training.head_init import shorten_head, start_head
 from finetext.training.history import EpochLine, History
-from finetext.training.job import Job
+from finetext.training.inputs import RunInputs
 from finetext.training.loop import Learner, Step, StepError, training_steps
 from finetext.training.progress import Progress
 from finetext.training.selection import Selection
+from finetext.training.setup import Job
 from finetext.training.signals import StopRequest
 from finetext.training.tracking import log_step, start_trackers
 

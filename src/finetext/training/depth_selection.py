@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from finetext.data import Dataset
-from finetext.engine import fit_logistic
 from finetext.evaluation import Metrics, compute_metrics
 from finetext.models import parameters_by_depth, pooled_by_depth, probabilities
-from finetext.training.head_start import MOST_TEXTS
-from finetext.training.job import Job, prepare
+from finetext.training import fit_logistic
+from finetext.training.head_init import MOST_TEXTS
 from finetext.training.losses import mean_loss
 from finetext.training.progress import Progress
+from finetext.training.setup import Job, prepare
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from finetext.serving import logs
-from finetext.serving.asgi import (
+from finetext.serving.errors import Refusal, internal_error, shutting_down
+from finetext.serving.http import (
     HEADERS,
     HUNG_UP,
     App,
@@ -18,7 +19,6 @@ from finetext.serving.asgi import (
     refuse,
     route_of,
 )
-from finetext.serving.problems import Refusal, internal_error, shutting_down
 from finetext.serving.service import Service
 
 # Not `secrets`: after a system call the event loop has to wait for the model's thread.

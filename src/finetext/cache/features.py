@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from finetext.engine.arithmetic import packed, products_per_token
-from finetext.engine.batches import Batch, Encoded, collate, token_budget_batches
+from finetext.cache.store import Features, FeatureStore, StoreFull, window_digest
+from finetext.engine.batching import Batch, Encoded, collate, token_budget_batches
+from finetext.engine.cut import Forward, Replay
 from finetext.engine.device import default_token_budget
-from finetext.engine.lanes import in_lanes, lane_budget
-from finetext.engine.replay import Forward, Replay
-from finetext.engine.store import Features, FeatureStore, StoreFull, window_digest
+from finetext.engine.kernels import packed, products_per_token
+from finetext.engine.workers import in_lanes, lane_budget
 from finetext.errors import RunError
 
 _MEAN_TEXTS = 256

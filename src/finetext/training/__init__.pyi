@@ -1,0 +1,17 @@
+from .api import resume as resume
+from .api import train as train
+from .config import TrainConfig as TrainConfig
+from .config_file import check_config as check_config
+from .config_file import override as override
+from .config_file import read_config as read_config
+from .config_file import write_config as write_config
+from .estimator import FinetextClassifier as FinetextClassifier
+from .history import EpochLine as EpochLine
+from .linear_probe import LinearFit as LinearFit
+from .linear_probe import fit_logistic as fit_logistic
+from .loop import Step as Step
+from .progress import Progress as Progress
+from .run import Run as Run
+from .setup import Job as Job
+from .trial import Trial as Trial
+from .trial import run_trial as run_trial
