@@ -1,19 +1,20 @@
-"""The engine against the ordinary network: cut and replayed, narrowed to the position that is read, packed."""
+"""The engine against the ordinary network: run from a cut on, at the read position alone, with packed weights."""
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from checkpoints import ARCHITECTURES, DECODERS
-from finetext.cache import Inputs, evaluating
-from finetext.engine import Batch, collate, pack, unpack
-from finetext.engine import kernels as arithmetic
+from finetext.cache import Inputs
+from finetext.engine import Batch, collate, evaluating, kernels, pack, unpack
 from finetext.models import find_model, load_model
 from finetext.models.config import ModelConfig
 
 TEXTS = ["win a prize now", "tea", "the rain has stopped " * 4, "ends with <|endoftext|>", "call home"]
 UNCUT = {"albert"}
 """Architectures that share one layer: nothing of them is constant."""
+OWN_ATTENTION = {"mpnet", "deberta-v2"}
+"""Architectures that do not use transformers' AttentionInterface."""
 
 
 def load(checkpoint, architecture, **options):
@@ -33,37 +34,37 @@ def close(ours, theirs, tolerance=1e-5):
     return bool((ours - theirs).abs().max() <= tolerance * theirs.abs().max().clamp(min=1))
 
 
-def captured(model, batch):
-    """The batch with what the trunk gives for it, as the store would hand it over."""
+def with_features(model, batch):
+    """The batch with its features, as the cache hands them over."""
     with torch.no_grad():
-        hidden = model.replay.capture(model.logits, batch)
-    if model.replay.one_position:
+        features = model.runner.capture(batch)
+    hidden = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
+    if model.cut_at == model.structure.depth:
         short = torch.ones_like(batch.input_ids[:, :1])
         return Batch(short + 4, short, batch.owner, batch.size, hidden)
-    mask = batch.attention_mask.unsqueeze(-1)
-    return Batch(batch.input_ids, batch.attention_mask, batch.owner, batch.size, hidden * mask)
+    return batch.with_hidden(hidden)
 
 
 @pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - UNCUT))
-def test_replayed_logits_and_gradients_are_those_of_the_whole_network(checkpoint, architecture):
+def test_logits_and_gradients_from_the_cut_on_are_those_of_the_whole_network(checkpoint, architecture):
     model = load(checkpoint, architecture)
     batch = collate(model.encode(TEXTS), model.pad_id)
     for cut in (1, 2):
-        assert model.cut(cut) is not None, architecture
-        names = set(model.anatomy.after)
+        assert model.cut(cut) is None, architecture
+        names = set(model.structure.after)
         if cut == 1:
-            prefix = model.anatomy.layer_names[1] + "."
+            prefix = model.structure.layer_names[1] + "."
             names |= {name for name, _ in model.network.named_parameters() if name.startswith(prefix)}
         else:
-            names = set(model.anatomy.head)
+            names = set(model.structure.head)
         for name, parameter in model.network.named_parameters():
             parameter.requires_grad_(name in names)
         whole = model.logits(batch)
         expected = gradients(model, whole)
-        replayed = model.logits(captured(model, batch))
+        from_cut = model.logits(with_features(model, batch))
         tolerance = 2e-6 if architecture == "gpt2" else 1e-6
-        assert close(replayed, whole, tolerance), architecture
-        for name, gradient in gradients(model, replayed).items():
+        assert close(from_cut, whole, tolerance), architecture
+        for name, gradient in gradients(model, from_cut).items():
             assert close(gradient, expected[name], 1e-5), name
     model.uncut()
     assert torch.equal(model.logits(batch), whole)
@@ -75,48 +76,50 @@ def gradients(model, logits):
     return {n: p.grad.clone() for n, p in model.network.named_parameters() if p.grad is not None}
 
 
-def test_what_is_below_the_cut_does_not_run_when_replayed(checkpoint):
+def test_layers_below_the_cut_do_not_run_on_stored_features(checkpoint):
     model = load(checkpoint, "gpt2")
-    assert model.cut(1) is not None
-    batch = captured(model, collate(model.encode(TEXTS), model.pad_id))
+    assert model.cut(1) is None
+    batch = with_features(model, collate(model.encode(TEXTS), model.pad_id))
     ran = []
-    model.anatomy.layers[0].mlp.register_forward_hook(lambda *_: ran.append("trunk"))
-    model.anatomy.layers[1].mlp.register_forward_hook(lambda *_: ran.append("tail"))
+    model.structure.layers[0].mlp.register_forward_hook(lambda *_: ran.append("frozen"))
+    model.structure.layers[1].mlp.register_forward_hook(lambda *_: ran.append("tail"))
     model.logits(batch)
     assert ran == ["tail"]
 
 
 def test_a_model_that_shares_its_layers_is_not_cut(checkpoint):
     model = load(checkpoint, "albert")
-    assert model.cut(1) is None and model.replay is None
+    assert "no list of layers" in model.cut(1) and model.cut_at == 0
 
 
-def test_a_network_that_computes_something_else_when_replayed_is_not_cut(checkpoint):
+def test_a_network_that_computes_something_else_from_the_cut_on_is_not_cut(checkpoint):
     model = load(checkpoint, "bert")
-    first = model.anatomy.layers[0]
-    leak = []
-    first.register_forward_hook(lambda module, args, output: leak.append(output.sum().detach()))
-    model.anatomy.layers[1].register_forward_pre_hook(lambda module, args: (args[0] + len(leak), *args[1:]))
-    assert model.cut(1) is None
-    assert "forward" not in vars(first)
+    calls = []
+    model.structure.layers[0].register_forward_hook(lambda module, args, output: calls.append(1))
+    model.structure.layers[1].register_forward_pre_hook(
+        lambda module, args: (args[0] + len(calls), *args[1:])
+    )
+    assert "logits differ" in model.cut(1)
+    assert model.cut_at == 0
 
 
 @pytest.mark.parametrize("pooling", ["native", "first", "last"])
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 def test_only_the_read_position_gives_the_same_logits_and_gradients(checkpoint, architecture, pooling):
     if pooling != "native" and architecture not in ("bert", "roberta", "gpt2", "llama"):
-        pytest.skip("the pooling hook is the same for all")
+        pytest.skip("pooling is the same for all")
     model = load(checkpoint, architecture, pooling=pooling)
-    assert (model.reading is None) == (architecture in UNCUT)
-    if model.reading is None:
-        return
+    causal_first = pooling == "first" and architecture in DECODERS
+    assert model.runner.is_on("read position") == (
+        architecture not in OWN_ATTENTION | UNCUT and not causal_first
+    )
     batch = collate(model.encode(TEXTS), model.pad_id)
     narrowed = model.logits(batch)
     found = gradients(model, narrowed)
-    model.reading.remove()
-    whole = model.logits(batch)
+    with model.runner.without("read position"):
+        whole = model.logits(batch)
+        expected = gradients(model, whole)
     assert close(narrowed, whole)
-    expected = gradients(model, whole)
     assert expected.keys() == found.keys()
     for name, gradient in found.items():
         assert (gradient - expected[name]).abs().max() <= 1e-5 * expected[name].abs().max().clamp(min=1), name
@@ -139,23 +142,21 @@ class Sums(TorchDispatchMode):
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama", "modernbert"])
 def test_residuals_of_the_last_layer_are_added_at_one_position(checkpoint, architecture):
     model = load(checkpoint, architecture)
-    assert model.cut(1) is not None
-    batch = captured(model, collate(model.encode(TEXTS), model.pad_id))
+    assert model.cut(1) is None
+    batch = with_features(model, collate(model.encode(TEXTS), model.pad_id))
     sums = Sums()
-    layer = model.anatomy.layers[1]
+    layer = model.structure.layers[1]
     layer.register_forward_pre_hook(lambda *_: sums.__enter__() and None)
-    layer.register_forward_hook(lambda *_: sums.__exit__(None, None, None))
+    layer.register_forward_hook(lambda *_: sums.__exit__(None, None, None), always_call=True)
     model.logits(batch)
     width = batch.hidden.shape[-1]  # a norm of some adds to its variances
-    assert [shape[:2] for shape in sums.shapes if shape[2] == width] == [(len(TEXTS), 1)] * 2
+    assert [shape[0] * shape[1] for shape in sums.shapes if shape[2] == width] == [len(TEXTS)] * 2
 
 
 def test_after_an_evaluation_what_is_below_the_cut_still_drops_nothing(checkpoint):
     model = load(checkpoint, "gpt2", dropout=0.5)
-    assert model.cut(1) is not None
-    for module in model.tail():
-        module.train()
-    model.network.training = True
+    assert model.cut(1) is None
+    model.train_mode()
     before = {name: module.training for name, module in model.network.named_modules()}
     with evaluating(model.network):
         assert not any(module.training for module in model.network.modules())
@@ -163,11 +164,11 @@ def test_after_an_evaluation_what_is_below_the_cut_still_drops_nothing(checkpoin
     assert not model.network.transformer.drop.training
 
 
-@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - UNCUT))
+@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - UNCUT - OWN_ATTENTION))
 def test_the_mlp_of_the_last_layer_sees_one_position(checkpoint, architecture):
     model = load(checkpoint, architecture)
     widths = []
-    for name, module in model.anatomy.layers[-1].named_modules():
+    for name, module in model.structure.layers[-1].named_modules():
         if isinstance(module, torch.nn.Linear) or type(module).__name__ == "FastConv1D":
             module.register_forward_pre_hook(
                 lambda _, args, name=name: widths.append((name, args[0].shape[:-1].numel()))
@@ -177,6 +178,27 @@ def test_the_mlp_of_the_last_layer_sees_one_position(checkpoint, architecture):
     mlp_in = [size for name, size in widths if size == len(TEXTS)]
     # OPT flattens its positions before the MLP, which then runs for all of them; the projection does not.
     assert len(mlp_in) >= (1 if architecture == "opt" else 2), widths
+
+
+def test_the_output_of_a_linear_layer_can_be_changed_in_place():
+    layer = kernels.FastLinear(16, 16)
+    out = layer(torch.randn(2, 3, 16, requires_grad=True))
+    out /= 2  # as Longformer does with its queries
+    out.sum().backward()
+    assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_every_architecture_has_the_fast_paths_it_can_have(checkpoint, architecture):
+    model = load(checkpoint, architecture)
+    expected = {"pooled head", "packed batches", "read position", "concurrent batches"}
+    if architecture in OWN_ATTENTION:
+        expected -= {"packed batches", "read position"}
+    if architecture in UNCUT:
+        expected -= {"read position"}
+    paths = model.fast_paths()
+    assert {name for name, path in paths.items() if path.on} == expected, paths
+    assert all(path.on == (not path.reason) for path in paths.values())
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
@@ -193,7 +215,7 @@ def test_packed_weights_give_the_same_logits(checkpoint, architecture):
         unpack(layers)
         assert torch.equal(model.logits(batch), plain)
     assert close(exact, plain)
-    if arithmetic._HAS_BF16:
+    if kernels._HAS_BF16:
         assert not torch.equal(near, plain)
     assert close(near, plain, 0.2)
 
@@ -232,16 +254,16 @@ def test_an_adapter_between_a_layer_and_its_gelu_is_not_skipped(checkpoint):
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 13, 255, 256, 261])
 def test_packed_products_have_few_numbers_of_rows_and_the_same_results(monkeypatch, rows, dtype):
     torch.manual_seed(0)
-    layer = arithmetic.FastLinear(32, 48)
-    head = arithmetic.FastLinear(48, 3)
+    layer = kernels.FastLinear(32, 48)
+    head = kernels.FastLinear(48, 3)
     seen = []
-    plain = arithmetic.product
+    plain = kernels.product
 
     def noted(left, *others):
         seen.append(left.shape[:-1].numel())
         return plain(left, *others)
 
-    monkeypatch.setattr(arithmetic, "product", noted)
+    monkeypatch.setattr(kernels, "product", noted)
     for shape in ((rows, 32), (1, rows, 32), (rows, 1, 32)):
         hidden = torch.randn(shape)
         with torch.no_grad():
@@ -253,7 +275,7 @@ def test_packed_products_have_few_numbers_of_rows_and_the_same_results(monkeypat
         assert found.shape == expected.shape
         assert close(found, expected, 1e-5 if dtype == torch.float32 else 2e-2)
     assert len(seen) == 3
-    if 1 < rows < arithmetic.MOST_ROUNDED:
-        assert set(seen) == {-(-rows // arithmetic.ROUNDING) * arithmetic.ROUNDING}
+    if 1 < rows < kernels.MAX_ROUNDED_ROWS:
+        assert set(seen) == {-(-rows // kernels.ROW_MULTIPLE) * kernels.ROW_MULTIPLE}
     else:
         assert set(seen) == {rows}

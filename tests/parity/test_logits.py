@@ -5,10 +5,9 @@ import torch
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from checkpoints import ARCHITECTURES, DECODERS
-from finetext.engine import collate
+from finetext.engine import collate, pool
 from finetext.models import find_model, load_model, predict_logits, save_bundle
 from finetext.models.config import ModelConfig
-from finetext.models.pooling import pool
 
 TEXTS = [
     "win a prize now",
@@ -28,7 +27,7 @@ def load(checkpoint, architecture, **options):
     model.network.eval()
     with torch.no_grad():  # a head that tells texts apart clearly, so that differences show
         for name, parameter in model.network.named_parameters():
-            if name in model.anatomy.head and parameter.ndim == 2:
+            if name in model.structure.head and parameter.ndim == 2:
                 parameter.mul_(30)
     return model
 
@@ -121,7 +120,7 @@ def test_the_logits_of_windows_become_one(checkpoint, how, combine):
 
 
 def test_the_read_position_is_found_by_structure(checkpoint):
-    found = {name: load(checkpoint, name).anatomy.reads for name in ARCHITECTURES}
+    found = {name: load(checkpoint, name).structure.reads for name in ARCHITECTURES}
     assert {name for name, reads in found.items() if reads == "last"} == DECODERS
     assert {name for name, reads in found.items() if reads == "pooler"} == {"bert", "albert"}
     assert set(found.values()) == {"last", "pooler", "first"}

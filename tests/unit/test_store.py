@@ -182,7 +182,7 @@ def stored(tmp_path, checkpoint):
             change(model)
         trunk = make_trunk(model, cut, arithmetic=dtype, dtype=dtype)
         runs = []
-        layer = model.anatomy.layers[0]
+        layer = model.structure.layers[0]
         layer.register_forward_pre_hook(lambda *_: runs.append(1))
         splits = {"train": model.encode(texts[:-1]), "test": model.encode(texts[-1:])}
         inputs = store_features(trunk, splits, FeatureStore(tmp_path), lambda *_: None, nobody_waits)
@@ -201,7 +201,7 @@ def test_a_new_head_on_the_same_features_runs_the_trunk_zero_times(stored):
 def test_changing_any_part_of_the_key_misses(stored):
     def other_weights(model):
         with torch.no_grad():
-            next(iter(model.anatomy.layers[0].parameters())).add_(1e-3)
+            next(iter(model.structure.layers[0].parameters())).add_(1e-3)
 
     def other_tokenizer(model):
         model.tokenizer.add_tokens(["zebra"])

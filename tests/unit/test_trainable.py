@@ -30,13 +30,13 @@ def trained(model):
 @pytest.mark.parametrize("architecture", LAYERED)
 def test_the_parts_are_found(checkpoint, architecture):
     model, _ = load(checkpoint, architecture)
-    anatomy = model.anatomy
+    structure = model.structure
     everything = {name for name, _ in model.network.named_parameters()}
-    inside = {name for name in everything if name.startswith(tuple(f"{n}." for n in anatomy.layer_names))}
-    assert anatomy.depth == 2
-    assert anatomy.head <= anatomy.after
-    assert anatomy.before | inside | anatomy.after == everything
-    assert not anatomy.before & anatomy.after and not inside & (anatomy.before | anatomy.after)
+    inside = {name for name in everything if name.startswith(tuple(f"{n}." for n in structure.layer_names))}
+    assert structure.depth == 2
+    assert structure.head <= structure.after
+    assert structure.before | inside | structure.after == everything
+    assert not structure.before & structure.after and not inside & (structure.before | structure.after)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_the_parts_are_found(checkpoint, architecture):
     ],
 )
 def test_the_final_norm_runs_after_the_blocks_and_is_no_head(checkpoint, architecture, norm):
-    anatomy = load(checkpoint, architecture)[0].anatomy
-    assert norm in anatomy.after - anatomy.head
+    structure = load(checkpoint, architecture)[0].structure
+    assert norm in structure.after - structure.head
 
 
 @pytest.mark.parametrize(
@@ -63,20 +63,20 @@ def test_the_final_norm_runs_after_the_blocks_and_is_no_head(checkpoint, archite
     ],
 )
 def test_what_runs_first_is_found(checkpoint, architecture, name):
-    assert name in load(checkpoint, architecture)[0].anatomy.before
+    assert name in load(checkpoint, architecture)[0].structure.before
 
 
 @pytest.mark.parametrize("architecture", LAYERED)
 def test_each_mode_trains_what_it_says(checkpoint, architecture):
     model, _ = load(checkpoint, architecture)
-    anatomy = model.anatomy
+    structure = model.structure
     everything = {name for name, _ in model.network.named_parameters()}
-    last = {name for name in everything if name.startswith(f"{anatomy.layer_names[-1]}.")}
+    last = {name for name in everything if name.startswith(f"{structure.layer_names[-1]}.")}
     for mode, expected in (
-        ("head", anatomy.head),
-        ("last-block", anatomy.after | last),
-        ("last-1-block", anatomy.after | last),
-        ("last-2-blocks", everything - anatomy.before),
+        ("head", structure.head),
+        ("last-block", structure.after | last),
+        ("last-1-block", structure.after | last),
+        ("last-2-blocks", everything - structure.before),
         ("all", everything),
     ):
         set_trainable(model, ModelConfig(trainable=mode))
@@ -98,7 +98,7 @@ def test_unknown_modes_and_too_many_blocks_are_refused(mode):
 
 def test_a_shared_layer_is_trained_as_a_whole_and_said(checkpoint):
     model, config = load(checkpoint, "albert")
-    assert model.anatomy.depth == 0
+    assert model.structure.depth == 0
     assert "together" in model.notices[0]
     set_trainable(model, config)
     assert trained(model) == {name for name, _ in model.network.named_parameters()}
@@ -120,7 +120,7 @@ def test_lora_adapts_every_linear_layer_and_leaves_the_head_whole(checkpoint, ar
     model, config = load(checkpoint, architecture, trainable="lora", lora_rank=2)
     linear = [
         name
-        for layer, own in zip(model.anatomy.layers, model.anatomy.layer_names, strict=True)
+        for layer, own in zip(model.structure.layers, model.structure.layer_names, strict=True)
         for name, module in ((f"{own}.{n}", m) for n, m in layer.named_modules())
         if isinstance(module, (nn.Linear, Conv1D))
     ]
@@ -129,8 +129,8 @@ def test_lora_adapts_every_linear_layer_and_leaves_the_head_whole(checkpoint, ar
     set_trainable(model, config)
     assert type(model.network) is before
     names = trained(model)
-    assert model.anatomy.head <= names
-    assert {name for name in names if "lora_" not in name} == set(model.anatomy.head)
+    assert model.structure.head <= names
+    assert {name for name in names if "lora_" not in name} == set(model.structure.head)
     assert sum("lora_A" in name for name in names) == len(linear)
     assert not any("modules_to_save" in name for name, _ in model.network.named_parameters())
 

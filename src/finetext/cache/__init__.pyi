@@ -1,6 +1,5 @@
 from .features import Inputs as Inputs
 from .features import Trunk as Trunk
-from .features import evaluating as evaluating
 from .features import store_features as store_features
 from .features import weights_digest as weights_digest
 from .store import Features as Features

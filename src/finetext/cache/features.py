@@ -14,11 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from finetext.cache.store import Features, FeatureStore, StoreFull, window_digest
-from finetext.engine.batching import Batch, Encoded, collate, token_budget_batches
-from finetext.engine.cut import Forward, Replay
-from finetext.engine.device import default_token_budget
-from finetext.engine.kernels import packed, products_per_token
-from finetext.engine.workers import in_lanes, lane_budget
+from finetext.engine import (
+    Batch,
+    Encoded,
+    Runner,
+    batch_budget,
+    collate,
+    default_token_budget,
+    evaluating,
+    macs_per_token,
+    packed,
+    run_concurrently,
+    token_budget_batches,
+)
 from finetext.errors import RunError
 
 _MEAN_TEXTS = 256
@@ -101,8 +109,7 @@ class Trunk:
     """A cut network as the feature store sees it.
 
     Attributes:
-        replay: The cut network.
-        forward: Runs the network on a batch.
+        runner: Runs the cut network.
         frozen: The modules whose output is stored.
         pad_id: Fills a batch.
         key: Everything that its output depends on but the token ids.
@@ -110,12 +117,11 @@ class Trunk:
         dtype: Precision of what is stored: bf16 or fp32.
         arithmetic: Precision of the matrix products: bf16 or fp32.
         device: Where it runs.
-        unpadded: Whether it can leave padding out.
-        lanes: The threads of each lane, from `lanes_of`.
+        packs: Whether batches are packed.
+        threads: The threads of each worker.
     """
 
-    replay: Replay
-    forward: Forward
+    runner: Runner
     frozen: tuple[nn.Module, ...]
     pad_id: int
     key: Mapping[str, str]
@@ -123,32 +129,34 @@ class Trunk:
     dtype: str
     arithmetic: str
     device: torch.device
-    unpadded: bool = False
-    lanes: Sequence[int] = (1,)
+    packs: bool = False
+    threads: Sequence[int] = (1,)
+
+    @property
+    def stores_vectors(self) -> bool:
+        """Whether a text's features are the one vector that the head reads."""
+        return self.runner.cut == len(self.runner.layers)
 
     def run(self, windows: Sequence[list[int]]) -> Iterator[tuple[int, Tensor]]:
         """Run texts up to the cut, by token-budget batches.
 
         Yields:
-            The place of each window and its hidden states `(rows, H)` on the CPU, longest windows first.
+            The place of each window and its features `(n, H)` on the CPU, longest windows first.
         """
         lengths = [len(ids) for ids in windows]
-        each = products_per_token(self.frozen)
-        budget = lane_budget(sum(lengths), default_token_budget(self.device), len(self.lanes), each)
-        batches = token_budget_batches(lengths, budget, unpadded=self.unpadded)
+        macs = macs_per_token(self.frozen)
+        budget = batch_budget(sum(lengths), default_token_budget(self.device), len(self.threads), macs)
+        batches = token_budget_batches(lengths, budget, packed=self.packs)
+        costs = [macs * sum(lengths[place] for place in batch) for batch in batches]
 
-        costs = [each * sum(lengths[i] for i in chosen) for chosen in batches]
+        def capture(places: list[int]) -> list[Tensor]:
+            batch = collate([(windows[place],) for place in places], self.pad_id).to(self.device)
+            return [features.cpu() for features in self.runner.capture(batch)]
 
-        def capture(chosen: list[int]) -> Tensor:
-            batch = collate([(windows[i],) for i in chosen], self.pad_id).to(self.device)
-            return self.replay.capture(self.forward, batch).cpu()  # (W, T, H)
-
-        with self._arithmetic(), evaluating(self.replay.network):
-            found = in_lanes(capture, batches, costs, self.lanes)
-            for chosen, hidden in zip(batches, found, strict=True):
-                for row, place in enumerate(chosen):
-                    rows = 1 if self.replay.one_position else len(windows[place])
-                    yield place, hidden[row, :rows]
+        with self._arithmetic(), evaluating(self.runner.network):
+            captured = run_concurrently(capture, batches, costs, self.threads)
+            for places, features in zip(batches, captured, strict=True):
+                yield from zip(places, features, strict=True)
 
     @contextlib.contextmanager
     def _arithmetic(self) -> Iterator[None]:
@@ -189,7 +197,7 @@ def store_features(
         if places:
             windows = [every[place] for place in places]
             total = sum(map(len, windows))
-            rows = len(windows) if trunk.replay.one_position else total
+            rows = len(windows) if trunk.stores_vectors else total
             done = 0
             try:
                 with shelf.writing(rows) as writer:
@@ -211,27 +219,11 @@ def _split_up(splits: Mapping[str, Sequence[Encoded]], features: Features, trunk
         stop = start + sum(len(text) for text in encoded)
         part = slice(start, stop)
         own = Features(features.arrays, features.segment[part], features.offset[part], features.count[part])
-        if trunk.replay.one_position:
+        if trunk.stores_vectors:
             encoded = [tuple(ids[:1] for ids in text) for text in encoded]
         inputs[name] = Inputs(encoded, trunk.pad_id, own)
         start = stop
     return inputs
-
-
-@contextlib.contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Switch dropout off for the time of the block."""
-    if not network.training:  # going through all modules takes as long as half a layer does for a short text
-        yield
-        return
-    # Of a cut network only what is trained: dropout below the cut would be computed for nobody.
-    training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def weights_digest(network: Any, names: Sequence[str]) -> str:

@@ -157,7 +157,7 @@ def describe_features(job: "Job", inputs: "RunInputs") -> str:
     """Return in words what of the model is constant and where that is kept."""
     if inputs.stored is None:
         return "none stored: every layer runs in every step"
-    depth = job.model.anatomy.depth
+    depth = job.model.structure.depth
     what = "the whole backbone" if inputs.cut == depth else f"layers 1 to {inputs.cut} of {depth}"
     done = (
         f"ran once for {inputs.computed_tokens:,} tokens" if inputs.computed_tokens else "found in the cache"

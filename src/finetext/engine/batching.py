@@ -1,7 +1,7 @@
 """Batches of token ids: padding, and filling them to a token budget."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ ROW_COST = 1.15
 """What a token costs that stands in a row with those of other texts: attention has to take them apart."""
 BATCH_COST = 64
 """What a batch costs by itself, in tokens: the weights are read from memory."""
-MOST_SPREAD = 2
+MAX_PADDED = 2
 """How many times its budget a batch may hold with its padding, where that is left out of the layers: the
 embeddings and masks have it."""
 
@@ -33,7 +33,7 @@ class Batch:
         attention_mask: `(W, T)` int64; 1 for a token of the text, 0 for padding.
         owner: `(W,)` int64, the text that each window belongs to.
         size: Number of texts.
-        hidden: `(W, T, H)`, what the trunk gives for them, zero in the padding; None to let it compute that.
+        hidden: `(W, T, H)`, their features, zero in the padding; None to compute them.
     """
 
     input_ids: Tensor
@@ -41,6 +41,10 @@ class Batch:
     owner: Tensor
     size: int
     hidden: Tensor | None = None
+
+    def with_hidden(self, hidden: Tensor) -> "Batch":
+        """Return the batch with its features."""
+        return replace(self, hidden=hidden)
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on `device`."""
@@ -83,16 +87,14 @@ def collate(encoded: Sequence[Encoded], pad_id: int, padding_side: str = "right"
     return Batch(input_ids, mask, torch.tensor(owners), len(encoded))
 
 
-def token_budget_batches(
-    lengths: Sequence[int], max_tokens: int, *, unpadded: bool = False
-) -> list[list[int]]:
+def token_budget_batches(lengths: Sequence[int], max_tokens: int, *, packed: bool = False) -> list[list[int]]:
     """Group items of like length into batches of at most `max_tokens` tokens.
 
     Args:
         lengths: Tokens of each item.
         max_tokens: Budget of a batch, padding included; an item longer than that has a batch of its own.
-        unpadded: The layers can leave padding out: where it pays, as with short lists, items of any length share a
-            batch. Then the budget is of real tokens, and with padding a batch holds at most `MOST_SPREAD` times it.
+        packed: Whether the model packs batches. Then, where it pays, as with short lists, items of any length share a
+            batch; the budget is of real tokens, and with padding a batch holds at most `MAX_PADDED` times it.
 
     Returns:
         The indices of each batch, longest items first, so that a lack of memory shows at once.
@@ -104,7 +106,7 @@ def token_budget_batches(
             alike[-1].append(index)
         else:
             alike.append([index])
-    if not unpadded:
+    if not packed:
         return alike
     mixed = _of_any_length(order, lengths, max_tokens)
     padded = sum(len(batch) * lengths[batch[0]] for batch in alike)
@@ -118,7 +120,7 @@ def _of_any_length(order: Sequence[int], lengths: Sequence[int], max_tokens: int
     for index in order:
         real += lengths[index]
         spread = (len(batches[-1]) + 1) * lengths[batches[-1][0]] if batches else 0
-        if batches and real <= max_tokens and spread <= MOST_SPREAD * max_tokens:
+        if batches and real <= max_tokens and spread <= MAX_PADDED * max_tokens:
             batches[-1].append(index)
         else:
             batches.append([index])

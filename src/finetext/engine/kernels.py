@@ -1,11 +1,12 @@
 """Faster kernels for the same functions: fused GELU, oneDNN's matrix products, weights packed in advance.
 
 The classes here take the place of a network's own modules of the same kind. Names, parameters and what is
-saved stay as they are; only the way the product is computed changes.
+saved stay as they are; only how the product is computed changes.
 """
 
 import contextlib
 import functools
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,25 +15,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from finetext.engine.passes import PassState
-
 _TANH_GELUS = ("NewGELUActivation", "FastGELUActivation", "GELUTanh", "PytorchGELUTanh")
 _HAS_KERNEL = all(
     hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight")
 ) and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 _HAS_BF16 = _HAS_KERNEL and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-_NOTHING_ELSE: Any = ("none", [], "")
-"""What oneDNN is to do to a product: the name of a function, its scalars, its algorithm."""
+_NO_ACTIVATION: Any = ("none", [], "")
+"""What oneDNN applies to a product: the name of a function, its scalars, its algorithm."""
+MIN_FEATURES = 16
+"""Inputs and outputs that a layer must have for oneDNN: the head of a few classes is as fast without."""
+ROW_MULTIPLE, MAX_ROUNDED_ROWS = 8, 256
+"""A packed product with more than one row and fewer than the latter is padded to a multiple of the former. oneDNN
+compiles a kernel for every number of rows, which takes as long as a small product, and keeps it."""
 
 
-LEAST_WORK = 100_000
-"""Multiplications of a product from which on oneDNN is faster; before that calling it takes longer."""
+@dataclass(frozen=True)
+class FastPath:
+    """Whether a faster way of computing the same is used.
 
-LEAST_SIDE = 16
-"""Inputs or outputs that a layer must have for oneDNN: a head of few classes is as fast without."""
-ROUNDING, MOST_ROUNDED = 8, 256
-"""A packed product of more than one row and fewer than the latter has a multiple of the former. oneDNN compiles one
-for every number of rows, which takes as long as a small product, and keeps it, which splits the heap."""
+    Attributes:
+        on: Whether it is.
+        reason: Why it is not; empty if it is.
+    """
+
+    on: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,14 @@ class Packed:
     gelu: str | None
 
 
-class _Applied(PassState):
+class _Applied(threading.local):
+    """Whether the layer before a GELU has applied it, in the pass of this thread."""
+
     applied = False
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Let a network that holds it be copied and pickled, without it."""
+        return type(self), ()
 
 
 class Gelu(nn.Module):
@@ -65,14 +78,14 @@ class Gelu(nn.Module):
         return functional.gelu(hidden, approximate=self.approximate)
 
 
-def product(left: Tensor, right: Tensor, bias: Tensor | None = None, then: Any = _NOTHING_ELSE) -> Tensor:
+def product(left: Tensor, right: Tensor, bias: Tensor | None = None, then: Any = _NO_ACTIVATION) -> Tensor:
     """Return `left` times `right` transposed, plus the bias: `(..., I), (O, I) -> (..., O)`."""
     out: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, *then)
     return out
 
 
 class Product(nn.Module):
-    """What a linear layer and GPT-2's transposed one share."""
+    """What a linear layer and GPT-2's transposed one have in common."""
 
     weight: Any
     bias: Any
@@ -88,8 +101,7 @@ class Product(nn.Module):
         weight = self.weight.t() if self.transposed else self.weight  # (O, I)
         if not learns and hidden.dtype != weight.dtype and not torch.is_autocast_enabled(hidden.device.type):
             hidden = hidden.to(weight.dtype)  # from a packed layer, by way of its GELU
-        work = hidden.numel() * len(weight)
-        small = work < LEAST_WORK or min(weight.shape) < LEAST_SIDE
+        small = min(weight.shape) < MIN_FEATURES
         if hidden.device.type != "cpu" or self.weight.dtype != torch.float32 or small:
             return functional.linear(hidden, weight, self.bias)
         mixed = torch.is_autocast_enabled("cpu")
@@ -97,29 +109,32 @@ class Product(nn.Module):
         known = dtype == torch.float32 or (dtype == torch.bfloat16 and _HAS_BF16)
         if not known or hidden.dtype not in (torch.float32, dtype):
             return functional.linear(hidden, weight, self.bias)
-        return _LinearFunction.apply(hidden, self.weight, self.bias, self.transposed, dtype)  # type: ignore[no-any-return, no-untyped-call]
+        # As rows: what a function returns may be a view, which the caller could not change in place.
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        out = _LinearFunction.apply(rows, self.weight, self.bias, self.transposed, dtype)  # type: ignore[no-untyped-call]
+        return out.view(*hidden.shape[:-1], -1)  # type: ignore[no-any-return]
 
     def _from_packed(self, packed: Packed, hidden: Tensor) -> Tensor:
-        given, shape = hidden.dtype, hidden.shape[:-1]
+        dtype, shape = hidden.dtype, hidden.shape[:-1]
         rows = shape.numel()
-        filled = 1 < rows < MOST_ROUNDED and rows % ROUNDING > 0
-        if filled:
-            hidden = functional.pad(hidden.reshape(rows, -1), (0, 0, 0, -rows % ROUNDING))
-        function = ("gelu", [], packed.gelu) if packed.gelu else _NOTHING_ELSE
+        padded = 1 < rows < MAX_ROUNDED_ROWS and rows % ROW_MULTIPLE > 0
+        if padded:
+            hidden = functional.pad(hidden.reshape(rows, -1), (0, 0, 0, -rows % ROW_MULTIPLE))
+        function = ("gelu", [], packed.gelu) if packed.gelu else _NO_ACTIVATION
         out = product(hidden.to(packed.dtype), packed.weight, packed.bias, function)
-        if filled:
+        if padded:
             out = out[:rows].view(*shape, -1)
         if packed.gelu:
             self.activation[0].state.applied = True
             return out  # the next layer takes it in this precision
-        return out.to(given)
+        return out.to(dtype)
 
 
 class FastLinear(Product, nn.Linear):
     """`nn.Linear` computed by oneDNN, which is twice as fast as MKL in float32 on AMD's processors."""
 
 
-def products_per_token(modules: Iterable[nn.Module]) -> int:
+def macs_per_token(modules: Iterable[nn.Module]) -> int:
     """Return the multiplications that the linear layers in `modules`, each with all below it, do for a token."""
     layers = (layer for module in modules for layer in module.modules())
     return sum(layer.weight.numel() for layer in layers if isinstance(layer, Product))
@@ -143,7 +158,7 @@ class _LinearFunction(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, transposed: bool, dtype: torch.dtype
-    ) -> Tensor:
+    ) -> Tensor:  # (N, I) -> (N, O)
         hidden, cast = hidden.to(dtype), weight.to(dtype)
         ctx.save_for_backward(hidden, cast)
         ctx.transposed = transposed
@@ -154,22 +169,21 @@ class _LinearFunction(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Any:
         hidden, weight = ctx.saved_tensors
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        rows = gradient.to(hidden.dtype).reshape(-1, gradient.shape[-1])  # (N, O)
+        rows = gradient.to(hidden.dtype)  # (N, O)
         of_hidden = of_weight = of_bias = None
         if needs_hidden:
             back = weight if ctx.transposed else weight.t()  # (I, O)
-            of_hidden = product(rows, back).view(hidden.shape).to(gradient.dtype)
+            of_hidden = product(rows, back).to(gradient.dtype)
         if needs_weight:
-            inputs = hidden.reshape(-1, hidden.shape[-1])  # (N, I)
-            left, right = (inputs, rows) if ctx.transposed else (rows, inputs)
+            left, right = (hidden, rows) if ctx.transposed else (rows, hidden)
             of_weight = product(left.t(), right.t()).float()
         if needs_bias:
             of_bias = rows.float().sum(0)
         return of_hidden, of_weight, of_bias, None, None
 
 
-def use_fast_kernels(network: nn.Module) -> None:
-    """Replace the GELUs of a network by the fused kernel and, where oneDNN is there, its linear layers.
+def use_fast_kernels(network: nn.Module) -> dict[str, FastPath]:
+    """Replace the GELUs of a network by the fused kernel and, where oneDNN is available, its linear layers.
 
     GPT-2's GELU as composed in Python costs more than the matrix products around it; the fused tanh form is the
     same function (Hendrycks and Gimpel, 2016), rounding aside.
@@ -181,21 +195,29 @@ def use_fast_kernels(network: nn.Module) -> None:
                 setattr(module, name, Gelu("tanh"))
             elif kind == "GELUActivation" or (type(child) is nn.GELU and child.approximate == "none"):
                 setattr(module, name, Gelu("none"))
+    gelu = any(isinstance(module, Gelu) for module in network.modules())
+    paths = {"fused GELU": FastPath(gelu, "" if gelu else "the network has no GELU of a known form")}
     if not _HAS_KERNEL:
-        return
+        return paths | {
+            "oneDNN products": FastPath(False, "this build of PyTorch lacks oneDNN's linear operators")
+        }
     conv1d = _fast_conv1d()
     for module in network.modules():
         if type(module) is nn.Linear:
             module.__class__ = FastLinear
         elif type(module) in conv1d.__bases__:
             module.__class__ = conv1d
+    products = any(isinstance(module, Product) for module in network.modules())
+    return paths | {
+        "oneDNN products": FastPath(products, "" if products else "the network has no linear layers")
+    }
 
 
 @contextlib.contextmanager
-def noting_fusions(network: nn.Module) -> Iterator[None]:
-    """Watch the forward passes in the block for GELUs that take the output of a linear layer directly.
+def detect_gelu_fusion(network: nn.Module) -> Iterator[None]:
+    """Watch the forward passes in the block for GELUs that directly take the output of a linear layer.
 
-    The packed form of such a layer applies the GELU while the product is still in the cache.
+    The packed form of such a layer applies the GELU while the product is still in the processor's cache.
     """
     last: dict[str, Any] = {"layer": None, "output": None}
 
@@ -219,8 +241,8 @@ def noting_fusions(network: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-def forget_fusions(network: nn.Module) -> None:
-    """Let every GELU be computed for itself: something now stands between it and the layer before."""
+def undo_gelu_fusion(network: nn.Module) -> None:
+    """Compute every GELU by itself: something now stands between it and the layer before."""
     for module in network.modules():
         if isinstance(module, Product):
             module.activation = ()
@@ -231,21 +253,21 @@ def pack(modules: Iterable[nn.Module], dtype: torch.dtype) -> list[nn.Module]:
 
     Args:
         modules: Modules on the CPU, each with all below it.
-        dtype: float32, or bfloat16: products in bfloat16 with float32 sums, all else in float32. A processor
-            that has no such products takes float32.
+        dtype: float32, or bfloat16: products in bfloat16 with float32 sums, everything else in float32. A processor
+            without such products takes float32.
 
     Returns:
-        The layers that are packed; give them to `unpack`, at the latest when their weights change.
+        The packed layers; give them to `unpack` before their weights change.
     """
-    done: list[nn.Module] = []
+    packed_layers: list[nn.Module] = []
     if not _HAS_KERNEL:
-        return done
+        return packed_layers
     if dtype == torch.bfloat16 and not _HAS_BF16:
         dtype = torch.float32
     for layer in (layer for module in modules for layer in module.modules()):
         if not isinstance(layer, Product) or layer.weight.device.type != "cpu" or layer.packed is not None:
             continue
-        if min(layer.weight.shape) < LEAST_SIDE:
+        if min(layer.weight.shape) < MIN_FEATURES:
             continue
         with torch.no_grad():
             weight = (layer.weight.t() if layer.transposed else layer.weight).detach().to(dtype).contiguous()
@@ -257,8 +279,8 @@ def pack(modules: Iterable[nn.Module], dtype: torch.dtype) -> list[nn.Module]:
                 if layer.activation
                 else None,
             )
-        done.append(layer)
-    return done
+        packed_layers.append(layer)
+    return packed_layers
 
 
 def unpack(layers: Iterable[nn.Module]) -> None:

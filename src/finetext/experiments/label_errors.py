@@ -126,7 +126,7 @@ def text_vectors(
     source = find_model(config.model, revision=config.revision, allow_pickle=config.allow_pickle)
     model = load_model(source, dataset.class_names, dataset.task, config, seed)
     model.network.to(choose_device(device))
-    encoded, cut = model.encode(dataset.texts), two_thirds(model.anatomy.depth)
+    encoded, cut = model.encode(dataset.texts), two_thirds(model.structure.depth)
     arithmetic = "bf16" if computes_bf16_fast(model.device) else "fp32"
     trunk = make_trunk(model, cut, arithmetic=arithmetic, dtype="bf16", revision=source.revision)
     told = 0
@@ -137,7 +137,7 @@ def text_vectors(
         progress(texts - told)
         told = texts
 
-    if trunk is not None:
+    if not isinstance(trunk, str):
         try:
             stored = store_features(trunk, {"all": encoded}, feature_store(), tell, lambda: None)["all"]
         except StoreFull:

@@ -40,7 +40,7 @@ from .resolve import ModelSource as ModelSource
 from .resolve import digest_model as digest_model
 from .resolve import find_model as find_model
 from .safety import check_folder as check_folder
-from .structure import Anatomy as Anatomy
+from .structure import Structure as Structure
 from .summary import ModelSummary as ModelSummary
 from .summary import describe as describe
 from .tokenization import TextEncoder as TextEncoder

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from finetext import files
-from finetext.engine import forget_fusions
+from finetext.engine import undo_gelu_fusion
 from finetext.errors import ModelError
 from finetext.models.config import ModelConfig
 from finetext.models.model import Model
@@ -22,7 +22,7 @@ def linear_layers(model: Model) -> list[str]:
     """Return the names of all linear layers inside the blocks, GPT-2's `Conv1D` included."""
     from transformers.pytorch_utils import Conv1D
 
-    places = tuple(f"{name}." for name in model.anatomy.layer_names) or (
+    places = tuple(f"{name}." for name in model.structure.layer_names) or (
         f"{model.network.base_model_prefix}.",
     )
     return [
@@ -30,7 +30,7 @@ def linear_layers(model: Model) -> list[str]:
         for name, module in model.network.named_modules()
         if isinstance(module, (nn.Linear, Conv1D))
         and name.startswith(places)
-        and name not in model.anatomy.head
+        and name not in model.structure.head
     ]
 
 
@@ -57,7 +57,7 @@ def adapt(model: Model, config: ModelConfig) -> None:
     with _fan_in_fan_out_is_found():
         inject_adapter_in_model(settings, model.network, ADAPTER)
     model.network.train(model.network.training)  # PEFT leaves its dropout on
-    forget_fusions(model.network)
+    undo_gelu_fusion(model.network)
     model.network.peft_settings = settings
 
 

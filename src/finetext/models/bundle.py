@@ -19,7 +19,7 @@ from finetext.models.loading import (
     settings_from,
 )
 from finetext.models.model import BundleSettings, Model
-from finetext.models.onnx_network import NO_ANATOMY, ONNX, OnnxNetwork
+from finetext.models.onnx_network import NO_STRUCTURE, ONNX, OnnxNetwork
 from finetext.models.safety import check_folder
 from finetext.models.tokenization import choose_pad_token, forget_lengths, load_tokenizer, position_limit
 from finetext.runs import model_folder
@@ -150,7 +150,7 @@ def load_exported(folder: Path) -> Model:
     names = _class_names(settings, folder)
     network = OnnxNetwork(folder / ONNX, settings, len(names))
     found, _ = _bundle_settings(folder, settings, names, network)
-    return Model(network, tokenizer, names, found, NO_ANATOMY)
+    return Model(network, tokenizer, names, found, NO_STRUCTURE)
 
 
 def _class_names(settings: Any, folder: Path) -> tuple[str, ...]:

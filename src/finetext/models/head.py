@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finetext.cache import Inputs, evaluating
+from finetext.cache import Inputs
+from finetext.engine import evaluating
 from finetext.errors import ModelError
 from finetext.models.model import Model
 
@@ -21,7 +22,7 @@ def output_layer(model: Model) -> nn.Linear:
         for name, module in model.network.named_modules()
         if isinstance(module, nn.Linear)
         and module.out_features == len(model.class_names)
-        and f"{name}.weight" in model.anatomy.head
+        and f"{name}.weight" in model.structure.head
     ]
     if not found:
         raise ModelError(f"{type(model.network).__name__} has no linear output layer.")

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finetext.cache import Inputs, evaluating
-from finetext.engine import computes_bf16_fast, packed
+from finetext.cache import Inputs
+from finetext.engine import computes_bf16_fast, evaluating, packed, pool
 from finetext.errors import ModelError, UsageError
 from finetext.models.model import Model
-from finetext.models.pooling import pool
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None
     Raises:
         ModelError: The model has no layers that can be told apart.
     """
-    layers = model.anatomy.layers
+    layers = model.structure.layers
     if not layers:
         raise ModelError(
             f"{type(model.network).__name__} has no layers of its own for each depth: it has no depths."
@@ -95,12 +94,12 @@ def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None
 
 
 def _on_cpu(model: Model) -> list[nn.Module]:
-    return list(model.anatomy.layers) if model.device.type == "cpu" else []
+    return list(model.structure.layers) if model.device.type == "cpu" else []
 
 
 def _final_norm(model: Model) -> nn.Module | None:
     """Return the norm between the last layer and the head, None if there is none."""
-    names = {name.rpartition(".")[0] for name in model.anatomy.after - model.anatomy.head}
+    names = {name.rpartition(".")[0] for name in model.structure.after - model.structure.head}
     found = [module for name, module in model.network.named_modules() if name in names]
     return found[0] if len(found) == 1 else None
 
@@ -108,7 +107,7 @@ def _final_norm(model: Model) -> nn.Module | None:
 def parameters_by_depth(model: Model) -> list[int]:
     """Return how many parameters a model has that ends after each of its layers."""
     whole = sum(parameter.numel() for parameter in model.network.parameters())
-    sizes = [sum(parameter.numel() for parameter in layer.parameters()) for layer in model.anatomy.layers]
+    sizes = [sum(parameter.numel() for parameter in layer.parameters()) for layer in model.structure.layers]
     return [whole - sum(sizes[depth:]) for depth in range(1, len(sizes) + 1)]
 
 

@@ -8,15 +8,19 @@ from typing import Any, get_args
 import torch
 
 from finetext.decision import Decision
-from finetext.engine import noting_fusions, use_fast_kernels
+from finetext.engine import detect_gelu_fusion, use_fast_kernels
 from finetext.errors import ModelError
+from finetext.models.catalogue import ALIASES
 from finetext.models.config import ModelConfig
 from finetext.models.layer_outputs import shorten
 from finetext.models.model import BundleSettings, Model
-from finetext.models.pooling import Pooling, install_pooling
+from finetext.models.pooling import Pooling
 from finetext.models.resolve import ModelSource
-from finetext.models.structure import find_anatomy
+from finetext.models.structure import find_structure
 from finetext.models.tokenization import choose_limit, choose_pad_token, load_tokenizer, position_limit
+
+OPTIONAL_PATHS = ("fused GELU", "bf16 products", "concurrent batches")
+"""Fast paths that a model lacks by design, or for the machine's sake: no notice says so."""
 
 
 def load_model(
@@ -63,7 +67,13 @@ def load_model(
             window_pooling=config.window_pooling,
         ),
     )
-    if not model.anatomy.layers:
+    if source.name in ALIASES and config.pooling == "native":
+        model.notices += [
+            f"{source.name} runs without a fast path, {name}: {path.reason}."
+            for name, path in model.fast_paths().items()
+            if not path.on and name not in OPTIONAL_PATHS
+        ]
+    if not model.structure.layers:
         model.notices.append(
             f"{type(network).__name__} has no list of layers of its own for each depth; "
             "every part of it is trained together."
@@ -79,16 +89,17 @@ def assemble(network: Any, tokenizer: Any, class_names: tuple[str, ...], setting
             f"{network.get_input_embeddings().num_embeddings}. They do not belong together."
         )
     token_id = next(i for i in range(len(tokenizer)) if i != tokenizer.pad_token_id)
-    use_fast_kernels(network)
+    kernels = use_fast_kernels(network)
     try:
-        with noting_fusions(network):
-            anatomy = find_anatomy(network, token_id)
+        with detect_gelu_fusion(network):
+            structure = find_structure(network, token_id)
     except (RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError) as error:
         raise ModelError(
             f"{type(network).__name__} cannot read a short text ({first_line(error)}). Choose another model."
         ) from error
-    install_pooling(network, anatomy, settings.pooling)
-    return Model(network, tokenizer, class_names, settings, anatomy)
+    model = Model(network, tokenizer, class_names, settings, structure)
+    model.kernels = kernels
+    return model
 
 
 def load_settings(folder: Path) -> Any:

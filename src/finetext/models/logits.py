@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from finetext.cache import Inputs, evaluating
-from finetext.engine import Encoded, in_lanes
+from finetext.cache import Inputs
+from finetext.engine import Encoded, evaluating, run_concurrently
 from finetext.models.model import Model
 
 
@@ -41,13 +41,13 @@ def predict_logits(
     logits = np.empty((len(windows), len(model.class_names)), dtype=np.float32)
     with torch.inference_mode(), evaluating(model.network):
         batches = model.batches(windows, max_tokens)
-        each = model.products_per_token(windows)
+        each = model.macs_per_token(windows)
         costs = [each * sum(map(windows.length, chosen)) for chosen in batches]
 
         def run(chosen: list[int]) -> Tensor:
             return model.logits(windows.batch(chosen).to(model.device))
 
-        found = in_lanes(run, batches, costs, model.lanes)
+        found = run_concurrently(run, batches, costs, model.threads)
         for chosen, own in zip(batches, found, strict=True):
             logits[chosen] = own.cpu().numpy()
             if progress is not None:

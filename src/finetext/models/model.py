@@ -1,10 +1,9 @@
 """Backbone, head and tokenizer as one: everything that turns texts into logits."""
 
 import contextlib
-import inspect
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -14,24 +13,21 @@ from finetext.cache import Inputs
 from finetext.decision import LIKELIEST, Decision
 from finetext.engine import (
     Batch,
-    ConstantInput,
     Encoded,
-    ReadPosition,
-    Replay,
-    Unpadding,
-    collate,
-    cut_network,
+    FastPath,
+    Pool,
+    Runner,
+    batch_budget,
+    computes_bf16_fast,
     default_token_budget,
-    find_constant_input,
-    lane_budget,
-    lanes_of,
-    leaves_no_trace,
-    products_per_token,
-    read_one_position,
+    is_reentrant,
+    macs_per_token,
+    split_threads,
     token_budget_batches,
 )
+from finetext.errors import ModelError, UsageError
 from finetext.models.pooling import Pooling
-from finetext.models.structure import Anatomy
+from finetext.models.structure import Structure
 from finetext.models.tokenization import TextEncoder
 
 
@@ -66,102 +62,132 @@ class Model:
         tokenizer: Its tokenizer.
         class_names: The classes in the order of their ids.
         settings: Pooling and the policy for long texts.
-        anatomy: Where its parameters stand.
+        structure: Where its parameters stand.
         notices: What the user should know about how it was loaded or will be trained.
-        side_by_side: Whether threads may run it at the same time.
+        runner: Runs the network on batches; None for one that is not PyTorch's.
+        kernels: Which faster kernels its layers use.
     """
 
     network: Any
     tokenizer: Any
     class_names: tuple[str, ...]
     settings: BundleSettings
-    anatomy: Anatomy
+    structure: Structure
     notices: list[str] = field(default_factory=list)
+    runner: Runner | None = field(default=None, init=False)
+    kernels: dict[str, FastPath] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.encoder = TextEncoder(self.tokenizer, self.settings.max_length, self.settings.long_texts)
-        takes_positions = "position_ids" in inspect.signature(self.network.forward).parameters
-        self._give_positions = takes_positions and self.anatomy.reads == "last"
-        self.side_by_side = False
+        self._macs = [macs_per_token([layer]) for layer in self.structure.layers]
         self._alone = threading.Lock()
-        self._products = [products_per_token([layer]) for layer in self.anatomy.layers]
-        self.replay: Replay | None = None
-        self.constant: ConstantInput | None = None
-        self.reading: ReadPosition | None = None
-        self.unpadding: Unpadding | None = None
-        if self.anatomy.layers:
-            self._narrow()
+        self._not_reentrant = is_reentrant(self.network)
+        if hasattr(self.network, "base_model"):
+            self.runner = self._make_runner()
 
-    def _narrow(self) -> None:
-        """Leave out positions that nobody reads, and padding, where that changes nothing."""
-        layers, ids = self.anatomy.layers, self._ordinary_ids()
-        self.reading = read_one_position(self.network, layers, self.reads, self.logits, ids, self.pad_id)
-        whole, leaves = layers, []
-        # The last layer then has one position of each text, but for what stands before its attention.
-        if self.reading is not None:
-            whole, leaves = layers[:-1], self.reading.before
-        unpadding = self.unpadding = Unpadding(whole, leaves)
-        if not unpadding.proves_equal(self.network, self.logits, ids, self.pad_id):
-            self.unpadding = None
-        self.side_by_side = leaves_no_trace(self.network, self.logits, ids, self.pad_id)
-
-    @property
-    def lanes(self) -> list[int]:
-        """The threads of each lane that batches which only run forward may be computed in."""
-        return self.lanes_of(torch.get_num_threads())
-
-    def lanes_of(self, threads: int) -> list[int]:
-        """Return the threads of each lane where there are so many in all."""
-        return lanes_of(threads) if self.side_by_side and self.device.type == "cpu" else [threads]
-
-    @property
-    def reads(self) -> str:
-        """Which position the head reads in the end: first, last or mean."""
-        native = {"pooler": "first"}.get(self.anatomy.reads, self.anatomy.reads)
-        return native if self.settings.pooling == "native" else self.settings.pooling
-
-    def cut(self, index: int) -> Replay | None:
-        """Make the network able to start at a layer; None if it cannot be cut there."""
-        self.uncut()
-        self.replay = cut_network(
-            self.network,
-            self.anatomy.layers,
-            index,
-            self.logits,
-            self._ordinary_ids(),
-            self.pad_id,
-            self._widened,
+    def _make_runner(self) -> Runner:
+        native: Pool = "first" if self.structure.reads == "pooler" else self.structure.reads
+        runner = Runner(
+            self.network, self.structure.layers, native, self.reads, self.pad_id, self._ordinary_ids()
         )
-        if self.replay is not None and not self.replay.one_position:
-            ids = self._ordinary_ids()
-            batch = collate([(ids,), (ids[1:] or ids,)], self.pad_id).to(self.device)
-            with torch.no_grad():
-                batch = replace(batch, hidden=self.replay.capture(self.logits, batch))
-            self.constant = find_constant_input(self.anatomy.layers[index], self.logits, batch)
-        return self.replay
+        if self.reads != native and not runner.is_on("pooled head"):
+            raise ModelError(
+                f"--pooling {self.settings.pooling}: {type(self.network).__name__} pools inside itself. "
+                "Use --pooling native."
+            )
+        return runner
+
+    def fast_paths(self) -> dict[str, FastPath]:
+        """Return which faster ways of computing the same are used, and why others are not."""
+        on_cpu = self.device.type == "cpu"
+        gpu = "" if on_cpu else f"the model runs on {self.device.type}"
+        paths = self.kernels | ({} if self.runner is None else self.runner.paths)
+        for name in ("oneDNN products", "packed batches"):
+            if gpu and name in paths and paths[name].on:
+                paths[name] = FastPath(False, gpu)
+        not_concurrent = self._not_reentrant or gpu
+        bf16 = computes_bf16_fast(self.device)
+        return paths | {
+            "concurrent batches": FastPath(not not_concurrent, not_concurrent),
+            "bf16 products": FastPath(bf16, "" if bf16 else "this processor has no fast bf16 arithmetic"),
+        }
+
+    @property
+    def threads(self) -> list[int]:
+        """The threads of each worker that may compute a batch of its own."""
+        return self.split_threads(torch.get_num_threads())
+
+    def split_threads(self, threads: int) -> list[int]:
+        """Return the threads of each worker where there are this many in all."""
+        concurrent = not self._not_reentrant and self.device.type == "cpu"
+        return split_threads(threads) if concurrent else [threads]
+
+    @property
+    def reads(self) -> Pool:
+        """Which position the head reads in the end: first, last or mean."""
+        if self.settings.pooling != "native":
+            return self.settings.pooling
+        return "first" if self.structure.reads == "pooler" else self.structure.reads
+
+    def cut(self, index: int) -> str | None:
+        """Let the network start at a layer, on stored features; return why it cannot, None if it can."""
+        if self.runner is None:
+            return "the network is not PyTorch's"
+        return self.runner.set_cut(index)
 
     def uncut(self) -> None:
         """Let the network run whole again."""
-        if self.constant is not None:
-            self.constant.remove()
-            self.constant = None
-        if self.replay is not None:
-            self.replay.remove()
-            self.replay = None
+        self.cut(0)
 
-    def _widened(self, hidden: Tensor) -> Tensor:
-        return hidden if self.unpadding is None else self.unpadding.widened(hidden)
+    @property
+    def cut_at(self) -> int:
+        """Index of the first layer that runs on stored features; 0 if there is no cut."""
+        return 0 if self.runner is None else self.runner.cut
 
-    def tail(self) -> list[nn.Module]:
+    def train_mode(self) -> None:
+        """Switch dropout on in what is trained; the frozen layers below the cut have none."""
+        if self.network.training:
+            return
+        if not self.cut_at:
+            self.network.train()
+            return
+        for module in self._tail():
+            module.train()
+        self.network.training = True
+
+    def _tail(self) -> list[nn.Module]:
         """Return the modules that run behind the cut: the layers from there on, the final norm and the head."""
-        if self.replay is None:
-            return [self.network]
-        names = {name.rpartition(".")[0] for name in self.anatomy.after}
+        names = {name.rpartition(".")[0] for name in self.structure.after}
         outside = [
             module for name, module in self.network.named_children() if module is not self.network.base_model
         ]
         behind = [module for name, module in self.network.named_modules() if name in names]
-        return [*self.anatomy.layers[self.replay.cut :], *behind, *outside]
+        return [*self.structure.layers[self.cut_at :], *behind, *outside]
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass.
+
+        Raises:
+            UsageError: The architecture cannot.
+        """
+        if not self.network.supports_gradient_checkpointing:
+            raise UsageError(
+                f"{type(self.network).__name__} has no gradient checkpointing. Leave out the option."
+            )
+        if self.runner is not None:
+            for name in ("packed batches", "read position"):  # a layer runs again outside of its pass
+                self.runner.switch_off(name, "gradient checkpointing computes layers twice")
+        self.network.gradient_checkpointing_enable({"use_reentrant": False})
+
+    @contextlib.contextmanager
+    def padded(self) -> Iterator[None]:
+        """Let every layer have all positions, `(W, T, H)`, for the time of the block."""
+        with (
+            contextlib.nullcontext()
+            if self.runner is None
+            else self.runner.without("packed batches", "read position")
+        ):
+            yield
 
     def _ordinary_ids(self) -> list[int]:
         special = {*self.tokenizer.all_special_ids, self.pad_id}
@@ -204,32 +230,20 @@ class Model:
         """
         lengths = [len(text[0]) for text in windows.encoded]
         most = max_tokens or default_token_budget(self.device)
-        budget = lane_budget(sum(lengths), most, len(self.lanes), self.products_per_token(windows))
-        return token_budget_batches(lengths, budget, unpadded=self.unpads(self._first(windows)))
+        budget = batch_budget(sum(lengths), most, len(self.threads), self.macs_per_token(windows))
+        return token_budget_batches(lengths, budget, packed=self.packs(windows))
 
-    def products_per_token(self, inputs: Inputs) -> int:
+    def macs_per_token(self, inputs: Inputs) -> int:
         """Return the multiplications for a token in the layers that run: those behind the cut of stored features."""
-        return sum(self._products[self._first(inputs) :])
+        return sum(self._macs[0 if inputs.features is None else self.cut_at :])
 
-    def _first(self, inputs: Inputs) -> int:
-        return 0 if inputs.features is None or self.replay is None else self.replay.cut
-
-    def unpads(self, first: int = 0) -> bool:
-        """Tell whether the layers from `first` on get no padding, which then costs little."""
-        own = self.unpadding
-        return own is not None and own.enabled and first <= own.last and self.device.type == "cpu"
-
-    @contextlib.contextmanager
-    def padded(self) -> Iterator[None]:
-        """Let every layer have the form `(W, T, H)` for the time of the block."""
-        if self.unpadding is None:
-            yield
-            return
-        before, self.unpadding.enabled = self.unpadding.enabled, False
-        try:
-            yield
-        finally:
-            self.unpadding.enabled = before
+    def packs(self, inputs: Inputs | None = None) -> bool:
+        """Tell whether batches are packed, so that padding costs little."""
+        head_alone = (
+            inputs is not None and inputs.features is not None and self.cut_at == self.structure.depth
+        )
+        on = self.runner is not None and self.runner.is_on("packed batches")
+        return on and not head_alone and self.device.type == "cpu"
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Return each text's full length in tokens, before anything is cut, special tokens included."""
@@ -237,15 +251,11 @@ class Model:
 
     def logits(self, batch: Batch) -> Tensor:
         """Return the logits of a batch, `(B, C)` float32, with gradient where that is enabled."""
-        if batch.hidden is not None and self.replay is not None and self.replay.head is not None:
-            return self._of_texts(self.replay.head(batch.hidden[:, 0]).float(), batch)
-        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-        if self._give_positions:  # positions count from the first real token, wherever the padding is
-            inputs["position_ids"] = (batch.attention_mask.cumsum(1) - 1).clamp(min=0)
-        with contextlib.nullcontext() if self.side_by_side else self._alone:
-            if self.replay is not None:
-                self.replay.feed(batch.hidden)
-            windows = self._run(inputs, 0 if batch.hidden is None or self.replay is None else self.replay.cut)
+        with self._alone if self._not_reentrant else contextlib.nullcontext():
+            if self.runner is not None:
+                windows = self.runner(batch)
+            else:
+                windows = self.network(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
         return self._of_texts(windows, batch)
 
     def _of_texts(self, windows: Tensor, batch: Batch) -> Tensor:
@@ -256,14 +266,3 @@ class Model:
         return torch.zeros(batch.size, windows.shape[1], device=windows.device).scatter_reduce(
             0, batch.owner.unsqueeze(1).expand_as(windows), windows, how, include_self=False
         )
-
-    def _run(self, inputs: dict[str, Tensor], first: int) -> Tensor:
-        """Run the network, from layer `first` on if what lies below is fed, and return the logits `(W, C)`."""
-        try:
-            if self.unpadding is None:
-                return self.network(**inputs).logits.float()  # type: ignore[no-any-return]
-            with self.unpadding.of(inputs["attention_mask"], first):
-                return self.network(**inputs).logits.float()  # type: ignore[no-any-return]
-        finally:
-            if self.reading is not None:
-                self.reading.leave()

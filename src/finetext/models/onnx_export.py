@@ -17,7 +17,7 @@ from finetext.models.bundle import Parts
 from finetext.models.loading import first_line
 from finetext.models.onnx_network import MISSING
 from finetext.models.pooling import install_pooling
-from finetext.models.structure import find_anatomy
+from finetext.models.structure import find_structure
 
 OPSET = 18
 LARGEST_FILE = 1_800_000_000
@@ -35,10 +35,10 @@ class Logits(nn.Module):
     def __init__(self, parts: Parts) -> None:
         super().__init__()
         self.network = parts.network.eval()
-        anatomy = find_anatomy(self.network, 0 if parts.tokenizer.pad_token_id else 1)
-        install_pooling(self.network, anatomy, parts.settings.pooling)
+        structure = find_structure(self.network, 0 if parts.tokenizer.pad_token_id else 1)
+        install_pooling(self.network, structure, parts.settings.pooling)
         takes_positions = "position_ids" in inspect.signature(self.network.forward).parameters
-        self._give_positions = takes_positions and anatomy.reads == "last"
+        self._give_positions = takes_positions and structure.reads == "last"
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return logits, `(W, C)`, of `(W, T)` ids and mask."""

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from finetext.errors import ModelError, UsageError
-from finetext.models.structure import Anatomy
+from finetext.models.structure import Structure
 
 ONNX = "model.onnx"
-NO_ANATOMY = Anatomy((), (), frozenset(), frozenset(), frozenset(), "pooler")
+NO_STRUCTURE = Structure((), (), frozenset(), frozenset(), frozenset(), "pooler")
 """Of an exported network nothing is known but its logits; pooling and positions are part of it."""
 MISSING = 'ONNX Runtime is not installed. Install it with: pip install "finetext[onnx]"'
 

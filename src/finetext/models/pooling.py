@@ -7,34 +7,16 @@ family's own head reads it wherever it looks.
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from finetext.engine import pool
 from finetext.errors import ModelError
-from finetext.models.structure import Anatomy
+from finetext.models.structure import Structure
 
 Pooling = Literal["native", "last", "first", "mean"]
 
 
-def pool(hidden: Tensor, mask: Tensor, how: str) -> Tensor:
-    """Return one vector a row.
-
-    Args:
-        hidden: `(B, T, H)`.
-        mask: `(B, T)`, 1 for real tokens, at either side.
-        how: `last` real token, `first` real token, or the `mean` of the real tokens.
-
-    Returns:
-        `(B, H)`.
-    """
-    if how == "mean":
-        weight = mask.unsqueeze(-1).to(hidden.dtype)  # (B, T, 1)
-        return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
-    positions = torch.arange(mask.shape[1], device=mask.device)
-    index = (mask * positions).argmax(1) if how == "last" else mask.to(torch.int).argmax(1)
-    return hidden[torch.arange(hidden.shape[0], device=hidden.device), index]
-
-
-def install_pooling(network: Any, anatomy: Anatomy, pooling: Pooling) -> None:
+def install_pooling(network: Any, structure: Structure, pooling: Pooling) -> None:
     """Let the network's head read as `pooling` says, in training and prediction.
 
     `native` needs no hook but for decoders, which look for the last token that is not the pad id: with the
@@ -43,10 +25,10 @@ def install_pooling(network: Any, anatomy: Anatomy, pooling: Pooling) -> None:
     Raises:
         ModelError: The backbone pools in a way that cannot be replaced.
     """
-    how = "last" if pooling == "native" and anatomy.reads == "last" else pooling
-    if how == "native" or how == anatomy.reads == "first":
+    how = "last" if pooling == "native" and structure.reads == "last" else pooling
+    if how == "native" or how == structure.reads == "first":
         return
-    if anatomy.reads == "pooler" and not isinstance(getattr(network.base_model, "pooler", None), nn.Module):
+    if structure.reads == "pooler" and not isinstance(getattr(network.base_model, "pooler", None), nn.Module):
         raise ModelError(
             f"--pooling {pooling}: {type(network).__name__} pools inside itself. Use --pooling native."
         )
@@ -61,7 +43,7 @@ def install_pooling(network: Any, anatomy: Anatomy, pooling: Pooling) -> None:
             return (pooled, *output[1:])
         output["last_hidden_state"] = pooled
         pooler = getattr(module, "pooler", None)
-        if anatomy.reads == "pooler" and isinstance(pooler, nn.Module):
+        if structure.reads == "pooler" and isinstance(pooler, nn.Module):
             if isinstance(pooler, nn.Linear):  # ALBERT's, that is given the one position
                 output["pooler_output"] = network.base_model.pooler_activation(pooler(pooled[:, 0]))
             else:

@@ -11,14 +11,14 @@ Reads = Literal["first", "last", "mean", "pooler"]
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class Structure:
     """Where a classifier's parameters stand.
 
     Attributes:
-        layers: The blocks in order; empty for a model that shares one (ALBERT) or has no list of them.
+        layers: The layers in order; empty for a model that shares one (ALBERT) or has no list of them.
         layer_names: Their names in the network.
-        before: Names of the parameters in front of the first block.
-        after: Those that run after the last block: final norm, pooler, head.
+        before: Names of the parameters in front of the first layer.
+        after: Those that run after the last layer: final norm, pooler, head.
         head: Those of `after` that make class logits of one position: pooler and head.
         reads: Which position the head reads; `pooler` is the first, read inside the backbone.
     """
@@ -32,11 +32,11 @@ class Anatomy:
 
     @property
     def depth(self) -> int:
-        """Number of blocks."""
+        """Number of layers."""
         return len(self.layers)
 
 
-def find_anatomy(network: Any, token_id: int) -> Anatomy:
+def find_structure(network: Any, token_id: int) -> Structure:
     """Run a text of four tokens through the network and note what runs when.
 
     Args:
@@ -58,7 +58,7 @@ def find_anatomy(network: Any, token_id: int) -> Anatomy:
     pooler = {name for name, _ in network.named_parameters() if ".pooler." in f".{name}"}
     after = frozenset(name for name, place in order.items() if place == "after") | outside | pooler
     inside = {name for name, place in order.items() if place == "inside"}
-    return Anatomy(
+    return Structure(
         layers=tuple(module for _, module in layers),
         layer_names=tuple(name for name, _ in layers),
         before=frozenset(

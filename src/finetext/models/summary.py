@@ -33,7 +33,7 @@ def describe(model: Model) -> ModelSummary:
     parameters = list(model.network.parameters())
     hidden = model.network.config.get_text_config().hidden_size
     pooling = model.settings.pooling
-    reads = model.anatomy.reads if pooling == "native" else pooling
+    reads = model.structure.reads if pooling == "native" else pooling
     position = {"pooler": "first token through the pooler", "mean": "mean of all tokens"}.get(
         reads, f"{reads} token"
     )
@@ -41,7 +41,7 @@ def describe(model: Model) -> ModelSummary:
         architecture=type(model.network).__name__,
         parameters=sum(p.numel() for p in parameters),
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
-        depth=model.anatomy.depth,
+        depth=model.structure.depth,
         head=f"{hidden} -> {len(model.class_names)}, reads the {position}",
         pad_token=str(model.tokenizer.pad_token),
         max_length=model.settings.max_length,

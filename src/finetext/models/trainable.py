@@ -53,21 +53,21 @@ def set_trainable(model: Model, config: ModelConfig, epoch: int = 0) -> None:
         config: Its options.
         epoch: The epoch that begins, from 0; `gradual` opens one more block from the top in each.
     """
-    mode, anatomy = config.trainable, model.anatomy
-    blocks = trained_blocks(mode, anatomy.depth, epoch)
+    mode, structure = config.trainable, model.structure
+    blocks = trained_blocks(mode, structure.depth, epoch)
     if mode == "lora":
         _set_lora(model, config)
         return
-    if mode == "all" or (mode != "head" and not anatomy.layers):
+    if mode == "all" or (mode != "head" and not structure.layers):
         names = {name for name, _ in model.network.named_parameters()}
     elif mode == "head":
-        names = set(anatomy.head)
+        names = set(structure.head)
     else:
-        chosen = anatomy.layer_names[anatomy.depth - blocks :]
+        chosen = structure.layer_names[structure.depth - blocks :]
         inside = {
             n for n, _ in model.network.named_parameters() if n.startswith(tuple(f"{c}." for c in chosen))
         }
-        names = set(anatomy.after) | inside
+        names = set(structure.after) | inside
     for name, parameter in model.network.named_parameters():
         parameter.requires_grad_(name in names)
 
@@ -76,7 +76,7 @@ def _set_lora(model: Model, config: ModelConfig) -> None:
     if not is_adapted(model.network):
         adapt(model, config)
     for name, parameter in model.network.named_parameters():
-        parameter.requires_grad_("lora_" in name or name in model.anatomy.head)
+        parameter.requires_grad_("lora_" in name or name in model.structure.head)
 
 
 def trained_parameters(model: Model, config: ModelConfig, epochs: int) -> dict[str, nn.Parameter]:

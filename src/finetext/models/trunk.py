@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from finetext.cache import Trunk, weights_digest
-from finetext.engine import Encoded, Replay, computes_bf16_fast
+from finetext.engine import Encoded, computes_bf16_fast
 from finetext.models.head import head_inputs
 from finetext.models.model import Model
 
 
 def make_trunk(
     model: Model, cut: int, *, arithmetic: str, dtype: str, revision: str | None = None
-) -> Trunk | None:
-    """Cut a model and describe what lies below, or return None if it cannot be cut there.
+) -> Trunk | str:
+    """Cut a model and describe what lies below, or return why it cannot be cut there.
 
     Args:
         model: The model.
@@ -26,16 +26,16 @@ def make_trunk(
         dtype: Precision of what is stored: bf16 or fp32.
         revision: The Hub commit of the weights, None for a local folder.
     """
-    replay = model.cut(cut)
-    if replay is None:
-        return None
-    anatomy = model.anatomy
-    layers = tuple(f"{name}." for name in anatomy.layer_names[:cut])
+    reason = model.cut(cut)
+    if reason is not None:
+        return reason
+    structure = model.structure
+    layers = tuple(f"{name}." for name in structure.layer_names[:cut])
     names = [name for name, _ in model.network.named_parameters() if name.startswith(layers)]
     names += [name for name, _ in model.network.named_buffers()]
-    names += anatomy.before
-    if replay.one_position:
-        names += anatomy.after - anatomy.head
+    names += structure.before
+    if cut == structure.depth:
+        names += structure.after - structure.head
     import transformers
 
     key = {
@@ -50,22 +50,24 @@ def make_trunk(
         "arithmetic": arithmetic,
         "transformers": transformers.__version__,
     }
-    return _trunk(model, replay, key, dtype, arithmetic)
+    return _trunk(model, key, dtype, arithmetic)
 
 
-def _trunk(model: Model, replay: Replay, key: dict[str, str], dtype: str, arithmetic: str) -> Trunk:
+def _trunk(model: Model, key: dict[str, str], dtype: str, arithmetic: str) -> Trunk:
+    if model.runner is None or not model.cut_at:
+        raise ValueError("the model is not cut")
+    whole = model.cut_at == model.structure.depth
     return Trunk(
-        replay=replay,
-        forward=model.logits,
-        frozen=(model.network.base_model,) if replay.one_position else model.anatomy.layers[: replay.cut],
+        runner=model.runner,
+        frozen=(model.network.base_model,) if whole else model.structure.layers[: model.cut_at],
         pad_id=model.pad_id,
         key=key,
         width=model.network.config.get_text_config().hidden_size,
         dtype=dtype,
         arithmetic=arithmetic,
         device=model.device,
-        unpadded=model.unpads(),
-        lanes=model.lanes,
+        packs=model.packs(),
+        threads=model.threads,
     )
 
 
@@ -99,11 +101,10 @@ def mean_vectors(
     Returns:
         `(N, H)` float32.
     """
-    replay = model.cut(cut)
-    if replay is None:
+    if model.cut(cut) is not None:
         return head_inputs(model, model.inputs(encoded))
     arithmetic = arithmetic or ("bf16" if computes_bf16_fast(model.device) else "fp32")
-    trunk = _trunk(model, replay, {}, "fp32", arithmetic)
+    trunk = _trunk(model, {}, "fp32", arithmetic)
     owners = [text for text, windows in enumerate(encoded) for _ in windows]
     sums, counts = torch.zeros(len(encoded), trunk.width), torch.zeros(len(encoded), 1)
     try:

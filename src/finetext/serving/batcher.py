@@ -156,7 +156,7 @@ class Batcher:
         self._text_seconds = 0.0
         self._threads = threads
         self._lanes = [
-            Lane(own, threading.Condition(self._lock)) for own in classifier.model.lanes_of(threads)
+            Lane(own, threading.Condition(self._lock)) for own in classifier.model.split_threads(threads)
         ]
         self._max_tokens = max_tokens or default_token_budget(classifier.model.device)
         settings = classifier.model.settings

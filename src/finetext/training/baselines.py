@@ -128,6 +128,6 @@ def zero_shot_baseline(
 
 
 def _cut(job: Job) -> int:
-    depth = job.model.anatomy.depth
+    depth = job.model.structure.depth
     own = first_trained_layer(job.config, depth, job.config.train.epochs or 1)
     return own or two_thirds(depth)

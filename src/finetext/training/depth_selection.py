@@ -67,7 +67,7 @@ def score_depths(job: Job, progress: Callable[[int, int], None]) -> list[DepthSc
         name: pooled_by_depth(model, model.inputs(encoded), count) for name, (_, encoded) in parts.items()
     }
     targets = {name: job.targets_tensor(own) for name, (own, _) in parts.items()}
-    seconds = sum((own.seconds for own in found.values()), torch.zeros(model.anatomy.depth))
+    seconds = sum((own.seconds for own in found.values()), torch.zeros(model.structure.depth))
     loss = mean_loss(job.class_weights, job.config.train.label_smoothing)
     scores = []
     for index, parameters in enumerate(parameters_by_depth(model)):

@@ -60,15 +60,16 @@ def prepare_inputs(
     whole = {name: model.inputs(encoded) for name, encoded in splits.items()}
     plain = RunInputs(whole["train"], whole["validation"], whole["test"])
     config = job.config
-    cut = first_trained_layer(config, model.anatomy.depth, resolve_epochs(config, len(job.train)))
+    cut = first_trained_layer(config, model.structure.depth, resolve_epochs(config, len(job.train)))
     if config.train.store == "none" or cut == 0:
         return plain
     arithmetic = trunk_arithmetic(job)
     dtype = stored_dtype(config)
     trunk = make_trunk(model, cut, arithmetic=arithmetic, dtype=dtype, revision=job.model_source.revision)
-    if trunk is None:
+    if isinstance(trunk, str):
         notice(
-            f"{type(model.network).__name__} cannot be cut after layer {cut}: its frozen layers run in every step."
+            f"{type(model.network).__name__} cannot be cut after layer {cut} ({trunk}): "
+            "its frozen layers run in every step."
         )
         return plain
     computed = 0

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from finetext.cache import Inputs
-from finetext.errors import RunError, UsageError
+from finetext.errors import RunError
 from finetext.models import Model, set_trainable, trained_parameters
 from finetext.training.config import TrainConfig
 from finetext.training.defaults import resolve_epochs, resolve_learning_rate
@@ -102,7 +102,7 @@ class Learner:
         )
         self.schedule = make_schedule(self.optimizer.optimizer, config.train, self.total_steps)
         if config.train.gradient_checkpointing:
-            _checkpoint_gradients(model)
+            model.enable_gradient_checkpointing()
         torch.manual_seed(config.train.seed)  # of dropout
         self.step = 0
         self.micro_batch = config.train.batch_size
@@ -141,15 +141,7 @@ class Learner:
 
     def train_mode(self) -> None:
         """Switch dropout on in what is trained; the frozen layers below the cut have none."""
-        network = self.model.network
-        if network.training:
-            return
-        if self.model.replay is None:
-            network.train()
-            return
-        for module in self.model.tail():
-            module.train()
-        network.training = True
+        self.model.train_mode()
 
     def order(self, epoch: int) -> list[int]:
         """Return the order of the examples in an epoch (from 0)."""
@@ -222,19 +214,6 @@ def training_steps(learner: Learner) -> Iterator[Step]:
                 micro_batch=learner.micro_batch,
             )
             learner.train_mode()  # the consumer may have evaluated
-
-
-def _checkpoint_gradients(model: Model) -> None:
-    if not model.network.supports_gradient_checkpointing:
-        raise UsageError(
-            f"{type(model.network).__name__} has no gradient checkpointing. Leave out the option."
-        )
-    if model.reading is not None:  # a layer that runs twice is compared with its first run, tensor by tensor
-        model.reading.remove()
-    if model.unpadding is not None:
-        model.unpadding.remove()
-        model.unpadding = None
-    model.network.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def epoch_order(examples: int, seed: int, epoch: int) -> list[int]:

@@ -115,7 +115,7 @@ def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) ->
     model = load_model(source, dataset.class_names, dataset.task, config.model, seed)
     _check_decision(config, dataset.task, model)
     width = model.network.config.get_text_config().hidden_size
-    config = resolve_defaults(config, len(train), width, model.anatomy.depth)
+    config = resolve_defaults(config, len(train), width, model.structure.depth)
     torch.manual_seed(seed)  # of the LoRA matrices
     set_trainable(model, config.model, 0)
     model.network.to(device)

@@ -1,4 +1,4 @@
-"""Layers that get the real tokens of a batch in one row, against the same layers with the padding."""
+"""Packed batches against padded ones."""
 
 import copy
 import pickle
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkpoints import ARCHITECTURES, SMALL, make_checkpoint
-from finetext.engine import collate, unpadding
+from finetext.engine import attention, collate, packing
 from finetext.models import find_model, load_model, predict_logits
 from finetext.models.config import ModelConfig
 
@@ -23,9 +23,9 @@ TEXTS = [
     "a",
     "tea",
 ]
-PADDED = {"albert", "mpnet", "deberta-v2"}
-"""Architectures that share a layer, or whose attention is their own."""
-UNPADDED = sorted(set(ARCHITECTURES) - PADDED)
+PADDED = {"mpnet", "deberta-v2"}
+"""Architectures that do not use transformers' AttentionInterface."""
+PACKED = sorted(set(ARCHITECTURES) - PADDED)
 
 
 def load(checkpoint, architecture, **options):
@@ -47,15 +47,17 @@ def run(model, batch):
 
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])
-@pytest.mark.parametrize("architecture", UNPADDED)
-def test_logits_and_gradients_are_those_with_the_padding(checkpoint, monkeypatch, architecture, pooling):
+@pytest.mark.parametrize("architecture", PACKED)
+def test_packed_logits_and_gradients_are_those_of_a_padded_batch(
+    checkpoint, monkeypatch, architecture, pooling
+):
     model = load(checkpoint, architecture, pooling=pooling)
-    assert model.unpads()
+    assert model.packs()
     batch = collate(model.encode(TEXTS), model.pad_id)
     with model.padded():
         expected, expected_gradients = run(model, batch)
     for most in (0, 5, 10_000):  # a group a length, some, and one of all texts
-        monkeypatch.setattr(unpadding, "MOST_PADDING", most)
+        monkeypatch.setattr(packing, "MAX_GROUP_PADDING", most)
         found, gradients = run(model, batch)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
         assert gradients.keys() == expected_gradients.keys()
@@ -65,7 +67,7 @@ def test_logits_and_gradients_are_those_with_the_padding(checkpoint, monkeypatch
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama"])
-def test_in_half_precision_they_are_those_with_the_padding_but_for_rounding(checkpoint, architecture):
+def test_packed_logits_in_bf16_are_those_of_a_padded_batch_but_for_rounding(checkpoint, architecture):
     model = load(checkpoint, architecture, pooling="mean")
     batch = collate(model.encode(TEXTS), model.pad_id)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
@@ -75,17 +77,18 @@ def test_in_half_precision_they_are_those_with_the_padding_but_for_rounding(chec
     assert (found - expected).abs().max() <= 0.03 * expected.abs().max()
 
 
-@pytest.mark.parametrize("architecture", UNPADDED)
-def test_the_layers_see_no_padding(checkpoint, architecture):
+@pytest.mark.parametrize("architecture", PACKED)
+def test_layers_see_no_padding(checkpoint, architecture):
     model = load(checkpoint, architecture)
     seen = []
-    for module in model.anatomy.layers[0].modules():
+    layers = model.structure.layers or [model.network.base_model.encoder]
+    for module in layers[0].modules():
         if isinstance(module, torch.nn.Linear) or type(module).__name__ == "FastConv1D":
             module.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[:-1].numel()))
     encoded = model.encode(TEXTS)
     tokens = sum(len(window) for text in encoded for window in text)
     model.logits(collate(encoded, model.pad_id))
-    rounded = unpadding._rounded(tokens)
+    rounded = packing.round_length(tokens)
     assert set(seen) == {rounded}
     seen.clear()
     with model.padded():
@@ -93,26 +96,26 @@ def test_the_layers_see_no_padding(checkpoint, architecture):
     assert min(seen) > rounded
 
 
-def test_rows_have_few_lengths_and_hardly_more_tokens():
-    found = {tokens: unpadding._rounded(tokens) for tokens in range(1, 4097)}
+def test_packed_rows_have_few_lengths_and_hardly_more_tokens():
+    found = {tokens: packing.round_length(tokens) for tokens in range(1, 4097)}
     assert all(
-        tokens <= rounded < tokens + max(unpadding.LEAST_ROUNDING, tokens / 8 + 1)
+        tokens <= rounded < tokens + max(packing.LENGTH_MULTIPLE, tokens / 8 + 1)
         for tokens, rounded in found.items()
     )
     assert len(set(found.values())) < 60
 
 
 @pytest.mark.parametrize("architecture", sorted(PADDED))
-def test_other_attention_runs_with_the_padding(checkpoint, architecture):
+def test_models_with_an_attention_of_their_own_run_padded(checkpoint, architecture):
     model = load(checkpoint, architecture)
-    assert model.unpadding is None
+    assert not model.packs()
     batch = collate(model.encode(TEXTS), model.pad_id)
     alone = [model.logits(collate([own], model.pad_id)) for own in model.encode(TEXTS)]
     torch.testing.assert_close(model.logits(batch), torch.cat(alone), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama"])
-def test_padding_in_front_and_texts_of_one_length_run_as_they_are(checkpoint, architecture):
+def test_left_padding_and_texts_of_one_length_are_not_packed(checkpoint, architecture):
     model = load(checkpoint, architecture)
     encoded = model.encode(TEXTS)
     if architecture != "bert":  # whose positions count from the left
@@ -121,21 +124,21 @@ def test_padding_in_front_and_texts_of_one_length_run_as_they_are(checkpoint, ar
     even = collate([encoded[1], encoded[1]], model.pad_id)
     with model.padded():
         expected = model.logits(even)
-    assert torch.equal(model.logits(even), expected)
+    torch.testing.assert_close(model.logits(even), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "modernbert"])
-def test_hidden_states_at_the_cut_have_their_places(checkpoint, architecture):
+def test_captured_features_are_those_of_a_padded_batch(checkpoint, architecture):
     model = load(checkpoint, architecture, pooling="mean")
-    assert model.cut(1) is not None
-    batch = collate(model.encode(TEXTS), model.pad_id)
-    with torch.no_grad():
-        found = model.replay.capture(model.logits, batch)
-        with model.padded():
-            expected = model.replay.capture(model.logits, batch)
-    real = batch.attention_mask.bool()
-    assert found.shape == expected.shape
-    torch.testing.assert_close(found[real], expected[real], rtol=1e-5, atol=1e-5)
+    for cut in (1, 2):
+        assert model.cut(cut) is None
+        batch = collate(model.encode(TEXTS), model.pad_id)
+        with torch.no_grad():
+            found = model.runner.capture(batch)
+            with model.padded():
+                expected = model.runner.capture(batch)
+        for packed, padded in zip(found, expected, strict=True):
+            torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-5)
 
 
 def test_a_short_list_is_one_batch_with_the_logits_of_each_text_alone(checkpoint):
@@ -147,7 +150,7 @@ def test_a_short_list_is_one_batch_with_the_logits_of_each_text_alone(checkpoint
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_pass_leaves_attention_as_it_was(checkpoint, error):
+def test_an_interrupted_pass_leaves_no_state_behind(checkpoint, error):
     model = load(checkpoint, "bert")
     batch = collate(model.encode(TEXTS), model.pad_id)
     expected = model.logits(batch)
@@ -155,14 +158,12 @@ def test_an_interrupted_pass_leaves_attention_as_it_was(checkpoint, error):
     def interrupt(*_):
         raise error
 
-    for layer in model.anatomy.layers:
+    for layer in model.structure.layers:
         handle = layer.attention.output.register_forward_pre_hook(interrupt)
         with pytest.raises(error):
             model.logits(batch)
         handle.remove()
-        query = torch.randn(1, 2, batch.input_ids.shape[1], 8)
-        out = torch.nn.functional.scaled_dot_product_attention(query, query, query)
-        assert not torch.equal(out[:, :, :1].expand_as(out), out)
+        assert attention.current_pass() is None
         assert torch.equal(model.logits(batch), expected)
 
 
@@ -180,12 +181,12 @@ def test_the_network_can_be_pickled_and_copied(checkpoint):
         ("squeezebert", SMALL | {"embedding_size": 16, "max_position_embeddings": 64}),
     ],
 )
-def test_networks_that_lay_out_their_texts_otherwise_run_with_the_padding(tmp_path, monkeypatch, kind, sizes):
+def test_networks_that_cannot_be_packed_run_padded(tmp_path, monkeypatch, kind, sizes):
     monkeypatch.setitem(ARCHITECTURES, kind, sizes)
     source = find_model(str(make_checkpoint(kind, tmp_path)))
     model = load_model(source, ("a", "b"), "binary", ModelConfig(dropout=0.0, max_length=40), seed=3)
     model.network.eval()
-    assert not model.unpads()
+    assert not model.packs()
     for lengths in ([4, 1, 2, 1], [6, 6, 1, 3, 2, 6], [40, 1, 2, 7, 30]):
         encoded = [([7] * length,) for length in lengths]
         alone = torch.cat([model.logits(collate([own], model.pad_id)) for own in encoded])
@@ -193,29 +194,32 @@ def test_networks_that_lay_out_their_texts_otherwise_run_with_the_padding(tmp_pa
 
 
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=12), st.integers(0, 80))
-def test_the_layout_loses_no_token(lengths, most):
+def test_packing_loses_no_token(lengths, most):
     width = max(lengths)
     mask = (torch.arange(width) < torch.tensor(lengths).unsqueeze(1)).long()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unpadding, "MOST_PADDING", most)
-        layout = unpadding._find_layout(mask)
-    if layout is None:
-        assert unpadding._rounded(sum(lengths)) > (1 - unpadding.LEAST_SAVED) * mask.numel()
+        patch.setattr(packing, "MAX_GROUP_PADDING", most)
+        found = packing.find_packing(mask)
+    if found is None:
+        assert packing.round_length(sum(lengths)) > (1 - packing.MIN_PADDING_SAVED) * mask.numel()
         return
     hidden = torch.arange(mask.numel(), dtype=torch.float32).view(*mask.shape, 1)
-    row = layout.narrow(hidden)
-    own, filling = row[0].split([sum(lengths), row.shape[1] - sum(lengths)])
-    assert sorted(own.flatten().tolist()) == hidden[mask.bool()].flatten().tolist()
-    assert filling.tolist() == [own[-1].tolist()] * (unpadding._rounded(sum(lengths)) - sum(lengths))
-    real = mask.bool()
-    assert torch.equal(layout.widen(row)[real], hidden[real])
+    row = found.pack(hidden)
+    tokens, filling = row[0].split([sum(lengths), row.shape[1] - sum(lengths)])
+    assert sorted(tokens.flatten().tolist()) == hidden[mask.bool()].flatten().tolist()
+    assert filling.tolist() == [tokens[-1].tolist()] * (packing.round_length(sum(lengths)) - sum(lengths))
+    for text, length, place in zip(found.texts(row), lengths, range(len(lengths)), strict=True):
+        assert text.flatten().tolist() == [place * width + position for position in range(length)]
+    means = found.mean(row)[found.order.argsort()].flatten()
+    assert torch.allclose(means, torch.stack([text.mean() for text in found.texts(row)]))
     heads = row[0].unsqueeze(1)  # (N, 1, 1)
-    parts = [group.line_up(group.lay_out(heads)) for group in layout.groups]
-    assert torch.equal(torch.cat(parts), heads[: len(own)])
-    for group in layout.groups:
-        sizes = [lengths[own] for own in group.rows.tolist()]
+    parts = [group.unpad(group.pad(heads).transpose(1, 2)) for group in found.groups]
+    assert torch.equal(torch.cat(parts), heads[: len(tokens)])
+    for group in found.groups:
+        texts = found.order[group.texts].tolist()
+        sizes = [lengths[text] for text in texts]
         assert max(sizes) == group.width
         assert sum(group.width - size for size in sizes) <= most
-        # A text's own tokens stand beside each other, in order.
-        for own, line in zip(group.rows.tolist(), group.lay_out(heads)[:, 0, :, 0], strict=True):
-            assert line[: lengths[own]].tolist() == [own * width + place for place in range(lengths[own])]
+        # A text's tokens stand beside each other, in order.
+        for text, line in zip(texts, group.pad(heads)[:, 0, :, 0], strict=True):
+            assert line[: lengths[text]].tolist() == [text * width + place for place in range(lengths[text])]

@@ -1,4 +1,4 @@
-"""Batches that run at the same time, against the same batches one after the other."""
+"""Concurrent batches against the same batches one after the other."""
 
 import gc
 import threading
@@ -12,8 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from checkpoints import ARCHITECTURES, make_checkpoint
-from finetext.engine import collate, in_lanes, lane_budget, lanes_of, use_threads
-from finetext.engine import workers as lanes
+from finetext.engine import batch_budget, collate, run_concurrently, split_threads, use_threads, workers
 from finetext.models import find_model, load_model, predict_logits
 from finetext.models.config import ModelConfig
 from finetext.models.model import Model
@@ -24,11 +23,11 @@ TEXTS = [
 
 
 @pytest.fixture
-def two_lanes(monkeypatch):
-    """Two lanes of a thread for every model that may run twice at a time, however small."""
-    monkeypatch.setattr(lanes, "LEAST_PRODUCTS", 0)
-    monkeypatch.setattr(lanes, "MOST_WAITING", 2.0)
-    monkeypatch.setattr(Model, "lanes", property(lambda model: [1, 1] if model.side_by_side else [1]))
+def two_workers(monkeypatch):
+    """Two workers of a thread for every model that is reentrant, however small."""
+    monkeypatch.setattr(workers, "MIN_BATCH_MACS", 0)
+    monkeypatch.setattr(workers, "MAX_IMBALANCE", 2.0)
+    monkeypatch.setattr(Model, "threads", property(lambda model: model.split_threads(2)))
 
 
 def load(checkpoint, architecture, **options):
@@ -38,13 +37,13 @@ def load(checkpoint, architecture, **options):
 
 def note_threads(model):
     seen = set()
-    model.network.register_forward_pre_hook(lambda *_: seen.add(threading.current_thread().name))
+    model.network.base_model.register_forward_pre_hook(lambda *_: seen.add(threading.current_thread().name))
     return seen
 
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
-def test_logits_are_those_of_one_batch_after_the_other(checkpoint, two_lanes, architecture, pooling):
+def test_logits_are_those_of_one_batch_after_the_other(checkpoint, two_workers, architecture, pooling):
     model = load(checkpoint, architecture, pooling=pooling)
     model.network.train()  # its dropout must not be in force
     expected = np.concatenate([predict_logits(model, [text]) for text in TEXTS])
@@ -52,8 +51,7 @@ def test_logits_are_those_of_one_batch_after_the_other(checkpoint, two_lanes, ar
     for _ in range(3):
         found = predict_logits(model, TEXTS, max_tokens=80)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-    assert len([name for name in seen if name.startswith("lane")]) == (2 if model.side_by_side else 0)
-    assert model.side_by_side == bool(model.anatomy.layers)
+    assert len([name for name in seen if name.startswith("finetext-worker")]) == 2
     assert model.network.training
 
 
@@ -75,15 +73,15 @@ def test_threads_of_a_caller_do_not_disturb_each_other(checkpoint, architecture)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2"])
-def test_stored_features_and_the_tail_behind_them_are_the_same(checkpoint, two_lanes, architecture):
+def test_stored_features_and_the_tail_behind_them_are_the_same(checkpoint, two_workers, architecture):
     from finetext.models.trunk import _trunk
 
     model = load(checkpoint, architecture)
-    assert model.cut(1) is not None
-    trunk = _trunk(model, model.replay, {}, "fp32", "fp32")
+    assert model.cut(1) is None
+    trunk = _trunk(model, {}, "fp32", "fp32")
     windows = [ids for text in model.encode(TEXTS) for ids in text]
     seen = note_threads(model)
-    assert trunk.lanes == [1, 1]
+    assert trunk.threads == [1, 1]
     for budget in (40, 200):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("finetext.cache.features.default_token_budget", lambda _, own=budget: own)
@@ -92,29 +90,13 @@ def test_stored_features_and_the_tail_behind_them_are_the_same(checkpoint, two_l
         model.network.eval()
         with torch.no_grad():
             for place, ids in enumerate(windows):
-                alone = model.replay.capture(model.logits, collate([(ids,)], model.pad_id))[0]
+                (alone,) = model.runner.capture(collate([(ids,)], model.pad_id))
                 torch.testing.assert_close(found[place], alone, rtol=1e-4, atol=1e-5)
         model.network.train()
-    assert len([name for name in seen if name.startswith("lane")]) == 2
+    assert len([name for name in seen if name.startswith("finetext-worker")]) == 2
 
 
-def test_a_network_that_changes_as_it_runs_has_one_lane(checkpoint, tmp_path, monkeypatch):
-    class Counting(torch.nn.Module):
-        def __init__(self, inner):
-            super().__init__()
-            self.inner = inner
-            self.register_buffer("seen", torch.zeros(()))
-
-        def forward(self, hidden):
-            self.seen += 1
-            return self.inner(hidden)
-
-    model = load(checkpoint, "bert")
-    layer = model.anatomy.layers[0]
-    layer.intermediate.dense = Counting(layer.intermediate.dense)
-    again = Model(model.network, model.tokenizer, model.class_names, model.settings, model.anatomy)
-    assert model.side_by_side and not again.side_by_side
-
+def test_a_network_whose_rotary_tables_change_has_one_worker(checkpoint, tmp_path, monkeypatch):
     factors = {"short_factor": [1.0] * 4, "long_factor": [2.0] * 4}
     scaled = ARCHITECTURES["phi3"] | {
         "original_max_position_embeddings": 16,
@@ -122,10 +104,11 @@ def test_a_network_that_changes_as_it_runs_has_one_lane(checkpoint, tmp_path, mo
     }
     monkeypatch.setitem(ARCHITECTURES, "phi3", scaled)
     model = load(lambda kind: make_checkpoint(kind, tmp_path), "phi3")
-    assert not model.side_by_side
+    assert model.split_threads(2) == [2]
+    assert "rotary" in model.fast_paths()["concurrent batches"].reason
 
 
-def test_lanes_keep_order_modes_and_threads():
+def test_workers_keep_order_modes_and_threads():
     before = torch.get_num_threads()
 
     def note(item):
@@ -137,17 +120,21 @@ def test_lanes_keep_order_modes_and_threads():
     try:
         use_threads(3)
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-            found = list(in_lanes(note, range(20), [10**9] * 20, lanes_of(3)))
-        plain = list(in_lanes(note, range(20), [10**9] * 20, lanes_of(1)))
+            found = list(run_concurrently(note, range(20), [10**9] * 20, split_threads(3)))
+        plain = list(run_concurrently(note, range(20), [10**9] * 20, split_threads(1)))
         assert torch.get_num_threads() == 3
         with ThreadPoolExecutor(1) as pool:  # a thread that starts later
             assert pool.submit(torch.get_num_threads).result() == 3
     finally:
         use_threads(before)
     assert [item for item, *_ in found] == [item for item, *_ in plain] == list(range(20))
-    assert {(name, count) for _, name, count, _ in found} == {("lane_0", 2), ("lane_1", 1)} or {
-        (name, count) for _, name, count, _ in found
-    } == {("lane_0", 1), ("lane_1", 2)}
+    assert {(name, count) for _, name, count, _ in found} == {
+        ("finetext-worker_0", 2),
+        ("finetext-worker_1", 1),
+    } or {(name, count) for _, name, count, _ in found} == {
+        ("finetext-worker_0", 1),
+        ("finetext-worker_1", 2),
+    }
     assert {modes for *_, modes in found} == {(True, False, True)}
     assert {name for _, name, *_ in plain} == {own} and {modes for *_, modes in plain} == {
         (False, True, False)
@@ -155,13 +142,13 @@ def test_lanes_keep_order_modes_and_threads():
 
 
 @pytest.mark.parametrize("costs", [[10**9], [1] * 20, [10**12, 10**9, 10**9]])
-def test_what_is_small_or_uneven_has_one_lane(costs):
-    names = in_lanes(lambda _: threading.current_thread().name, costs, costs, [1, 1])
+def test_small_or_uneven_batches_run_one_after_the_other(costs):
+    names = run_concurrently(lambda _: threading.current_thread().name, costs, costs, [1, 1])
     assert set(names) == {threading.current_thread().name}
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_fault_ends_all_lanes(error):
+def test_an_error_ends_all_workers(error):
     done = []
 
     def fail(item):
@@ -170,36 +157,39 @@ def test_a_fault_ends_all_lanes(error):
         done.append(item)
 
     with pytest.raises(error, match="seven"):
-        list(in_lanes(fail, range(1000), [10**9] * 1000, [1, 1]))
+        list(run_concurrently(fail, range(1000), [10**9] * 1000, [1, 1]))
     gc.collect()
     assert len(done) < 100
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("finetext-worker")]
 
 
-def test_who_stops_listening_ends_all_lanes():
+def test_a_consumer_that_stops_ends_all_workers():
     done = []
-    for item in in_lanes(done.append, range(1000), [10**9] * 1000, [1, 1]):
+    for item in run_concurrently(done.append, range(1000), [10**9] * 1000, [1, 1]):
         assert item is None
         break
     gc.collect()
     assert len(done) < 100
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("finetext-worker")]
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=200), st.integers(1, 10**8))
-@example([500] * 8, 510465)  # a batch of half the budget would be too small for a lane
-def test_the_budget_is_no_larger_than_asked_for_and_enough_for_all(lengths, products):
+@example([500] * 8, 510465)  # a batch of half the budget would be too small for a worker
+def test_the_budget_of_a_batch_is_bounded(lengths, products):
     total = sum(lengths)
-    assert lane_budget(total, 2048, 1, products) == 2048
-    budget = lane_budget(total, 2048, 2, products)
+    assert batch_budget(total, 2048, 1, products) == 2048
+    budget = batch_budget(total, 2048, 2, products)
     assert budget == 2048 or 768 <= budget <= 1024
     if budget < 2048:
-        assert budget == 1024 or budget * 2 * lanes.BATCHES >= total  # no more batches than are of use
-        assert budget * products >= lanes.LEAST_PRODUCTS * 0.99
+        assert (
+            budget == 1024 or budget * 2 * workers.BATCHES_PER_WORKER >= total
+        )  # no more batches than are of use
+        assert budget * products >= workers.MIN_BATCH_MACS * 0.99
 
 
-def test_a_network_that_changes_as_it_runs_serves_one_caller_at_a_time(checkpoint):
-    model = load(checkpoint, "albert")
+def test_a_network_that_is_not_reentrant_serves_one_caller_at_a_time(checkpoint):
+    model = load(checkpoint, "bert")
+    model._not_reentrant = "for the test"
     batch = collate(model.encode(TEXTS[:5]), model.pad_id)
     inside, most = [], []
 
