@@ -64,5 +64,5 @@ def hub_errors() -> tuple[type[Exception], ...]:
     from huggingface_hub import get_session
 
     library = importlib.import_module(type(get_session()).__module__.split(".")[0])
-    own = (getattr(library, name) for name in ("HTTPError", "InvalidURL") if hasattr(library, name))
-    return (ConnectionError, TimeoutError, *own)
+    errors = (getattr(library, name) for name in ("HTTPError", "InvalidURL") if hasattr(library, name))
+    return (ConnectionError, TimeoutError, *errors)

@@ -218,10 +218,10 @@ def _split_up(splits: Mapping[str, Sequence[Encoded]], features: Features, trunk
     for name, encoded in splits.items():
         stop = start + sum(len(text) for text in encoded)
         part = slice(start, stop)
-        own = Features(features.arrays, features.segment[part], features.offset[part], features.count[part])
+        split = Features(features.arrays, features.segment[part], features.offset[part], features.count[part])
         if trunk.stores_vectors:
             encoded = [tuple(ids[:1] for ids in text) for text in encoded]
-        inputs[name] = Inputs(encoded, trunk.pad_id, own)
+        inputs[name] = Inputs(encoded, trunk.pad_id, split)
         start = stop
     return inputs
 
@@ -233,10 +233,10 @@ def weights_digest(network: Any, names: Sequence[str]) -> str:
 
     def digest(name: str) -> bytes:
         tensor = tensors[name].detach().cpu().contiguous()
-        own = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        content = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         if tensor.numel():
-            own.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-        return own.digest()
+            content.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        return content.digest()
 
     with ThreadPoolExecutor(2) as pool:
         parts = list(pool.map(digest, wanted))

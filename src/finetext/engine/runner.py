@@ -52,7 +52,7 @@ class Runner:
 
     Attributes:
         network: The Hugging Face model.
-        layers: Its layers in order; empty if it has none of its own for each depth.
+        layers: Its layers in order; empty if it has no separate one for each depth.
         how: Which position the head reads.
         cut: Index of the first layer that runs on stored features, the depth for the head alone; 0 without a cut.
         paths: The fast paths by name.
@@ -114,7 +114,7 @@ class Runner:
             no_positions = None if self._takes_positions else "the model takes no position ids"
             self._try("packed batches", unsuitable or no_positions, batches, expected)
             every_position = "the head reads every position" if how == "mean" else None
-            no_layers = None if self.layers else "the model has no list of layers"
+            no_layers = None if self.layers else "the model has no separate layer for each depth"
             self._try("read position", unsuitable or every_position or no_layers, batches, expected)
             if self.layers and not (unsuitable or every_position or self.is_on("read position")):
                 self._finishes_apart = True  # GPT-2's backbone gives its output the shape of its input
@@ -182,7 +182,7 @@ class Runner:
         if index == 0:
             return None
         if not index <= len(self.layers):
-            return "it has no list of layers of its own for each depth"
+            return "the model has no separate layer for each depth"
         if index == len(self.layers) and not self.is_on("pooled head"):
             return self.paths["pooled head"].reason
         ids = self._token_ids

@@ -81,8 +81,8 @@ def merge_adapter(model: Model) -> None:
     for name, module in list(model.network.named_modules()):
         if isinstance(module, LoraLayer):
             module.merge()
-            parent, _, own = name.rpartition(".")
-            setattr(model.network.get_submodule(parent), own, module.get_base_layer())
+            parent, _, attribute = name.rpartition(".")
+            setattr(model.network.get_submodule(parent), attribute, module.get_base_layer())
     del model.network.peft_settings
     if hasattr(model.network, "peft_config"):
         del model.network.peft_config

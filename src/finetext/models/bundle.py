@@ -1,4 +1,4 @@
-"""The bundle: a plain Hugging Face folder, and beside it what only finetext knows."""
+"""The bundle: a plain Hugging Face folder, and what only finetext knows in a file beside the weights."""
 
 import dataclasses
 import json
@@ -124,8 +124,8 @@ def read_bundle(path: Path, *, allow_pickle: bool = False) -> Parts:
             f"{folder}: {len(wrong)} weights are missing or of another shape ({wrong[0]}). Copy the folder again."
         )
     names = _class_names(settings, folder)
-    found, provenance = _bundle_settings(folder, settings, names, network)
-    return Parts(network, tokenizer, names, found, provenance)
+    bundle, provenance = _bundle_settings(folder, settings, names, network)
+    return Parts(network, tokenizer, names, bundle, provenance)
 
 
 def is_exported(folder: Path) -> bool:
@@ -149,14 +149,14 @@ def load_exported(folder: Path) -> Model:
     set_pad_token(settings, tokenizer.pad_token_id)
     names = _class_names(settings, folder)
     network = OnnxNetwork(folder / ONNX, settings, len(names))
-    found, _ = _bundle_settings(folder, settings, names, network)
-    return Model(network, tokenizer, names, found, NO_STRUCTURE)
+    bundle, _ = _bundle_settings(folder, settings, names, network)
+    return Model(network, tokenizer, names, bundle, NO_STRUCTURE)
 
 
 def _class_names(settings: Any, folder: Path) -> tuple[str, ...]:
     names = class_names_of(settings)
     if len(names) < 2:
-        raise ModelError(f"{folder}: has one output, so it is no classifier of two or more classes.")
+        raise ModelError(f"{folder}: has one output, so it is not a classifier with two or more classes.")
     return names
 
 
@@ -173,7 +173,7 @@ def _check_labels(raw: dict[str, Any], folder: Path) -> None:
     ids = sorted(int(key) for key in id2label) if _all_numbers(id2label) else None
     if ids != list(range(len(id2label))) or len(set(id2label.values())) != len(id2label):
         raise ModelError(
-            f"{folder / 'config.json'}: its label ids must count 0, 1, 2, … with a name of its own each (id2label)."
+            f"{folder / 'config.json'}: label ids must be 0, 1, 2, …, each with a different name (id2label)."
         )
 
 
@@ -195,8 +195,8 @@ def _bundle_settings(
             raise ModelError(
                 f"{path}: was written by another version of finetext. Load it with that version."
             )
-        found = settings_from(values, position_limit(settings, network))
-        _check_thresholds(found, names)
-        return found, dict(values.get("provenance") or {})
+        bundle = settings_from(values, position_limit(settings, network))
+        _check_thresholds(bundle, names)
+        return bundle, dict(values.get("provenance") or {})
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: is damaged. Copy the folder again.") from error

@@ -33,11 +33,11 @@ class LanguageModel:
 
     def continue_ids(self, ids: list[int], tokens: int) -> list[int]:
         """Return the likeliest tokens after some others, each given those before (greedy)."""
-        given = torch.tensor([ids], device=self.device)
+        prompt = torch.tensor([ids], device=self.device)
         with quiet(), torch.inference_mode():
             whole = self.network.generate(
-                input_ids=given,
-                attention_mask=torch.ones_like(given),
+                input_ids=prompt,
+                attention_mask=torch.ones_like(prompt),
                 max_new_tokens=tokens,
                 do_sample=False,
                 temperature=None,
@@ -50,9 +50,9 @@ class LanguageModel:
 
 def require_causal(source: ModelSource) -> None:
     """Raise UsageError unless a model's configuration names a causal language model."""
-    found = [str(name) for name in load_settings(source.folder).architectures or ()]
-    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in found):
-        written = ", ".join(found) or "no architecture named"
+    architectures = [str(name) for name in load_settings(source.folder).architectures or ()]
+    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
+        written = ", ".join(architectures) or "no architecture named"
         raise UsageError(
             f"{source.name}: is no causal language model ({written}). What asks a model, or lets it write, needs a "
             "causal language model, such as gpt2."

@@ -17,16 +17,16 @@ def output_layer(model: Model) -> nn.Linear:
     Raises:
         ModelError: The head has none.
     """
-    found = [
+    layers = [
         module
         for name, module in model.network.named_modules()
         if isinstance(module, nn.Linear)
         and module.out_features == len(model.class_names)
         and f"{name}.weight" in model.structure.head
     ]
-    if not found:
+    if not layers:
         raise ModelError(f"{type(model.network).__name__} has no linear output layer.")
-    return found[-1]
+    return layers[-1]
 
 
 def head_inputs(model: Model, inputs: Inputs) -> Tensor:
@@ -35,12 +35,12 @@ def head_inputs(model: Model, inputs: Inputs) -> Tensor:
     windows = inputs.windows()
     read: list[Tensor] = []
 
-    def note(module: nn.Module, args: tuple[Any, ...]) -> None:
+    def record(module: nn.Module, args: tuple[Any, ...]) -> None:
         vectors = args[0]
         read.append((vectors[:, 0] if vectors.ndim == 3 else vectors).float().cpu())
 
     vectors = torch.empty(len(windows), layer.in_features)
-    handle = layer.register_forward_pre_hook(note)
+    handle = layer.register_forward_pre_hook(record)
     try:
         with torch.no_grad(), evaluating(model.network):
             for chosen in model.batches(windows):
@@ -48,7 +48,9 @@ def head_inputs(model: Model, inputs: Inputs) -> Tensor:
                 vectors[chosen] = read.pop()
     finally:
         handle.remove()
-    owners = torch.tensor([text for text, own in enumerate(inputs.encoded) for _ in own])
+    owners = torch.tensor(
+        [text for text, windows_of_text in enumerate(inputs.encoded) for _ in windows_of_text]
+    )
     if len(owners) == len(inputs):
         return vectors
     sums = torch.zeros(len(inputs), layer.in_features).index_add_(0, owners, vectors)

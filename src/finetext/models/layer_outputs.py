@@ -1,4 +1,4 @@
-"""What a head would read if the model ended earlier: the pooled output of every layer, in one pass."""
+"""The pooled output of every layer, in one pass: what a head would read if the model ended there."""
 
 import time
 from collections.abc import Callable
@@ -28,9 +28,9 @@ class Depths:
 
 
 def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None]) -> Depths:
-    """Run texts through a model once and keep what a head would read at each depth.
+    """Run texts through a model once and return what a head would read at each depth.
 
-    Behind each layer stands the final norm, as it would in a model that is cut there.
+    Each output is normalised by the final norm, as in a model that ends there.
 
     Args:
         model: The model.
@@ -43,7 +43,7 @@ def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None
     layers = model.structure.layers
     if not layers:
         raise ModelError(
-            f"{type(model.network).__name__} has no layers of its own for each depth: it has no depths."
+            f"{type(model.network).__name__} has no separate layer for each depth, so its depths cannot be compared."
         )
     norm = _final_norm(model)
     width = model.network.config.get_text_config().hidden_size
@@ -100,8 +100,8 @@ def _on_cpu(model: Model) -> list[nn.Module]:
 def _final_norm(model: Model) -> nn.Module | None:
     """Return the norm between the last layer and the head, None if there is none."""
     names = {name.rpartition(".")[0] for name in model.structure.after - model.structure.head}
-    found = [module for name, module in model.network.named_modules() if name in names]
-    return found[0] if len(found) == 1 else None
+    norms = [module for name, module in model.network.named_modules() if name in names]
+    return norms[0] if len(norms) == 1 else None
 
 
 def parameters_by_depth(model: Model) -> list[int]:
@@ -112,10 +112,10 @@ def parameters_by_depth(model: Model) -> list[int]:
 
 
 def shorten(settings: Any, depth: int) -> None:
-    """Write into a configuration that only the first layers are kept.
+    """Keep only the first layers in a configuration.
 
     Raises:
-        UsageError: There are not so many.
+        UsageError: The model has fewer layers.
     """
     inner = settings.get_text_config()
     whole = inner.num_hidden_layers

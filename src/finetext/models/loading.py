@@ -75,8 +75,7 @@ def load_model(
         ]
     if not model.structure.layers:
         model.notices.append(
-            f"{type(network).__name__} has no list of layers of its own for each depth; "
-            "every part of it is trained together."
+            f"{type(network).__name__} has no separate layer for each depth; all of it is trained together."
         )
     return model
 
@@ -117,7 +116,7 @@ def load_settings(folder: Path) -> Any:
             settings.output_attentions = settings.output_hidden_states = False
     except Exception as error:  # each architecture checks its values in its own way
         raise ModelError(
-            f"{folder / 'config.json'}: is refused by its architecture ({first_line(error)})."
+            f"{folder / 'config.json'}: its architecture rejects it ({first_line(error)})."
         ) from error
     vars(settings).pop("auto_map", None)  # see `check_config`: it may stand in a model of the catalogue
     return settings
@@ -199,10 +198,10 @@ def read_weights(folder: Path, settings: Any, allow_pickle: bool) -> tuple[Any, 
     except Exception as error:  # readers of weights fail in many ways, all of them the folder's fault
         raise ModelError(f"{folder}: its weights cannot be loaded ({first_line(error)}).") from error
     prefix = f"{network.base_model_prefix}."
-    for name, found, expected in report["mismatched_keys"]:
+    for name, shape, expected in report["mismatched_keys"]:
         if name.startswith(prefix):
             raise ModelError(
-                f"{folder}: the weights {name} have the shape {tuple(found)} where config.json says "
+                f"{folder}: the weights {name} have the shape {tuple(shape)} where config.json says "
                 f"{tuple(expected)}. The files do not belong together."
             )
     return network, report

@@ -41,15 +41,15 @@ def predict_logits(
     logits = np.empty((len(windows), len(model.class_names)), dtype=np.float32)
     with torch.inference_mode(), evaluating(model.network):
         batches = model.batches(windows, max_tokens)
-        each = model.macs_per_token(windows)
-        costs = [each * sum(map(windows.length, chosen)) for chosen in batches]
+        macs = model.macs_per_token(windows)
+        costs = [macs * sum(map(windows.length, chosen)) for chosen in batches]
 
         def run(chosen: list[int]) -> Tensor:
             return model.logits(windows.batch(chosen).to(model.device))
 
-        found = run_concurrently(run, batches, costs, model.threads)
-        for chosen, own in zip(batches, found, strict=True):
-            logits[chosen] = own.cpu().numpy()
+        outputs = run_concurrently(run, batches, costs, model.threads)
+        for chosen, output in zip(batches, outputs, strict=True):
+            logits[chosen] = output.cpu().numpy()
             if progress is not None:
                 np.subtract.at(left, owners[chosen], 1)
                 progress(int((left[np.unique(owners[chosen])] == 0).sum()))

@@ -21,7 +21,7 @@ from finetext.models.structure import find_structure
 
 OPSET = 18
 LARGEST_FILE = 1_800_000_000
-"""Bytes of weights over which they stand in a file of their own: an ONNX file ends at 2 GiB."""
+"""Bytes of weights above which they go into a separate file: an ONNX file is limited to 2 GiB."""
 TOLERANCE = 1e-4
 """Largest difference of a logit, relative to the largest logit or 1."""
 PROBES = ((1, 1), (1, 9), (3, 20), (5, 4), (2, 48))
@@ -94,7 +94,7 @@ def _export(module: Logits, path: Path, exporter: Exporter) -> None:
     mask[1, 5:] = 0
     names: dict[str, Any] = {"input_names": ["input_ids", "attention_mask"], "output_names": ["logits"]}
     inputs = (torch.ones_like(mask), mask)
-    large = sum(own.numel() * own.element_size() for own in module.parameters()) > LARGEST_FILE
+    large = sum(weight.numel() * weight.element_size() for weight in module.parameters()) > LARGEST_FILE
     if exporter == "dynamo":
         free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
         torch.onnx.export(
@@ -155,8 +155,8 @@ def _largest_difference(module: Logits, path: Path, parts: Parts) -> float:
             ids[mask == 0] = parts.tokenizer.pad_token_id
             with torch.inference_mode():
                 expected = module(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
-            (found,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
-            difference = np.abs(found - expected).max() / max(1.0, np.abs(expected).max())
+            (logits,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
+            difference = np.abs(logits - expected).max() / max(1.0, np.abs(expected).max())
             worst = max(worst, float(difference) if np.isfinite(difference) else np.inf)
     return worst
 
@@ -176,7 +176,7 @@ def quantize(path: Path, target: Path) -> float:
 
     content = onnx.load(path)
     del content.graph.value_info[:]  # shapes of weights that the quantizer transposes
-    large = sum(own.stat().st_size for own in path.parent.glob(f"{path.name}*")) > LARGEST_FILE
+    large = sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*")) > LARGEST_FILE
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)  # it advises on that logger to prepare the file in another way

@@ -50,11 +50,11 @@ class OnnxNetwork(nn.Module):
             raise ModelError(
                 f"{path}: cannot be loaded ({_first_line(error)}). Export the model again."
             ) from error
-        inputs = {own.name for own in self._session.get_inputs()}
+        inputs = {value.name for value in self._session.get_inputs()}
         outputs = self._session.get_outputs()
         if inputs != {"input_ids", "attention_mask"} or len(outputs) != 1 or outputs[0].shape[-1] != classes:
             raise ModelError(
-                f"{path}: is no export of a classifier of {classes} classes. Export it with `finetext export`."
+                f"{path}: is not an export of a classifier with {classes} classes. Export it with `finetext export`."
             )
         self.config = config
 
@@ -73,13 +73,13 @@ def _refuse_files_outside(path: Path) -> None:
     try:
         content = onnx.load(path, load_external_data=False)
     except (DecodeError, OSError) as error:
-        raise ModelError(f"{path}: is damaged, it is no whole ONNX file. Export the model again.") from error
+        raise ModelError(f"{path}: is damaged or incomplete. Export the model again.") from error
     for tensor in _tensors(content.graph):
         if uses_external_data(tensor):
             name = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
             if Path(name).name != name or not (path.parent / name).is_file():
                 raise ModelError(
-                    f"{path}: its weights stand in {name!r}, which is no file beside it. Export the model again."
+                    f"{path}: its weights are in {name!r}, which is not a file beside it. Export the model again."
                 )
 
 

@@ -1,4 +1,4 @@
-"""Zero-shot classification with a causal language model: how likely each label word is as its next words.
+"""Zero-shot classification with a causal language model: the likelihood of each label word as the next words.
 
 Nothing is sampled: the model reads the prompt and each label word, and a word's log-likelihood is the sum over its
 tokens of their log-probabilities, each given the prompt and the tokens before. It is not divided by the number of
@@ -146,10 +146,10 @@ class Prompter:
         ids = self._encode(text)
         if len(ids) <= self._room:
             return ids
-        own = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        keep = len(own) - (len(ids) - self._room)
+        text_ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        keep = len(text_ids) - (len(ids) - self._room)
         while keep > 0:
-            ids = self._encode(self._tokenizer.decode(own[:keep]))
+            ids = self._encode(self._tokenizer.decode(text_ids[:keep]))
             if len(ids) <= self._room:
                 return ids
             keep -= len(ids) - self._room  # half a character or word may take more tokens than the whole
@@ -195,7 +195,7 @@ class Prompter:
         prompts = [self.prompt(text) for text in texts]
         rows = [(text, answer) for text in range(len(texts)) for answer in several]
         encoded = [[*prompts[text], *self.answers[answer][:-1]] for text, answer in rows]
-        found = np.zeros((len(texts), len(self.answers)))
+        likelihoods = np.zeros((len(texts), len(self.answers)))
         left = np.full(len(texts), len(several))
         batches = token_budget_batches(
             list(map(len, encoded)), max_tokens or default_token_budget(self._model.device)
@@ -204,15 +204,15 @@ class Prompter:
             starts = [len(prompts[rows[row][0]]) - 1 for row in chosen]
             logs, first = self._log_probs([encoded[row] for row in chosen], min(starts))
             for place, (row, start) in enumerate(zip(chosen, starts, strict=True)):
-                text, own = rows[row]
-                for answer in range(len(self.answers)) if own == several[0] else (own,):
+                text, asked = rows[row]
+                for answer in range(len(self.answers)) if asked == several[0] else (asked,):
                     ids = self.answers[answer]
-                    if len(ids) == 1 or answer == own:
+                    if len(ids) == 1 or answer == asked:
                         at = torch.arange(start - first, start - first + len(ids))
-                        found[text, answer] = float(logs[place, at, torch.tensor(ids)].double().sum())
+                        likelihoods[text, answer] = float(logs[place, at, torch.tensor(ids)].double().sum())
                 left[text] -= 1
                 progress(int(left[text] == 0))
-        return found
+        return likelihoods
 
     def _log_probs(self, windows: Sequence[list[int]], first: int) -> tuple[Tensor, int]:
         """Return the log-probabilities of the next token from a position on, `(B, T - first, V)`, and the position.
@@ -243,5 +243,5 @@ def class_probabilities(likelihoods: Sequence[NDArray[np.float64]], task: str) -
         likelihoods: `(N, C)`; for a multi-label task `(N, 2)` for each class, of no and of yes.
         task: binary, multi-class or multi-label.
     """
-    shares = [torch.softmax(torch.from_numpy(own), dim=-1).numpy() for own in likelihoods]
-    return np.stack([own[:, 1] for own in shares], axis=1) if task == "multi-label" else shares[0]
+    shares = [torch.softmax(torch.from_numpy(values), dim=-1).numpy() for values in likelihoods]
+    return np.stack([share[:, 1] for share in shares], axis=1) if task == "multi-label" else shares[0]

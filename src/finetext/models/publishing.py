@@ -53,8 +53,8 @@ def plan_upload(path: Path, repository: str, *, public: bool = False) -> Upload:
         raise UsageError(f"{repository!r} is no name of a repository. Write it as owner/name.")
     folder = model_folder(path)
     check_folder(folder, exported=is_exported(folder))
-    found = [own for own in sorted(folder.iterdir()) if own.is_file() and not own.name.startswith(".")]
-    return Upload(folder, repository, public, tuple((own.name, own.stat().st_size) for own in found))
+    paths = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    return Upload(folder, repository, public, tuple((path.name, path.stat().st_size) for path in paths))
 
 
 def find_token(folder: Path) -> str | None:
@@ -68,8 +68,8 @@ def find_token(folder: Path) -> str | None:
     if not token and path.is_file():
         place = str(path)
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        found = [match[2] for line in lines if (match := _TOKEN_LINE.fullmatch(line.strip()))]
-        token = found[-1].strip() if found else ""
+        tokens = [match[2] for line in lines if (match := _TOKEN_LINE.fullmatch(line.strip()))]
+        token = tokens[-1].strip() if tokens else ""
     if token and not re.fullmatch(r"[\x21-\x7e]+", token):
         raise UsageError(f"{place}: the token holds characters that no token has. Copy it again.")
     return token or None

@@ -1,4 +1,4 @@
-"""Finding a model by alias, folder or Hub id, and pinning what was found."""
+"""Find a model by alias, folder or Hub id, and pin its revision."""
 
 import hashlib
 import importlib.util
@@ -20,7 +20,7 @@ HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model that was found and looks safe to load.
+    """A model whose files have been found and are safe to load.
 
     Attributes:
         name: What the user called it.
@@ -66,7 +66,7 @@ def find_model(name: str, *, revision: str | None = None, allow_pickle: bool = F
         folder, commit = download(name, revision, allow_pickle)
     else:
         raise UsageError(
-            f"no model {name!r}: it is no alias, no folder and no Hub id (owner/name).{closest(name, ALIASES)} "
+            f"no model {name!r}: it is not an alias, a folder or a Hub id (owner/name).{closest(name, ALIASES)} "
             "`finetext models` lists the aliases."
         )
     if revision is not None and commit is None:
@@ -78,7 +78,7 @@ def find_model(name: str, *, revision: str | None = None, allow_pickle: bool = F
 def find_embedded() -> Path | None:
     """Return the model folder of the extra `embedded`, None if it is not installed.
 
-    The package's own code is not run: only where it lies is asked for.
+    The package's code is not run; only its location is looked up.
 
     Raises:
         ModelError: Its weights are not the upstream ones.
@@ -149,7 +149,7 @@ def download(
             f"{hub_id}: no such model on the Hub, or it is private. Check the name, or log in with `hf auth login`."
         ) from error
     except HFValidationError as error:
-        raise UsageError(f"{hub_id}: is no valid Hub id (owner/name).") from error
+        raise UsageError(f"{hub_id}: is not a valid Hub id (owner/name).") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         return _cached(hub_id, revision, patterns, error)
     except EntryNotFoundError as error:
@@ -165,7 +165,7 @@ def _cached(hub_id: str, revision: str | None, patterns: list[str], cause: Excep
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(
+        folder = snapshot_download(
             hub_id, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"], local_files_only=True
         )
     except (OSError, ValueError):  # LocalEntryNotFoundError and IncompleteSnapshotError among them
@@ -176,7 +176,7 @@ def _cached(hub_id: str, revision: str | None, patterns: list[str], cause: Excep
             f"{hub_id}: the Hugging Face Hub cannot be reached and the model is not in its cache. "
             f"Connect to the network, or name a model folder.{remedy}"
         ) from cause
-    return Path(found), Path(found).name
+    return Path(folder), Path(folder).name
 
 
 def digest_model(folder: Path) -> str:

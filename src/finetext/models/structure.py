@@ -1,4 +1,4 @@
-"""The parts of a classifier, found by running it once instead of by the names of its modules."""
+"""The parts of a classifier, found by running it rather than by the names of its modules."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -86,14 +86,14 @@ def _order_of_modules(network: Any, layers: list[nn.Module], ids: Tensor) -> dic
     """Return `before`, `inside` or `after` for each parameter by when its module first runs."""
     names = {id(parameter): name for name, parameter in network.named_parameters()}
     within = {id(parameter) for layer in layers for parameter in layer.parameters()}
-    found = {names[key]: "inside" for key in within}
+    places = {names[key]: "inside" for key in within}
     place = "before"
 
     def enter(module: nn.Module, *_: Any) -> None:
         nonlocal place
         for parameter in module.parameters(recurse=False):
             if id(parameter) in names:
-                found.setdefault(names[id(parameter)], place)
+                places.setdefault(names[id(parameter)], place)
 
     def leave_last(*_: Any) -> None:
         nonlocal place
@@ -107,14 +107,14 @@ def _order_of_modules(network: Any, layers: list[nn.Module], ids: Tensor) -> dic
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return places
 
 
 def _find_reads(network: Any, ids: Tensor) -> Reads:
     """Change the backbone's output at one position after the other and see which changes the logits."""
     mask = torch.ones_like(ids)
     logits = network(input_ids=ids, attention_mask=mask).logits
-    felt = tuple(
+    changes = tuple(
         not torch.equal(logits, changed) for changed in _logits_with_each_position_changed(network, ids, mask)
     )
     known: dict[tuple[bool, ...], Reads] = {
@@ -122,7 +122,7 @@ def _find_reads(network: Any, ids: Tensor) -> Reads:
         (False, False, False, True): "last",
         (True, True, True, True): "mean",
     }
-    return known.get(felt, "pooler")
+    return known.get(changes, "pooler")
 
 
 def _logits_with_each_position_changed(network: Any, ids: Tensor, mask: Tensor) -> Iterator[Tensor]:

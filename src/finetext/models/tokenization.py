@@ -101,12 +101,12 @@ def choose_pad_token(tokenizer: Any) -> None:
     Raises:
         ModelError: There is none.
     """
-    own = set(tokenizer("a")["input_ids"]) - set(tokenizer("a", add_special_tokens=False)["input_ids"])
-    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in own:
+    added = set(tokenizer("a")["input_ids"]) - set(tokenizer("a", add_special_tokens=False)["input_ids"])
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id not in added:
         return
     made_for_it = [token for token in tokenizer.get_added_vocab() if "pad" in token.lower()]
     for token in (*made_for_it, tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token):
-        if token is not None and tokenizer.convert_tokens_to_ids(token) not in own:
+        if token is not None and tokenizer.convert_tokens_to_ids(token) not in added:
             tokenizer.pad_token = token
             return
     raise ModelError("the tokenizer has no token to pad with. Add a pad token to it and save it again.")
