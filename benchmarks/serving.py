@@ -140,8 +140,8 @@ async def load(port: int, texts: Sequence[str], clients: int, seconds: float) ->
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while time.perf_counter() - began < seconds:
             sent = time.perf_counter()
-            writer.write(_request(next(queue)))
-            await _answer(reader)
+            writer.write(request({"text": next(queue)}))
+            await receive(reader)
             latencies.append(time.perf_counter() - sent)
         writer.close()
         await writer.wait_closed()
@@ -153,13 +153,19 @@ async def load(port: int, texts: Sequence[str], clients: int, seconds: float) ->
     return Figures(len(latencies) / elapsed, float(p50), float(p99))
 
 
-def _request(text: str) -> bytes:
-    body = json.dumps({"text": text}).encode()
+def request(content: dict[str, Any]) -> bytes:
+    """Return the bytes of a request to label texts."""
+    body = json.dumps(content).encode()
     head = "POST /classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "
     return f"{head}{len(body)}\r\n\r\n".encode() + body
 
 
-async def _answer(reader: asyncio.StreamReader) -> Any:
+async def receive(reader: asyncio.StreamReader) -> Any:
+    """Read an answer.
+
+    Raises:
+        RuntimeError: It is not a 200.
+    """
     head = await reader.readuntil(b"\r\n\r\n")
     status = head.split(b" ", 2)[1]
     length = next(

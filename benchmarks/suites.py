@@ -390,6 +390,13 @@ def serving(place: Place) -> str:
     )
 
 
+def memory(place: Place) -> str:
+    """Peak memory of every command by length of text, beside stock Trainer."""
+    from benchmarks.memory import memory_table
+
+    return memory_table(Path(place.sets), place.work, data.shuffled(data.sms(place.sms)), place.full)
+
+
 SUITES: dict[str, Callable[[Place], str]] = {
     "recipe": recipe,
     "minilm": minilm,
@@ -400,4 +407,5 @@ SUITES: dict[str, Callable[[Place], str]] = {
     "defaults": defaults,
     "judgement": judgement,
     "serving": serving,
+    "memory": memory,
 }
