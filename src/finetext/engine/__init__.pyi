@@ -2,6 +2,7 @@ from .batching import Batch as Batch
 from .batching import Encoded as Encoded
 from .batching import collate as collate
 from .batching import token_budget_batches as token_budget_batches
+from .device import HeapTrimmer as HeapTrimmer
 from .device import Precision as Precision
 from .device import choose_device as choose_device
 from .device import choose_precision as choose_precision

@@ -6,6 +6,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -78,18 +79,48 @@ def computes_bf16_fast(device: torch.device) -> bool:
 
 
 def prepare_cpu() -> None:
-    """Use the cores that the process may really use, and keep freed memory for the next step.
+    """Set the threads of the process and how its allocator keeps freed memory; for programs, not for libraries.
 
     Without the latter, glibc hands each large tensor back to the system when it is freed, and asking for it anew
-    costs more than filling it (20 ms against 0.2 ms for the gradients of a GPT-2 block, measured).
+    costs more than filling it (20 ms against 0.2 ms for the gradients of a GPT-2 layer, measured).
     """
     torch.set_num_threads(usable_threads())
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
-            libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-            libc.mallopt(_M_ARENA_MAX, 1)  # so that all lanes share it
+    libc = _libc()
+    if libc is not None and hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_ARENA_MAX, 1)  # shared by all workers
+
+
+class HeapTrimmer:
+    """Gives freed memory back to the system when a process has grown by `growth` bytes.
+
+    Tensors of ever other sizes leave holes in the heap: without this, a training on long texts came to 9 GB of which
+    0.6 were in use. Elsewhere than on Linux with glibc it does nothing.
+    """
+
+    def __init__(self, growth: int = 1 << 29) -> None:
+        self._growth, self._limit = growth, 0
+        self._libc = _libc()
+        if self._libc is not None and not hasattr(self._libc, "malloc_trim"):
+            self._libc = None
+
+    def __call__(self) -> None:
+        """Look, in some microseconds, and trim if it has grown."""
+        if self._libc is None or _own_bytes() <= self._limit:
+            return
+        self._libc.malloc_trim(0)
+        self._limit = _own_bytes() + self._growth
+
+
+def _libc() -> Any:
+    return ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _own_bytes() -> int:
+    """Return the resident memory of this process without files that it has mapped."""
+    _, resident, shared, *_ = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
 
 def usable_threads() -> int:
