@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from finetext.data import DataConfig, read, read_text_table
+from finetext.data import DataConfig, open_rows, read
 from finetext.data.columns import is_header
-from finetext.data.reading import read_table
+from finetext.data.readers.table import read_table
 from finetext.errors import DataError, UsageError
 
 AUTO = DataConfig()
@@ -334,18 +334,23 @@ def test_parquet_numbers_and_gaps_become_labels(tmp_path):
 # Tables to predict on -----------------------------------------------------------------------------
 
 
+def rows_of(source) -> tuple[pl.DataFrame, str]:
+    rows = open_rows(source, AUTO)
+    return pl.concat([batch.frame for batch in rows.batches()]), rows.text_column
+
+
 def test_a_table_to_predict_on_keeps_all_columns_as_they_stand(tmp_path):
     (tmp_path / "in.csv").write_text("id,text,when\n007,hello,1e5\n,  ,\n")
-    frame, column = read_text_table(tmp_path / "in.csv", AUTO)
+    frame, column = rows_of(tmp_path / "in.csv")
     assert column == "text"
     assert frame.rows() == [("007", "hello", "1e5"), ("", "  ", "")]
 
 
 def test_a_text_a_line_is_a_table_of_one_column():
-    frame, column = read_text_table(io.BytesIO(b'hello, you\n\n"quoted\nlast'), AUTO)
+    frame, column = rows_of(io.BytesIO(b'hello, you\n\n"quoted\nlast'))
     assert (column, frame[column].to_list()) == ("text", ["hello, you", "", '"quoted', "last"])
 
 
 def test_typed_columns_stay_typed():
-    frame, _ = read_text_table(io.BytesIO(b'{"text": "a", "id": 7, "score": 0.5}\n'), AUTO)
+    frame, _ = rows_of(io.BytesIO(b'{"text": "a", "id": 7, "score": 0.5}\n'))
     assert frame.rows() == [("a", 7, 0.5)]

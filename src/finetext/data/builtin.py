@@ -6,7 +6,7 @@ from pathlib import Path
 
 from finetext.data.config import DataConfig
 from finetext.data.download import Archive, fetch
-from finetext.data.reading import read_table
+from finetext.data.readers.table import read_table
 from finetext.data.sources import Loaded, Part
 from finetext.errors import DownloadError
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from finetext.data.config import SplitName
-from finetext.data.reading import RawTable
+from finetext.data.readers.batches import RawTable
 from finetext.data.sources import Loaded, Part
 from finetext.errors import DataError, DownloadError, UsageError, hub_errors
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from finetext.data.reading import RawTable
+from finetext.data.readers.batches import RawTable
 from finetext.errors import DataError, UsageError, closest
 
 WHOLE_NUMBER = re.compile(r"-?\d+(\.0+)?", re.ASCII)

@@ -2,16 +2,15 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import polars as pl
 
 from finetext.data.checks import Findings, Places, check, finding
-from finetext.data.columns import find_columns, find_split_column, find_text_column
+from finetext.data.columns import find_columns, find_split_column
 from finetext.data.config import DataConfig, SplitName, Task
 from finetext.data.dataset import Dataset, Source, order_classes
 from finetext.data.labels import map_labels, name_labels, parse_labels, parse_texts
-from finetext.data.reading import read_table
+from finetext.data.readers.table import read_table
 from finetext.data.sources import Loaded, Part, load, parse_splits
 from finetext.errors import DataError
 
@@ -159,24 +158,3 @@ def _splits_of(part: Part, config: DataConfig) -> list[SplitName]:
     if column is not None:
         return parse_splits(table.frame[column], table)
     return [part.split or "train"] * table.frame.height
-
-
-def read_text_table(
-    source: Path | BinaryIO | bytes, config: DataConfig, name: str | None = None
-) -> tuple[pl.DataFrame, str]:
-    """Read texts to label, with all columns as they stand in the file.
-
-    Columns of CSV and TSV files stay text, nothing is parsed or dropped but blank lines. A file of one text
-    a line, blank lines included, has the one column `text`.
-
-    Args:
-        source: A path, a binary stream, or bytes.
-        config: Format, encoding, quoting and text column.
-        name: What to call the source in messages.
-
-    Returns:
-        The table, and the name of the column with the texts.
-    """
-    table = read_table(source, config, name)
-    column = find_text_column(table.frame, config, table.name, table.headerless)
-    return table.frame, column

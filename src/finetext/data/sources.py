@@ -9,7 +9,9 @@ from pathlib import Path
 import polars as pl
 
 from finetext.data.config import DataConfig, SplitName
-from finetext.data.reading import FORMATS, RawTable, read_table
+from finetext.data.readers.batches import RawTable
+from finetext.data.readers.sniff import FORMATS
+from finetext.data.readers.table import read_table
 from finetext.errors import DataError, UsageError, closest
 
 BUILTIN = ("sample", "sms-spam")
