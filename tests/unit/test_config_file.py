@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from finetext.errors import UsageError
 from finetext.experiments import read_sweep
+from finetext.options import conform
 from finetext.training import TrainConfig, check_config, override, read_config, write_config
-from finetext.training.config_file import conform, option_types
+from finetext.training.config_file import option_types
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
 

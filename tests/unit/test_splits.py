@@ -132,10 +132,10 @@ def test_multi_label_texts_are_stratified_by_their_rarest_label():
 @pytest.mark.parametrize(
     ("validation", "test", "message"),
     [
-        (0, 0.2, "--validation 0:"),
-        (0.1, 1, "--test 1:"),
-        (-0.1, 0.2, "--validation"),
-        (0.5, 0.5, "nothing for training"),
+        (0, 0.2, "`validation` must be above 0 and below 1, not 0"),
+        (0.1, 1, "`test` must be above 0 and below 1, not 1"),
+        (-0.1, 0.2, "`validation`"),
+        (0.5, 0.5, "must leave something to train on"),
     ],
 )
 def test_senseless_shares_are_refused(validation, test, message):

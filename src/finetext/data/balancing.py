@@ -1,6 +1,5 @@
 """Against imbalance: fewer examples of the large classes, more of the small ones, or weights in the loss."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from finetext.data.config import DataConfig
 from finetext.data.dataset import Dataset
 from finetext.errors import DataError, UsageError, closest
+from finetext.options import check_options
 
 
 def balance(train: Dataset, config: DataConfig, seed: int) -> Dataset:
@@ -80,7 +80,13 @@ def class_weights(train: Dataset, config: DataConfig) -> list[float] | None:
         UsageError: A weight names no class, is not a positive number, or is given without `weights`.
         DataError: The training split has no example of a class.
     """
-    _check_weights(train, config)
+    check_options(config)
+    for name in config.class_weights:
+        if name not in train.class_names:
+            raise UsageError(
+                f"--class-weights.{name}: no such class; the classes are "
+                f"{', '.join(map(repr, train.class_names))}.{closest(name, train.class_names)}"
+            )
     if config.balance != "weights":
         return None
     if config.class_weights:
@@ -90,16 +96,3 @@ def class_weights(train: Dataset, config: DataConfig) -> list[float] | None:
     if missing and train.task != "multi-label":
         raise DataError(f"{train.source.name}: no training example of {', '.join(map(repr, missing))}.")
     return [len(train) / (len(counts) * count) if count else 1.0 for count in counts.values()]
-
-
-def _check_weights(train: Dataset, config: DataConfig) -> None:
-    for name, weight in config.class_weights.items():
-        if name not in train.class_names:
-            raise UsageError(
-                f"--class-weights.{name}: no such class; the classes are "
-                f"{', '.join(map(repr, train.class_names))}.{closest(name, train.class_names)}"
-            )
-        if not (weight > 0 and math.isfinite(weight)):
-            raise UsageError(f"--class-weights.{name} {weight:g}: a weight must be a positive number.")
-    if config.class_weights and config.balance != "weights":
-        raise UsageError(f"--class-weights needs --balance weights; it is {config.balance!r}.")

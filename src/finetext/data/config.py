@@ -1,9 +1,11 @@
 """The options of reading, checking, splitting and balancing data: the table `[data]`."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from finetext.options import LibraryOnly
+from finetext.options import Above0, Bounds, LibraryOnly, Share
 
 Task = Literal["binary", "multi-class", "multi-label"]
 SplitName = Literal["train", "validation", "test"]
@@ -35,15 +37,22 @@ class DataConfig:
     """One label a text, or several joined by `|`; `auto` is multi-label if any label holds a `|`."""
     label_map: dict[str, str] = field(default_factory=dict)
     """Rename or merge labels as they are read, such as `--label-map.INFJ introvert`."""
-    validation: float = 0.1
+    validation: Annotated[float, Share] = 0.1
     """Share of the examples that goes into the validation split."""
-    test: float = 0.2
+    test: Annotated[float, Share] = 0.2
     """Share of the examples that goes into the test split."""
-    limit: float | None = None
+    limit: Annotated[float | None, Above0] = None
     """Take only this many examples, stratified by label; below 1 it is a share."""
     balance: Literal["none", "undersample", "oversample", "weights"] = "none"
     """Against imbalance: drop to the smallest class, repeat up to the largest, or weigh the loss."""
     balance_scope: Literal["train", "all"] = "train"
     """What undersampling applies to: the training split alone, or the whole set before it is split."""
-    class_weights: dict[str, float] = field(default_factory=dict)
+    class_weights: Annotated[dict[str, float], Bounds(above=0, below=math.inf)] = field(default_factory=dict)
     """Weight of each class with `--balance weights`, such as `--class-weights.spam 3`; else inverse frequency."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong between options."""
+        if self.validation + self.test >= 1:
+            yield "`validation` and `test` together must leave something to train on (below 1)."
+        if self.class_weights and self.balance != "weights":
+            yield "`class_weights` needs `balance = weights` (--balance weights)."

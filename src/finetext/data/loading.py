@@ -10,7 +10,6 @@ from finetext.data.columns import find_columns, find_split_column
 from finetext.data.config import DataConfig, SplitName, Task
 from finetext.data.dataset import Dataset, Source, order_classes
 from finetext.data.labels import map_labels, name_labels, parse_labels, parse_texts
-from finetext.data.readers.table import read_table
 from finetext.data.sources import Loaded, Part, load, parse_splits
 from finetext.errors import DataError
 

@@ -13,6 +13,7 @@ from finetext.data.dataset import Dataset
 from finetext.data.stratify import allocate, assign_groups, group_texts
 from finetext.errors import DataError, UsageError
 from finetext.files import writing
+from finetext.options import check_options
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 PRECEDENCE: tuple[tuple[SplitName, SplitName], ...] = (
@@ -48,22 +49,6 @@ def _write_split(path: Path, dataset: Dataset) -> None:
         frame.write_csv(file, quote_style="non_numeric")
 
 
-def check_shares(config: DataConfig) -> None:
-    """Refuse shares of validation and test that leave one of the splits empty.
-
-    Raises:
-        UsageError: A share is not between 0 and 1, or both together leave nothing for training.
-    """
-    for flag, share in (("--validation", config.validation), ("--test", config.test)):
-        if not 0 < share < 1:
-            raise UsageError(f"{flag} {share:g}: must be a share between 0 and 1, such as 0.1.")
-    if config.validation + config.test >= 1:
-        raise UsageError(
-            f"--validation {config.validation:g} and --test {config.test:g} leave nothing for training; "
-            "together they must be below 1."
-        )
-
-
 def splits_to_make(given: Sequence[SplitName] | None) -> list[SplitName]:
     """Return the splits that have to be split off, given those that the source brought."""
     return [name for name in SPLITS if name != "train" and (given is None or name not in given)]
@@ -85,7 +70,7 @@ def split(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
         DataError: A class is too small, or only in the test split.
         UsageError: The shares or the limit make no sense.
     """
-    check_shares(config)
+    check_options(config)
     if config.limit is not None:
         dataset = limit(dataset, config.limit, seed)
     if config.balance == "undersample" and config.balance_scope == "all":

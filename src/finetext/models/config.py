@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from finetext.options import also
+from finetext.options import Above0, AtLeast1, Bounds, Rate, also
 
 
 @dataclass(frozen=True)
@@ -16,23 +16,23 @@ class ModelConfig:
     """Branch, tag or commit of a Hub model; it is pinned to the commit that it resolves to."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """`random` trains the architecture from scratch, for comparison."""
-    depth: int | Literal["auto"] | None = None
+    depth: Annotated[int | Literal["auto"] | None, AtLeast1] = None
     """Keep only this many of the first layers; `auto` lets a linear probe choose. By default all."""
     trainable: str = "last-2-blocks"
     """What is trained: head, last-block, last-N-blocks (such as last-2-blocks), all, lora, or gradual."""
-    lora_rank: int = 8
+    lora_rank: Annotated[int, AtLeast1] = 8
     """Rank of the LoRA matrices."""
-    lora_alpha: float = 16.0
+    lora_alpha: Annotated[float, Above0] = 16.0
     """LoRA's scale: the update is multiplied by `lora_alpha / lora_rank`."""
-    lora_dropout: float = 0.0
+    lora_dropout: Annotated[float, Rate] = 0.0
     """Dropout in front of the LoRA matrices."""
     keep_adapter: bool = False
     """Save the LoRA adapter in the run folder, beside the model it is merged into."""
     pooling: Literal["native", "last", "first", "mean"] = "native"
     """Which position the head reads; `native` is the architecture's own."""
-    dropout: float | None = None
+    dropout: Annotated[float | None, Rate] = None
     """Dropout of the whole model; by default what its configuration says."""
-    max_length: Annotated[int | None, also("--max-seq-length")] = None
+    max_length: Annotated[int | None, Bounds(at_least=4), also("--max-seq-length")] = None
     """Longest text in tokens, special tokens included; by default the model's own limit."""
     long_texts: Literal["truncate", "head-tail", "windows"] = "truncate"
     """Texts over the limit: keep the start, keep start and end, or score overlapping windows."""

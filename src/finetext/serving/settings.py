@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from finetext.errors import UsageError
-from finetext.options import Parameter
+from finetext.options import Above0, AtLeast0, AtLeast1, Bounds, Parameter
 
 TOKEN_VARIABLE = "FINETEXT_TOKEN"  # the name of the variable, not a token
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -22,7 +22,7 @@ class ServeConfig:
 
     host: str = "127.0.0.1"
     """Address to listen on. Anything but this machine itself asks for a token."""
-    port: int = 8000
+    port: Annotated[int, Bounds(at_least=0, at_most=65535)] = 8000
     """Port to listen on; 0 takes a free one, which the first line of the log names."""
     token_file: Path | None = None
     """File with the bearer token that clients must send; else it is taken from the environment: FINETEXT_TOKEN."""
@@ -34,48 +34,30 @@ class ServeConfig:
     """Where the models run."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "fp32"
     """Arithmetic."""
-    max_tokens: int | None = None
+    max_tokens: Annotated[int | None, AtLeast1] = None
     """Tokens of a batch; by default what suits the device."""
-    max_wait_ms: float = 3.0
+    max_wait_ms: Annotated[float, AtLeast0] = 3.0
     """Milliseconds that a batch waits for the next request it may expect; a request that comes alone never waits."""
-    max_body: int = 2_097_152
+    max_body: Annotated[int, AtLeast1] = 2_097_152
     """Bytes of a request's body."""
-    max_texts: int = 256
+    max_texts: Annotated[int, AtLeast1] = 256
     """Texts of a request."""
-    max_characters: int = 100_000
+    max_characters: Annotated[int, AtLeast1] = 100_000
     """Characters of a text."""
-    max_queue: int = 1024
+    max_queue: Annotated[int, AtLeast1] = 1024
     """Texts that wait for a model. A request that would go over it is refused, unless nothing waits."""
-    max_requests: int = 512
+    max_requests: Annotated[int, AtLeast1] = 512
     """Requests in work at a time, those that wait included."""
-    timeout_seconds: float = 30.0
+    timeout_seconds: Annotated[float, Above0] = 30.0
     """Seconds that a request may take, its body's arrival included."""
-    drain_seconds: float = 1.0
+    drain_seconds: Annotated[float, AtLeast0] = 1.0
     """Seconds between the signal to stop, from which on /ready says 503, and the end of listening."""
-    shutdown_seconds: float = 30.0
+    shutdown_seconds: Annotated[float, Above0] = 30.0
     """Seconds after the signal to stop within which the process is gone, its work finished or not."""
 
 
 LIMITS = ("max_body", "max_texts", "max_characters", "max_queue", "max_requests", "timeout_seconds")
 """What `/info` tells clients."""
-_AT_LEAST_0 = ("port", "max_wait_ms", "drain_seconds")
-_AT_LEAST_1 = ("max_tokens", "max_body", "max_texts", "max_characters", "max_queue", "max_requests")
-_ABOVE_0 = ("timeout_seconds", "shutdown_seconds")
-
-
-def check(config: ServeConfig) -> None:
-    """Raise UsageError that names every option with a value that it cannot have."""
-    values = {name: getattr(config, name) for name in (*_AT_LEAST_0, *_AT_LEAST_1, *_ABOVE_0)}
-    given = {name: value for name, value in values.items() if value is not None}
-    # Written so that NaN fails too.
-    wrong = [name for name in _AT_LEAST_0 if not given[name] >= 0]
-    wrong += [name for name in _AT_LEAST_1 if name in given and not given[name] >= 1]
-    wrong += [name for name in _ABOVE_0 if not given[name] > 0]
-    said = [f"--{name.replace('_', '-')} {given[name]}: is too small." for name in wrong]
-    if config.port > 65535:
-        said.append(f"--port {config.port}: must be at most 65535.")
-    if said:
-        raise UsageError(" ".join(said))
 
 
 def name_models(given: Sequence[str]) -> dict[str, Path]:
