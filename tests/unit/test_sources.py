@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from importlib import resources
 from pathlib import Path
 
 import polars as pl
@@ -20,7 +19,6 @@ ROWS = [(f"text number {n}", "ab"[n % 2]) for n in range(40)]
 SHARED = Path(__file__).parents[3] / "shared/data"
 with_shared = pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not here")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-SAMPLE = resources.files("finetext.data") / "sample.csv"
 
 
 def write(path, rows=ROWS, **columns):
@@ -131,7 +129,6 @@ def test_an_unreadable_file_is_refused(tmp_path):
         read(path, DataConfig())
 
 
-@pytest.mark.skipif(not SAMPLE.is_file(), reason="sample.csv is not written yet")
 def test_the_sample_is_synthetic_and_says_so():
     dataset = read("sample", DataConfig())
     assert dataset.source.synthetic

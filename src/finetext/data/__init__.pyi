@@ -1,7 +1,6 @@
 from .balancing import balance as balance
 from .balancing import class_weights as class_weights
-from .checks import Finding as Finding
-from .checks import Findings as Findings
+from .balancing import undersample as undersample
 from .checks import check_lengths as check_lengths
 from .config import DataConfig as DataConfig
 from .config import SplitName as SplitName
@@ -9,6 +8,10 @@ from .config import Task as Task
 from .dataset import Dataset as Dataset
 from .dataset import Source as Source
 from .dataset import fold as fold
+from .findings import FIRST_ROWS as FIRST_ROWS
+from .findings import Finding as Finding
+from .findings import Findings as Findings
+from .findings import Severity as Severity
 from .folds import fold_splits as fold_splits
 from .folds import held_out_folds as held_out_folds
 from .folds import join as join
@@ -25,5 +28,6 @@ from .splits import Splits as Splits
 from .splits import hold_out_validation as hold_out_validation
 from .splits import limit as limit
 from .splits import split as split
+from .stratify import allocate as allocate
 from .stratify import assign_folds as assign_folds
 from .stratify import group_texts as group_texts

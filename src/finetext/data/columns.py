@@ -75,17 +75,17 @@ def find_columns(
         DataError: Either is missing or ambiguous; both problems are told together.
         UsageError: Both are the same column.
     """
-    found, problems = [], []
+    chosen, problems = [], []
     for find in (find_text_column, find_label_column):
         try:
-            found.append(find(frame, config, name, headerless))
+            chosen.append(find(frame, config, name, headerless))
         except DataError as error:
             problems.append(str(error))
     if len(problems) == 2 and config.text_column is None and config.label_column is None and not headerless:
         raise _unfound(frame, name)
     if problems:
         raise DataError("\n".join(problems))
-    text, label = found
+    text, label = chosen
     if text == label:
         raise UsageError(f"--text-column and --label-column are both {text!r}. Name two different columns.")
     return text, label
@@ -118,12 +118,12 @@ def _chosen(frame: pl.DataFrame, chosen: str, flag: str, name: str) -> str:
 
 def _only(frame: pl.DataFrame, known: frozenset[str], kind: str, name: str, taken: str | None) -> str:
     columns = [column for column in frame.columns if taken is None or _normal(column) != _normal(taken)]
-    found = [column for column in columns if _normal(column) in known]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    candidates = [column for column in columns if _normal(column) in known]
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
         raise DataError(
-            f"{name}: {len(found)} columns could be the {kind}: {list_columns(found)}. "
+            f"{name}: {len(candidates)} columns could be the {kind}: {list_columns(candidates)}. "
             f"Choose with --{kind}-column."
         )
     raise DataError(

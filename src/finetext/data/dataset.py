@@ -6,12 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from finetext.data.config import SplitName, Task
-
-if TYPE_CHECKING:
-    from finetext.data.checks import Findings
+from finetext.data.findings import Findings
 
 
 def fold(text: str) -> str:
@@ -67,7 +64,7 @@ class Dataset:
     """Class names in id order; of two, the positive class is id 1."""
     task: Task
     source: Source
-    findings: "Findings"
+    findings: Findings
     given_splits: list[SplitName] | None = None
     """The split of each example where the source brought its own."""
 

@@ -22,12 +22,12 @@ def held_out_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]
         folds: How many.
         seed: The same seed gives the same folds.
     """
-    found = assign_folds(dataset, folds, seed)
+    folds_of = assign_folds(dataset, folds, seed)
     groups = group_texts(dataset)
     for numbers in groups.by_stratum().values():
         if len(numbers) == 1:
-            found[groups.members[numbers[0]]] = -1
-    return found
+            folds_of[groups.members[numbers[0]]] = -1
+    return folds_of
 
 
 def fold_splits(dataset: Dataset, held_out: NDArray[np.bool_], config: DataConfig, seed: int) -> Splits:
@@ -39,9 +39,9 @@ def fold_splits(dataset: Dataset, held_out: NDArray[np.bool_], config: DataConfi
         config: Its share of validation.
         seed: Of the validation split.
     """
-    given: list[SplitName] = ["test" if own else "train" for own in held_out]
+    names: list[SplitName] = ["test" if is_held_out else "train" for is_held_out in held_out]
     config = dataclasses.replace(config, limit=None, balance_scope="train")
-    return split(dataclasses.replace(dataset, given_splits=given), config, seed)
+    return split(dataclasses.replace(dataset, given_splits=names), config, seed)
 
 
 def join(parts: Sequence[Dataset]) -> Dataset:

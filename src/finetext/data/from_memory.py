@@ -4,9 +4,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from finetext.data.checks import Findings
 from finetext.data.config import Task
 from finetext.data.dataset import Dataset, Source
+from finetext.data.findings import Findings
 from finetext.errors import DataError
 
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from finetext.data.config import SplitName
 from finetext.data.readers.batches import RawTable
-from finetext.data.sources import Loaded, Part
+from finetext.data.tables import Loaded, Part
 from finetext.errors import DataError, DownloadError, UsageError, hub_errors
 
 

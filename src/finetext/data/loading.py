@@ -5,12 +5,14 @@ from pathlib import Path
 
 import polars as pl
 
-from finetext.data.checks import Findings, Places, check, finding
+from finetext.data.checks import check
 from finetext.data.columns import find_columns, find_split_column
 from finetext.data.config import DataConfig, SplitName, Task
 from finetext.data.dataset import Dataset, Source, order_classes
+from finetext.data.findings import Findings, Places, finding
 from finetext.data.labels import map_labels, name_labels, parse_labels, parse_texts
-from finetext.data.sources import Loaded, Part, load, parse_splits
+from finetext.data.sources import load, parse_splits
+from finetext.data.tables import Loaded, Part
 from finetext.errors import DataError
 
 
@@ -147,8 +149,8 @@ def _gather(loaded: Loaded, config: DataConfig) -> _Columns:
         splits += _splits_of(part, config)
     lists = any(isinstance(labels.dtype, pl.List | pl.Array) for labels in series)
     labels = parse_labels(series, [part.table for part in loaded.parts])
-    own = loaded.parts[0].split is not None or config.split_column is not None
-    return _Columns(texts, labels, rows, splits if own else None, files, lists, *chosen[0])
+    has_splits = loaded.parts[0].split is not None or config.split_column is not None
+    return _Columns(texts, labels, rows, splits if has_splits else None, files, lists, *chosen[0])
 
 
 def _splits_of(part: Part, config: DataConfig) -> list[SplitName]:

@@ -49,9 +49,9 @@ def _write_split(path: Path, dataset: Dataset) -> None:
         frame.write_csv(file, quote_style="non_numeric")
 
 
-def splits_to_make(given: Sequence[SplitName] | None) -> list[SplitName]:
+def splits_to_make(present: Sequence[SplitName] | None) -> list[SplitName]:
     """Return the splits that have to be split off, given those that the source brought."""
-    return [name for name in SPLITS if name != "train" and (given is None or name not in given)]
+    return [name for name in SPLITS if name != "train" and (present is None or name not in present)]
 
 
 def split(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
@@ -75,19 +75,19 @@ def split(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
         dataset = limit(dataset, config.limit, seed)
     if config.balance == "undersample" and config.balance_scope == "all":
         dataset = undersample(dataset, seed)
-    given = _given_indices(dataset)
-    notes = _remove_overlap(dataset, given)
+    members = _members_of_splits(dataset)
+    notes = _remove_overlap(dataset, members)
     for name in SPLITS:
-        if dataset.given_splits is not None and name in dataset.given_splits and not given[name]:
+        if dataset.given_splits is not None and name in dataset.given_splits and not members[name]:
             raise DataError(
                 f"{dataset.source.name}: no {name} example is left: all of its texts occur in a later split."
             )
     make = splits_to_make(dataset.given_splits)
     if make:
         shares = {name: getattr(config, name) for name in make}
-        given |= _split_off(dataset, given["train"], shares, seed)
-    _refuse_unlearnable(dataset, given)
-    parts = {name: dataset.subset(given[name]) for name in SPLITS}
+        members |= _split_off(dataset, members["train"], shares, seed)
+    _refuse_unlearnable(dataset, members)
+    parts = {name: dataset.subset(members[name]) for name in SPLITS}
     return Splits(parts["train"], parts["validation"], parts["test"], tuple(notes))
 
 
@@ -107,7 +107,7 @@ def hold_out_validation(dataset: Dataset, share: float, seed: int) -> Splits:
     return Splits(dataset.subset(parts["train"]), dataset.subset(parts["validation"]), dataset.subset([]))
 
 
-def _given_indices(dataset: Dataset) -> dict[SplitName, list[int]]:
+def _members_of_splits(dataset: Dataset) -> dict[SplitName, list[int]]:
     indices: dict[SplitName, list[int]] = {name: [] for name in SPLITS}
     if dataset.given_splits is None:
         indices["train"] = list(range(len(dataset)))
@@ -117,18 +117,18 @@ def _given_indices(dataset: Dataset) -> dict[SplitName, list[int]]:
     return indices
 
 
-def _remove_overlap(dataset: Dataset, given: dict[SplitName, list[int]]) -> list[str]:
+def _remove_overlap(dataset: Dataset, members: dict[SplitName, list[int]]) -> list[str]:
     """Remove from each split the texts that a later one holds; return a line for each pair."""
     notes = []
     keys = dataset.keys
     for later, earlier in PRECEDENCE:
-        held = {keys[index] for index in given[later]}
-        kept = [index for index in given[earlier] if keys[index] not in held]
-        removed = len(given[earlier]) - len(kept)
+        held = {keys[index] for index in members[later]}
+        kept = [index for index in members[earlier] if keys[index] not in held]
+        removed = len(members[earlier]) - len(kept)
         if removed:
             what = "text" if removed == 1 else "texts"
             notes.append(f"{removed:,} {earlier} {what} removed that also stand in {later}")
-            given[earlier] = kept
+            members[earlier] = kept
     return notes
 
 
@@ -169,14 +169,14 @@ def _quotas(sizes: Sequence[int], distinct: Sequence[int], shares: Sequence[floa
     return [list(quota) for quota in zip(rest, *made, strict=True)]
 
 
-def _refuse_unlearnable(dataset: Dataset, given: dict[SplitName, list[int]]) -> None:
-    for name, indices in given.items():
+def _refuse_unlearnable(dataset: Dataset, members: dict[SplitName, list[int]]) -> None:
+    for name, indices in members.items():
         if not indices:
             raise DataError(f"{dataset.source.name}: too few examples, none is left for the {name} split.")
     if dataset.task == "multi-label":
         return
-    known = {dataset.labels[index] for index in given["train"]}
-    every = (index for indices in given.values() for index in indices)
+    known = {dataset.labels[index] for index in members["train"]}
+    every = (index for indices in members.values() for index in indices)
     missing = {dataset.labels[i][0] for i in every if dataset.labels[i] not in known}
     if missing:
         raise DataError(

@@ -60,23 +60,23 @@ LIMITS = ("max_body", "max_texts", "max_characters", "max_queue", "max_requests"
 """What `/info` tells clients."""
 
 
-def name_models(given: Sequence[str]) -> dict[str, Path]:
+def name_models(words: Sequence[str]) -> dict[str, Path]:
     """Return the name and folder of each model from `FOLDER` or `NAME=FOLDER`, the default one first.
 
     Raises:
         UsageError: There is none, a folder is missing, or a name is taken twice or not fit for a URL or a label.
     """
-    if not given:
+    if not words:
         raise UsageError("name a model: finetext serve RUN, or several: finetext serve a=RUN1 b=RUN2")
-    found: dict[str, Path] = {}
-    for word in given:
+    folders: dict[str, Path] = {}
+    for word in words:
         name, folder = _name_model(word)
-        if name in found:
+        if name in folders:
             raise UsageError(f"{word}: the name {name!r} is taken twice. Name the models: NAME=FOLDER.")
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder. Name a run folder or a saved model.")
-        found[name] = folder
-    return found
+        folders[name] = folder
+    return folders
 
 
 def _name_model(word: str) -> tuple[str, Path]:
@@ -88,8 +88,8 @@ def _name_model(word: str) -> tuple[str, Path]:
             raise UsageError(f"{word}: no folder is named. Name the models: NAME=FOLDER.")
         return name, Path(rest)
     folder = Path(word)
-    own = folder.resolve()
-    stem = own.parent.name if own.name == "model" else own.name
+    path = folder.resolve()
+    stem = path.parent.name if path.name == "model" else path.name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:64] or "model", folder
 
 
