@@ -203,6 +203,11 @@ def test_a_tsv_whose_first_line_is_an_example_has_no_header():
     assert table.frame.rows() == [("ham", "one"), ("spam", "two"), ("ham", "three")]
 
 
+def test_a_tsv_of_an_old_mac_without_header_is_recognised():
+    table = read_table(b"ham\tone\rspam\ttwo\rham\tthree", AUTO, "data.tsv")
+    assert table.frame.rows() == [("ham", "one"), ("spam", "two"), ("ham", "three")]
+
+
 def test_a_tsv_with_unknown_column_names_keeps_its_header():
     table = read_table(b"v1\tv2\nham\tone\nspam\ttwo\nham\tthree\n", AUTO, "data.tsv")
     assert table.frame.columns == ["v1", "v2"]
@@ -316,6 +321,16 @@ def test_labels_of_any_type_become_names(tmp_path, labels, expected):
     dataset = examine(tmp_path / "data.jsonl", AUTO)
     assert dataset.labels == expected
     assert (dataset.task == "multi-label") == any(isinstance(label, list) for label in labels)
+
+
+def test_objects_are_no_labels_and_no_texts(tmp_path):
+    from finetext.data import examine
+
+    path = tmp_path / "data.jsonl"
+    for column, other in (("label", "text"), ("text", "label")):
+        path.write_text(json.dumps({column: {"a": 1}, other: "x"}))
+        with pytest.raises(DataError, match=rf"column '{column}' holds objects, not {column}s"):
+            examine(path, AUTO)
 
 
 def test_parquet_numbers_and_gaps_become_labels(tmp_path):

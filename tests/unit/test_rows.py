@@ -1,4 +1,4 @@
-"""Reading block by block gives the rows, and the errors, that reading the whole file at once gives."""
+"""Reading in batches gives the same rows and errors whatever the size of the chunks."""
 
 import contextlib
 import csv
@@ -181,6 +181,13 @@ def test_one_text_a_line_keeps_its_blank_lines(tmp_path, last):
     assert in_batches(content, DataConfig(), path, 64) == whole(content, DataConfig(), str(path))
 
 
+def test_a_last_line_that_ends_in_a_zero_byte_counts(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_bytes(b"one\ntwo\0")
+    rows = open_rows(path, DataConfig())
+    assert rows.height == sum(batch.frame.height for batch in rows.batches()) == 2
+
+
 def test_a_file_without_header_is_read_in_batches(tmp_path):
     content = b"".join(b"%s\ttext %d\n" % (b"spam" if n % 3 else b"ham", n) for n in range(60))
     path = tmp_path / "messages"
@@ -215,7 +222,7 @@ class Pipe(io.RawIOBase):
 @example(rows=[("plain", "b"), ("plain", "b"), ('5" x,', "b\n")], end="\r\n", size=16)
 def test_a_stream_gives_the_rows_that_were_written(rows, end, size):
     if end == "\n":
-        assume(not all(own[-1].endswith("\r") for own in rows))
+        assume(not all(row[-1].endswith("\r") for row in rows))
     content = written([("text", "label"), *rows], lineterminator=end)
     with chunks_of(size):
         found = open_rows(io.BufferedReader(Pipe(content)), DataConfig(format="csv", quoting="csv"))
@@ -250,7 +257,7 @@ json_values = st.one_of(
 @settings(max_examples=200)
 @given(records=st.lists(st.dictionaries(st.sampled_from("abcd"), json_values), min_size=1, max_size=10))
 def test_the_lines_of_json_stay_as_they_stand(place, records):
-    lines = [json.dumps({"text": "x", **own}).encode() for own in records]
+    lines = [json.dumps({"text": "x", **record}).encode() for record in records]
     path = place.with_suffix(".jsonl")
     path.write_bytes(b"\n".join(lines))
     with chunks_of(64):
@@ -258,9 +265,9 @@ def test_the_lines_of_json_stay_as_they_stand(place, records):
         batches = list(found.batches("written"))
         typed = pl.concat([batch.frame for batch in found.batches()])
     assert [line for batch in batches for line in batch.lines] == lines
-    assert set(found.columns) == {"text", *(key for own in records for key in own)}
+    assert set(found.columns) == {"text", *(key for record in records for key in record)}
     for key in found.columns:
-        values = [{"text": "x", **own}.get(key) for own in records]
+        values = [{"text": "x", **record}.get(key) for record in records]
         if all(type(value) is str for value in values if value is not None):
             assert typed[key].to_list() == values
 
@@ -281,6 +288,14 @@ def test_a_broken_line_of_json_is_named_before_the_first_row(tmp_path):
     path.write_text('{"text": "a"}\n\n' * 50 + '{"text": \n')
     with chunks_of(64), pytest.raises(DataError, match=r"data.jsonl:101: not valid JSON"):
         open_rows(path, DataConfig())
+
+
+def test_training_and_prediction_read_the_same_texts_from_json(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"text": "\\ud800 and 😀", "n": 12345678901234567890}\n{"text": null, "n": 1}\n')
+    (batch,) = open_rows(path, DataConfig()).batches()
+    assert read_table(path, DataConfig()).frame.rows() == batch.frame.rows()
+    assert batch.frame.rows() == [("? and 😀", "12345678901234567890"), (None, "1")]
 
 
 def test_a_key_that_a_stream_brings_late_is_refused():

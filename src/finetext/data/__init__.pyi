@@ -15,7 +15,7 @@ from .findings import Severity as Severity
 from .folds import fold_splits as fold_splits
 from .folds import held_out_folds as held_out_folds
 from .folds import join as join
-from .from_memory import given_dataset as given_dataset
+from .from_memory import dataset_from_memory as dataset_from_memory
 from .loading import examine as examine
 from .loading import read as read
 from .readers.batches import Cells as Cells

@@ -1,4 +1,4 @@
-"""What is wrong, or worth knowing, about labelled texts before any training."""
+"""Checks of labelled texts before training."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ def check(dataset: Dataset, missing: Sequence[Finding], places: Places) -> Findi
 
     Args:
         dataset: The examples with text and label.
-        missing: What was found while examples without text or label were dropped.
+        missing: Findings about the examples without text or label, which are dropped.
         places: Names the row of an example.
     """
     items = [*missing, _check_classes(dataset)]
@@ -31,22 +31,22 @@ def check(dataset: Dataset, missing: Sequence[Finding], places: Places) -> Findi
         len(dataset),
         tuple(dataset.count_labels().items()),
         tuple(sorted(Counter(dataset.given_splits or ()).items())),
-        _measure(dataset.texts),
+        _length_statistics(dataset.texts),
     )
 
 
-def _measure(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
+def _length_statistics(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
     if not texts:
         return ()
     lengths = pl.Series(texts, dtype=pl.String).str.len_chars().to_numpy()
-    figures = {
+    statistics = {
         "min": lengths.min(),
         "median": np.median(lengths),
         "mean": lengths.mean().round(1),
         "p95": np.percentile(lengths, 95).round(1),
         "max": lengths.max(),
     }
-    return tuple((name, float(figure)) for name, figure in figures.items())
+    return tuple((name, float(value)) for name, value in statistics.items())
 
 
 def _check_classes(dataset: Dataset) -> Finding:
@@ -64,7 +64,7 @@ def _check_classes(dataset: Dataset) -> Finding:
 
 
 def _check_class_sizes(dataset: Dataset) -> Finding:
-    """Find classes with fewer different texts than splits that have to be made."""
+    """Find classes with fewer distinct texts than splits to make."""
     splits = dataset.given_splits
     needed = 1 + len(splits_to_make(splits))
     indices = list(range(len(dataset)))
@@ -87,7 +87,7 @@ def _check_class_sizes(dataset: Dataset) -> Finding:
         return Finding("small-classes", 0)
     listed = _list(f"{name!r} ({number})" for name, number in small.items())
     detail = (
-        f"Too few different texts to be in {needed} {'splits' if needed > 1 else 'split'}: {listed}; "
+        f"Too few distinct texts to be in {needed} {'splits' if needed > 1 else 'split'}: {listed}; "
         f"each class needs at least {needed}. Add examples, or merge classes with --label-map."
     )
     severity: Severity = "warning" if dataset.task == "multi-label" else "error"

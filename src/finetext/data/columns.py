@@ -23,14 +23,14 @@ def _normal(name: str) -> str:
 
 
 def is_header(cells: Sequence[str], partly: bool = False) -> bool:
-    """Say whether the cells of a first line are column names: a text's and a label's, or only a text's."""
+    """Return whether a first line holds column names: of a text and a label or, if `partly`, of a text."""
     names = {_normal(cell) for cell in cells}
     texts, labels = bool(names & TEXT_NAMES), bool(names & LABEL_NAMES)
     return texts and (partly or labels or len(cells) == 1)
 
 
 def label_position(frame: pl.DataFrame) -> int:
-    """Return which of two nameless columns holds the labels: that with fewer different values."""
+    """Return which of two nameless columns holds the labels: the one with fewer distinct values."""
     first, second = (frame.to_series(position).n_unique() for position in (0, 1))
     return 0 if first <= second else 1
 

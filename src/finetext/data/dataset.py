@@ -1,4 +1,4 @@
-"""The values that reading yields: where examples came from, and the examples themselves."""
+"""Labelled texts, and where they came from."""
 
 import functools
 import unicodedata
@@ -12,7 +12,7 @@ from finetext.data.findings import Findings
 
 
 def fold(text: str) -> str:
-    r"""Return the key by which texts count as equal: case folded, white space collapsed, composed (NFC).
+    r"""Return the key by which texts count as equal: case folded, white space collapsed, NFC normalised.
 
     Example:
         >>> fold("  Free\tENTRY ")
@@ -66,7 +66,7 @@ class Dataset:
     source: Source
     findings: Findings
     given_splits: list[SplitName] | None = None
-    """The split of each example where the source brought its own."""
+    """The split of each example, if the source defines splits."""
 
     def __len__(self) -> int:
         return len(self.texts)

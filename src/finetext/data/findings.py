@@ -18,12 +18,12 @@ class Finding:
 
     name: str
     count: int
-    """How many texts it concerns; 0 if all is well."""
+    """How many texts it concerns; 0 if there is nothing to report."""
     first_rows: tuple[int | str, ...] = ()
-    """The first rows that it concerns; `file:row` where there are several files."""
+    """The first rows concerned; `file:row` where there are several files."""
     detail: str = ""
     severity: Severity = "ok"
-    """`error` means that training makes no sense."""
+    """With an `error`, training is refused."""
 
     @property
     def line(self) -> str:
@@ -35,14 +35,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the checks found, with the figures of the dataset."""
+    """What the checks found, and statistics of the dataset."""
 
     items: tuple[Finding, ...] = ()
     examples: int = 0
     classes: tuple[tuple[str, int], ...] = ()
     """How many examples each class has, in id order."""
     splits: tuple[tuple[str, int], ...] = ()
-    """How many examples each of the source's own splits has; empty without own splits."""
+    """How many examples each split of the source has; empty if it brings none."""
     characters: tuple[tuple[str, float], ...] = ()
     """Length of the texts in characters: min, median, mean, p95, max."""
 
@@ -54,7 +54,7 @@ class Findings:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """The findings with which training makes no sense."""
+        """The findings for which training is refused."""
         return tuple(item for item in self.items if item.severity == "error")
 
     @property
@@ -63,7 +63,7 @@ class Findings:
         return tuple(item for item in self.items if item.severity == "warning")
 
     def with_finding(self, finding: Finding) -> "Findings":
-        """Return the same findings and one more."""
+        """Return these findings and one more."""
         return replace(self, items=(*self.items, finding))
 
     def refuse_errors(self, name: str) -> None:
@@ -93,7 +93,7 @@ Places = Callable[[int], int | str]
 def finding(
     name: str, indices: Sequence[int] | np.ndarray, places: Places, detail: str, severity: Severity
 ) -> Finding:
-    """Make a finding about the examples at `indices`; with none of them all is well."""
+    """Make a finding about the examples at `indices`; a count of 0 if there are none."""
     if not len(indices):
         return Finding(name, 0)
     first = tuple(places(int(index)) for index in indices[:FIRST_ROWS])

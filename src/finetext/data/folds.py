@@ -15,7 +15,7 @@ from finetext.data.stratify import assign_folds, group_texts
 def held_out_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
     """Return the fold in which each example is held out, `(N,)`.
 
-    A class that has only one text is held out in none, -1: it could not be learnt from the others.
+    A class that has only one text is held out in none (-1): it could not be learnt from the others.
 
     Args:
         dataset: All examples.
@@ -31,7 +31,7 @@ def held_out_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]
 
 
 def fold_splits(dataset: Dataset, held_out: NDArray[np.bool_], config: DataConfig, seed: int) -> Splits:
-    """Return splits of which the test split is one fold, and the validation split is taken from the rest.
+    """Return splits with one fold as the test split, and validation taken from the rest.
 
     Args:
         dataset: All examples.
@@ -45,7 +45,7 @@ def fold_splits(dataset: Dataset, held_out: NDArray[np.bool_], config: DataConfi
 
 
 def join(parts: Sequence[Dataset]) -> Dataset:
-    """Return the examples of several splits of one dataset as one, without splits of its own."""
+    """Return the examples of several splits of one dataset as one dataset without splits."""
     return dataclasses.replace(
         parts[0],
         texts=[text for part in parts for text in part.texts],

@@ -1,4 +1,4 @@
-"""From a source to checked, labelled texts."""
+"""Reading a source into checked, labelled texts."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,14 +18,14 @@ from finetext.errors import DataError
 
 @dataclass(frozen=True)
 class _Columns:
-    """The rows of all parts one below the other; None where a cell is missing."""
+    """The rows of all parts, concatenated; None where a cell is missing."""
 
     texts: list[str | None]
     labels: list[str | None]
     rows: list[int]
     splits: list[SplitName] | None
     files: list[str]
-    """Name of the file of each row, empty where there is one file only."""
+    """Name of each row's file, empty if there is only one."""
     lists: bool
     text_column: str
     label_column: str
@@ -39,7 +39,7 @@ def read(source: str | Path, config: DataConfig) -> Dataset:
         config: How to read it.
 
     Raises:
-        DataError: It cannot be read, or training with it makes no sense; all reasons are told together.
+        DataError: It cannot be read or is unfit for training; all reasons are reported together.
         DownloadError: A built-in or Hub dataset could not be fetched.
         UsageError: Options that do not fit together.
 
@@ -131,7 +131,7 @@ def _placer(columns: _Columns, kept: range | list[int]) -> Places:
 
 
 def _gather(loaded: Loaded, config: DataConfig) -> _Columns:
-    """Take texts, labels and splits out of all parts."""
+    """Extract texts, labels and splits of all parts."""
     texts: list[str | None] = []
     series: list[pl.Series] = []
     rows: list[int] = []

@@ -1,4 +1,4 @@
-"""Resolving what the user typed to tables: a file, a folder, a Hub dataset, or a built-in name."""
+"""Finding the tables of a source: a file, a folder, a Hub dataset, or a built-in name."""
 
 import hashlib
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def load(source: str, config: DataConfig) -> Loaded:
     added = {split: path for split, path in options.items() if path}
     if config.split_column and (added or len(loaded.parts) > 1):
         raise UsageError(
-            "--split-column cannot be used with separate validation or test files. Choose one of both."
+            "--split-column cannot be used with separate validation or test files. Choose one of them."
         )
     if not added:
         return loaded
@@ -136,7 +136,7 @@ def parse_splits(series: pl.Series, table: RawTable) -> list[SplitName]:
         split = splits[cell]
         if split is None:
             raise DataError(
-                f"{table.name}:{row}: column {series.name!r} holds {cell!r}, which is no split; "
+                f"{table.name}:{row}: column {series.name!r} holds {cell!r}, which is not a split; "
                 "use train, validation and test."
             )
         names.append(split)

@@ -1,4 +1,4 @@
-"""Splitting a dataset into train, validation and test without letting equal texts straddle them."""
+"""Splitting a dataset into train, validation and test so that equal texts share a split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ PRECEDENCE: tuple[tuple[SplitName, SplitName], ...] = (
     ("test", "train"),
     ("validation", "train"),
 )
-"""Of two splits that hold the same text, the first keeps it."""
+"""Of two splits with the same text, the first keeps it."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Splits:
     validation: Dataset
     test: Dataset
     notes: tuple[str, ...] = ()
-    """What was done to the user's own splits, a line each."""
+    """What was changed in the splits of the source, one line each."""
 
     def write(self, folder: Path) -> None:
         """Write `train.csv`, `validation.csv` and `test.csv` with the columns text, label and row."""
@@ -50,16 +50,16 @@ def _write_split(path: Path, dataset: Dataset) -> None:
 
 
 def splits_to_make(present: Sequence[SplitName] | None) -> list[SplitName]:
-    """Return the splits that have to be split off, given those that the source brought."""
+    """Return the splits to split off, which the source does not bring."""
     return [name for name in SPLITS if name != "train" and (present is None or name not in present)]
 
 
 def split(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
-    """Split a dataset, stratified by class; the source's own splits stay as they are.
+    """Split a dataset, stratified by class; splits that the source defines stay as they are.
 
-    Equal texts (folded) never straddle two splits: a group of them goes whole into one. Where the source
-    brought splits, texts that stand in a later one (test after validation after train) are removed from
-    the earlier, which the notes say. `limit` and undersampling of the whole set come first.
+    Equal texts (folded) go into the same split. Where the source defines splits, texts that also occur in a later one
+    (test after validation after train) are removed from the earlier, which the notes say. `limit` and undersampling of
+    the whole dataset come first.
 
     Args:
         dataset: What `read` returned.
@@ -68,7 +68,7 @@ def split(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
 
     Raises:
         DataError: A class is too small, or only in the test split.
-        UsageError: The shares or the limit make no sense.
+        UsageError: An option is out of range, or the limit too small.
     """
     check_options(config)
     if config.limit is not None:

@@ -1,4 +1,4 @@
-"""Dividing examples by class: quotas that keep the shares, and groups of equal texts that stay together."""
+"""Stratification: quotas by class, and groups of equal texts that stay together."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
 
 
 def allocate(total: int, sizes: Sequence[int], lower: Sequence[int], upper: Sequence[int]) -> list[int]:
-    """Share `total` out in proportion to `sizes`, by largest remainder, within bounds.
+    """Allocate `total` in proportion to `sizes` within bounds, by the largest-remainder method.
 
     Args:
         total: How many to allocate.

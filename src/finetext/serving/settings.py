@@ -1,4 +1,4 @@
-"""The options of the server, and what follows from them before it starts: names of models, token, address."""
+"""The options of the server, and what is derived from them before it starts: model names, token, address."""
 
 import ipaddress
 import os
@@ -21,50 +21,50 @@ class ServeConfig:
     """Server."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Anything but this machine itself asks for a token."""
+    """Address to listen on. Any but a loopback address requires a token."""
     port: Annotated[int, Bounds(at_least=0, at_most=65535)] = 8000
-    """Port to listen on; 0 takes a free one, which the first line of the log names."""
+    """Port to listen on; 0 picks a free one, which the first line of the log names."""
     token_file: Path | None = None
-    """File with the bearer token that clients must send; else it is taken from the environment: FINETEXT_TOKEN."""
+    """File with the bearer token that clients must send; by default the environment variable FINETEXT_TOKEN."""
     insecure: Annotated[bool, Parameter(negative=())] = False
     """Listen beyond this machine without a token."""
     allow_host: Annotated[tuple[str, ...], Parameter(negative=())] = ()
-    """A further name that clients may know the server by (the Host header); may be given several times."""
+    """Another host name to accept in the Host header; may be repeated."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where the models run."""
+    """Device that the models run on."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "fp32"
-    """Arithmetic."""
+    """Precision of the forward pass."""
     max_tokens: Annotated[int | None, AtLeast1] = None
-    """Tokens of a batch; by default what suits the device."""
+    """Maximum tokens in a batch; by default what suits the device."""
     max_wait_ms: Annotated[float, AtLeast0] = 3.0
-    """Milliseconds that a batch waits for the next request it may expect; a request that comes alone never waits."""
+    """Longest time in ms to wait for more requests before running a batch. A request to an idle server never waits."""
     max_body: Annotated[int, AtLeast1] = 2_097_152
-    """Bytes of a request's body."""
+    """Maximum bytes in a request's body."""
     max_texts: Annotated[int, AtLeast1] = 256
-    """Texts of a request."""
+    """Maximum texts in a request."""
     max_characters: Annotated[int, AtLeast1] = 100_000
-    """Characters of a text."""
+    """Maximum characters in a text."""
     max_queue: Annotated[int, AtLeast1] = 1024
-    """Texts that wait for a model. A request that would go over it is refused, unless nothing waits."""
+    """Maximum texts waiting for a model. A request that would exceed it is refused, unless nothing is waiting."""
     max_requests: Annotated[int, AtLeast1] = 512
-    """Requests in work at a time, those that wait included."""
+    """Maximum concurrent requests, waiting ones included."""
     timeout_seconds: Annotated[float, Above0] = 30.0
-    """Seconds that a request may take, its body's arrival included."""
+    """Maximum seconds for a request, including receiving its body."""
     drain_seconds: Annotated[float, AtLeast0] = 1.0
-    """Seconds between the signal to stop, from which on /ready says 503, and the end of listening."""
+    """Seconds between the stop signal, when /ready turns to 503, and closing the listening socket."""
     shutdown_seconds: Annotated[float, Above0] = 30.0
-    """Seconds after the signal to stop within which the process is gone, its work finished or not."""
+    """Hard deadline after the stop signal, in seconds; unfinished requests are dropped."""
 
 
 LIMITS = ("max_body", "max_texts", "max_characters", "max_queue", "max_requests", "timeout_seconds")
-"""What `/info` tells clients."""
+"""The limits that `/info` reports."""
 
 
 def name_models(words: Sequence[str]) -> dict[str, Path]:
     """Return the name and folder of each model from `FOLDER` or `NAME=FOLDER`, the default one first.
 
     Raises:
-        UsageError: There is none, a folder is missing, or a name is taken twice or not fit for a URL or a label.
+        UsageError: There is none, a folder is missing, or a name is taken twice or is unfit for a URL or a label.
     """
     if not words:
         raise UsageError("name a model: finetext serve RUN, or several: finetext serve a=RUN1 b=RUN2")
@@ -121,7 +121,7 @@ def listen(config: ServeConfig, token: str | None) -> socket.socket:
     try:
         addresses = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise UsageError(f"--host {config.host}: is no address of this machine.") from error
+        raise UsageError(f"--host {config.host}: is not an address of this machine.") from error
     family, address = addresses[0][0], addresses[0][4]
     if token is None and not config.insecure and not ipaddress.ip_address(address[0]).is_loopback:
         raise UsageError(

@@ -140,7 +140,7 @@ def _parse_by_pattern(text: str, dialect: Dialect, final: bool) -> tuple[Parsed,
 
 
 def _is_blank(line: str, dialect: Dialect, width: int) -> bool:
-    """Say whether a line holds nothing; in a file of several columns, nothing but white space."""
+    """Return whether a line is empty or, in a file of several columns, only white space."""
     if width > 1 and dialect.delimiter not in line:
         return not line.strip(BLANKS)
     return line in ("", "\n") or (dialect.crlf and line == "\r\n")

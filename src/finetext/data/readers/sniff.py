@@ -56,7 +56,7 @@ def sniff_text(text: bytes, config: DataConfig) -> str:
 
 
 def _has_header(lines: list[str], delimiter: str) -> bool:
-    """Say whether the first line holds column names, which no other line has in the same place."""
+    """Return whether the first line holds column names, which no other line has in the same place."""
     first = _cells(lines[0], delimiter)
     if is_header(first):
         return True
@@ -92,7 +92,7 @@ def _find_delimiter(first: str, config: DataConfig) -> str:
 
 
 def _lacks_header(head: bytes, first: str, config: DataConfig) -> bool:
-    """Say whether a tab-separated file of two columns starts with an example instead of column names."""
+    """Return whether a tab-separated file of two columns starts with an example, not with column names."""
     cells = _cells(first, "\t")
     chosen = {config.text_column, config.label_column, config.split_column} - {None, "column 1", "column 2"}
     if len(cells) != 2 or is_header(cells) or chosen:
