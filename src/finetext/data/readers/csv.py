@@ -130,7 +130,8 @@ class _Survey:
         return self.well_formed and not self.uneven
 
 
-def _survey(content: Content, dialect: Dialect) -> _Survey:
+def _survey(content: Content, dialect: Dialect, *, strict: bool = False) -> _Survey:
+    """Look through all that is known; if `strict`, only until a quotation mark is out of place."""
     survey = _Survey(dialect)
     for parsed in _parse(content.known(), dialect, ended=not content.open_ended):
         if survey.dialect.width is None:
@@ -140,6 +141,8 @@ def _survey(content: Content, dialect: Dialect) -> _Survey:
         survey.height += parsed.frame.height
         survey.uneven += len(parsed.uneven)
         survey.well_formed &= parsed.well_formed
+        if strict and not survey.well_formed:
+            break
         survey.swallowed = survey.swallowed or _find_swallowed(parsed, dialect, content.name)
     return survey
 
@@ -157,12 +160,12 @@ def _settle(
     if quoting == "none" or not line_ends.quotes:
         survey = _survey(content, plain)
     else:
-        survey = _survey(content, quoted)
-        if not survey.well_formed and line_ends.crlf != quoted.crlf:
-            survey = _survey(content, replace(quoted, crlf=line_ends.crlf))
+        survey = _survey(content, quoted, strict=True)
         if quoting == "auto" and not survey.sound:
             as_plain = _survey(content, plain)
             survey = survey if as_plain.uneven else as_plain
+        if not survey.well_formed:
+            survey = _survey(content, replace(quoted, crlf=line_ends.crlf))
     if survey.uneven:
         raise _uneven(content.name, survey.dialect, *survey.first_uneven, survey.uneven)
     if survey.swallowed is not None:
