@@ -4,7 +4,7 @@ import functools
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from finetext.data.config import SplitName, Task
@@ -64,7 +64,7 @@ class Dataset:
     """Class names in id order; of two, the positive class is id 1."""
     task: Task
     source: Source
-    findings: Findings
+    findings: Findings = field(default_factory=Findings)
     given_splits: list[SplitName] | None = None
     """The split of each example, if the source defines splits."""
 

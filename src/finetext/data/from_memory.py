@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from finetext.data.config import Task
 from finetext.data.dataset import Dataset, Source
-from finetext.data.findings import Findings
 from finetext.errors import DataError
 
 
@@ -39,5 +38,4 @@ def dataset_from_memory(
         source=Source(
             "the given texts", (), "memory", "text", "label", hashlib.sha256(content.encode()).hexdigest()
         ),
-        findings=Findings(),
     )

@@ -9,7 +9,7 @@ from finetext.data.checks import check
 from finetext.data.columns import find_columns, find_split_column
 from finetext.data.config import DataConfig, SplitName, Task
 from finetext.data.dataset import Dataset, Source, order_classes
-from finetext.data.findings import Findings, Places, finding
+from finetext.data.findings import Finding, finding
 from finetext.data.labels import map_labels, name_labels, parse_labels, parse_texts
 from finetext.data.sources import load, parse_splits
 from finetext.data.tables import Loaded, Part
@@ -27,8 +27,13 @@ class _Columns:
     files: list[str]
     """Name of each row's file, empty if there is only one."""
     lists: bool
+    """Whether labels come in lists, which makes the task multi-label."""
     text_column: str
     label_column: str
+
+    def place(self, index: int) -> int | str:
+        """Return the row of an example for a message."""
+        return f"{self.files[index]}:{self.rows[index]}" if self.files[index] else self.rows[index]
 
 
 def read(source: str | Path, config: DataConfig) -> Dataset:
@@ -58,31 +63,13 @@ def examine(source: str | Path, config: DataConfig) -> Dataset:
     """Read and check like `read`, but leave fatal findings in `findings` instead of raising them."""
     loaded = load(str(source), config)
     columns = _gather(loaded, config)
-    texts, cells = columns.texts, columns.labels
     multi = _is_multi_label(columns, config)
-    no_text = [index for index, text in enumerate(texts) if text is None]
-    no_label = [
-        index
-        for index, (text, cell) in enumerate(zip(texts, cells, strict=True))
-        if text is not None and (cell is None or (not cell and not multi))
-    ]
-    bare = [
-        i for i, (text, cell) in enumerate(zip(texts, cells, strict=True)) if text is not None and cell == ""
-    ]
-    place = _placer(columns, range(len(texts)))
-    missing = [
-        finding("missing-texts", no_text, place, "No text; these rows are left out.", "warning"),
-        finding("missing-labels", no_label, place, "No label; these rows are left out.", "warning"),
-    ]
-    if multi:
-        missing.append(finding("no-labels", bare, place, "A text with none of the labels.", "info"))
-    dropped = {*no_text, *no_label}
-    kept = [index for index in range(len(texts)) if index not in dropped]
-    names = name_labels([cells[index] or "" for index in kept], multi)
+    kept, incomplete = _find_incomplete(columns, multi)
+    names = name_labels([columns.labels[index] or "" for index in kept], multi)
     names = map_labels(names, config.label_map)
     classes = order_classes(name for labels in set(names) for name in labels)
     dataset = Dataset(
-        texts=[texts[index] or "" for index in kept],
+        texts=[columns.texts[index] or "" for index in kept],
         labels=names,
         rows=[columns.rows[index] for index in kept],
         class_names=classes,
@@ -97,10 +84,32 @@ def examine(source: str | Path, config: DataConfig) -> Dataset:
             synthetic=loaded.synthetic,
             revision=loaded.revision,
         ),
-        findings=Findings(),
         given_splits=None if columns.splits is None else [columns.splits[index] for index in kept],
     )
-    return replace(dataset, findings=check(dataset, missing, _placer(columns, kept)))
+    findings = check(dataset, incomplete, lambda index: columns.place(kept[index]))
+    return replace(dataset, findings=findings)
+
+
+def _find_incomplete(columns: _Columns, multi: bool) -> tuple[list[int], list[Finding]]:
+    """Return the rows with a text and a label, and findings about the others."""
+    kept, no_text, no_label, unlabelled = [], [], [], []
+    for index, (text, label) in enumerate(zip(columns.texts, columns.labels, strict=True)):
+        if text is None:
+            no_text.append(index)
+        elif label is None or (not label and not multi):
+            no_label.append(index)
+        else:
+            kept.append(index)
+            if not label:
+                unlabelled.append(index)
+    place = columns.place
+    findings = [
+        finding("missing-texts", no_text, place, "No text; these rows are left out.", "warning"),
+        finding("missing-labels", no_label, place, "No label; these rows are left out.", "warning"),
+    ]
+    if multi:
+        findings.append(finding("no-labels", unlabelled, place, "A text with none of the labels.", "info"))
+    return kept, findings
 
 
 def _task(multi: bool, classes: int) -> Task:
@@ -119,15 +128,6 @@ def _is_multi_label(columns: _Columns, config: DataConfig) -> bool:
     if config.task != "auto":
         return config.task == "multi-label"
     return columns.lists or any("|" in cell for cell in set(columns.labels) if cell)
-
-
-def _placer(columns: _Columns, kept: range | list[int]) -> Places:
-    def place(index: int) -> int | str:
-        position = kept[index]
-        file, row = columns.files[position], columns.rows[position]
-        return f"{file}:{row}" if file else row
-
-    return place
 
 
 def _gather(loaded: Loaded, config: DataConfig) -> _Columns:
