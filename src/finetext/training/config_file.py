@@ -28,7 +28,7 @@ def read_config(path: Path) -> TrainConfig:
     """Read a TOML file with the tables `[data]`, `[model]`, `[train]` and `[decision]`.
 
     Raises:
-        UsageError: The file is missing, is no TOML, or holds unknown tables, keys or values.
+        UsageError: The file is missing, is not TOML, or contains unknown tables, keys or values.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -37,7 +37,7 @@ def read_config(path: Path) -> TrainConfig:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}). Give a TOML file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is no valid TOML: {error}.") from error
+        raise UsageError(f"{path}: is not valid TOML: {error}.") from error
     return override(TrainConfig(), dict(options_in(document, path)), where=f"{path}: ")
 
 
@@ -45,7 +45,7 @@ def options_in(document: Mapping[str, Any], path: Path) -> Iterator[tuple[str, A
     """Yield the options in the tables `[data]`, `[model]` and `[train]` of a parsed TOML file.
 
     Raises:
-        UsageError: It holds other tables or keys.
+        UsageError: It contains other tables or keys.
     """
     known = option_types()
     tables = {table for table, _ in known.values()}
