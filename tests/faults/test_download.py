@@ -138,7 +138,7 @@ def test_a_failed_download_says_why_and_where_to_put_the_file(server, behaviour,
     assert fetch(archive).read_bytes() == ZIP
 
 
-def test_no_network_is_told_in_one_line():
+def test_a_missing_network_is_reported_in_one_line():
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/sms.zip"
@@ -198,7 +198,7 @@ def test_hostile_member_names_write_nothing(tmp_path):
     assert not Path("/tmp/evil-finetext").exists()
 
 
-def test_an_archive_without_the_member_or_that_is_none_is_refused(tmp_path):
+def test_an_archive_that_is_damaged_or_lacks_the_member_is_refused(tmp_path):
     path = tmp_path / "a.zip"
     path.write_bytes(zip_of(**{"x/SMSSpamCollection": b""}))
     with pytest.raises(DownloadError, match="has no file 'SMSSpamCollection'"):
@@ -209,14 +209,14 @@ def test_an_archive_without_the_member_or_that_is_none_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the user may write everywhere")
-def test_a_cache_without_permission_is_told(server, home):
+def test_a_cache_without_permission_is_reported(server, home):
     home.mkdir()
     home.chmod(0o500)
     with pytest.raises(FinetextError, match="FINETEXT_HOME"):
         fetch(archive_at(server))
 
 
-def test_a_file_in_the_place_of_the_cache_is_told(server, home):
+def test_a_file_in_place_of_the_cache_is_reported(server, home):
     home.write_text("a file")
     with pytest.raises(DownloadError, match="FINETEXT_HOME"):
         fetch(archive_at(server))

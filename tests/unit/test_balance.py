@@ -80,7 +80,7 @@ def test_given_weights_stand_in_class_order(dataset):
         (DataConfig(class_weights={"spam": 2}), "needs .*--balance weights"),
     ],
 )
-def test_senseless_weights_are_refused(dataset, config, message):
+def test_invalid_weights_are_refused(dataset, config, message):
     with pytest.raises(UsageError, match=message):
         class_weights(dataset, config)
 

@@ -53,7 +53,7 @@ def written(rows: list[list[str]], **dialect) -> bytes:
 @example(rows=[("a\r", "\r")], delimiter=",", quoting=csv.QUOTE_MINIMAL, lineterminator="\r\n")
 @example(rows=[("a\n\nb", ""), ("", "")], delimiter=",", quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
 @example(rows=[("a\r\nb", '"'), ("c", '""')], delimiter=",", quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-def test_what_a_csv_writer_writes_is_read_back(rows, delimiter, quoting, lineterminator):
+def test_csv_round_trip_is_lossless(rows, delimiter, quoting, lineterminator):
     header = ["text", "label", "third", "fourth"][: len(rows[0])]
     if lineterminator == "\n":  # some Pythons leave a lone CR unquoted here: then a last one ends the line
         assume(not all(row[-1].endswith("\r") for row in rows))
@@ -69,7 +69,7 @@ def test_what_a_csv_writer_writes_is_read_back(rows, delimiter, quoting, lineter
 
 @settings(max_examples=300)
 @given(rows=st.lists(st.tuples(cells, st.sampled_from(["ham", "spam"])), min_size=1, max_size=8))
-def test_quotes_are_recognised_without_being_told(rows):
+def test_quoting_is_detected(rows):
     assume(
         not any(line.rstrip('"').endswith((",ham", ",spam")) for text, _ in rows for line in text.split("\n"))
     )
@@ -323,7 +323,7 @@ def test_labels_of_any_type_become_names(tmp_path, labels, expected):
     assert (dataset.task == "multi-label") == any(isinstance(label, list) for label in labels)
 
 
-def test_objects_are_no_labels_and_no_texts(tmp_path):
+def test_objects_are_refused_as_labels_and_texts(tmp_path):
     from finetext.data import examine
 
     path = tmp_path / "data.jsonl"
@@ -361,7 +361,7 @@ def test_a_table_to_predict_on_keeps_all_columns_as_they_stand(tmp_path):
     assert frame.rows() == [("007", "hello", "1e5"), ("", "  ", "")]
 
 
-def test_a_text_a_line_is_a_table_of_one_column():
+def test_a_file_of_one_text_per_line_has_one_column():
     frame, column = rows_of(io.BytesIO(b'hello, you\n\n"quoted\nlast'))
     assert (column, frame[column].to_list()) == ("text", ["hello, you", "", '"quoted', "last"])
 

@@ -83,7 +83,7 @@ def place(tmp_path_factory):
 )
 @example(rows=[["a\n" * 4, "é😀" * 5], ["", ""]], quoting=csv.QUOTE_MINIMAL, end="\n", size=33)
 @example(rows=[["a\r\nb", '"'], ["c", '""']] * 4, quoting=csv.QUOTE_ALL, end="\r\n", size=32)
-def test_a_table_comes_back_whatever_the_borders_of_the_chunks(place, rows, quoting, end, size):
+def test_csv_round_trip_is_lossless_for_any_chunk_size(place, rows, quoting, end, size):
     header = ["text", "label", "third", "fourth"][: len(rows[0])]
     if end == "\n":  # some Pythons leave a lone CR unquoted here: then a last one ends the line
         assume(not all(row[-1].endswith("\r") for row in rows))
@@ -105,7 +105,7 @@ def test_a_table_comes_back_whatever_the_borders_of_the_chunks(place, rows, quot
 )
 @example(lines=[b'"a', b"b,c", b'd",e'], end=b"\n", last=True, quoting="csv", size=16)
 @example(lines=[b'5" nail,a', b'"x, y",b', b"", b'"z,a'], end=b"\r\n", last=False, quoting="csv", size=20)
-def test_any_lines_give_the_same_rows_or_the_same_error(place, lines, end, last, quoting, size):
+def test_chunk_size_changes_neither_rows_nor_errors(place, lines, end, last, quoting, size):
     content = end.join([b"text,label", *lines]) + (end if last else b"")
     config = DataConfig(format="csv", quoting=quoting, text_column="text")
     # The head holds the first line whole, as 4 MiB do: with a lone CR as line end that is the whole file.
@@ -118,7 +118,7 @@ def test_any_lines_give_the_same_rows_or_the_same_error(place, lines, end, last,
     rows=st.lists(st.tuples(cells.filter(lambda c: "\n" not in c), st.sampled_from(["ham", "spam"]))),
     size=st.integers(16, 64),
 )
-def test_quotes_are_recognised_in_batches_as_in_the_whole(place, rows, size):
+def test_quoting_is_detected_for_any_chunk_size(place, rows, size):
     content = written([("text", "label"), *rows], lineterminator="\n")
     config = DataConfig()
     assert in_batches(content, config, place, size) == whole(content, config, str(place))
@@ -140,7 +140,7 @@ def test_all_uneven_rows_are_counted_and_the_first_is_named(tmp_path):
         open_rows(path, DataConfig())
 
 
-def test_a_byte_that_is_no_utf8_is_named_with_its_line(tmp_path):
+def test_invalid_utf8_is_reported_with_its_line(tmp_path):
     path = tmp_path / "data.csv"
     path.write_bytes(HEADER + "é,b\n".encode() * 200 + b"\xe9,b\n")
     with chunks_of(64), pytest.raises(DataError, match=r"data.csv:202: byte 0xe9 is not utf-8"):
@@ -256,7 +256,7 @@ json_values = st.one_of(
 
 @settings(max_examples=200)
 @given(records=st.lists(st.dictionaries(st.sampled_from("abcd"), json_values), min_size=1, max_size=10))
-def test_the_lines_of_json_stay_as_they_stand(place, records):
+def test_json_lines_are_preserved(place, records):
     lines = [json.dumps({"text": "x", **record}).encode() for record in records]
     path = place.with_suffix(".jsonl")
     path.write_bytes(b"\n".join(lines))
@@ -272,7 +272,7 @@ def test_the_lines_of_json_stay_as_they_stand(place, records):
             assert typed[key].to_list() == values
 
 
-def test_numbers_of_json_are_not_written_anew(tmp_path):
+def test_json_numbers_keep_their_spelling(tmp_path):
     path = tmp_path / "data.jsonl"
     path.write_text('{"text": "a", "n": 1.50, "m": 1e3, "k": 12345678901234567890, "l": [1.50], "b": true}\n')
     (batch,) = open_rows(path, DataConfig()).batches("written")
@@ -298,7 +298,7 @@ def test_training_and_prediction_read_the_same_texts_from_json(tmp_path):
     assert batch.frame.rows() == [("? and 😀", "12345678901234567890"), (None, "1")]
 
 
-def test_a_key_that_a_stream_brings_late_is_refused():
+def test_a_new_key_late_in_a_stream_is_refused():
     stream = io.BytesIO(b'{"text": "a"}\n' * 20 + b'{"text": "a", "predicted": "x"}\n')
     with (
         chunks_of(64),
@@ -333,7 +333,7 @@ def test_parquet_is_read_in_slices(tmp_path, monkeypatch, how):
     assert len(batches) == 4 and pl.concat(batches).equals(frame)
 
 
-def test_what_cannot_be_read_is_refused(tmp_path):
+def test_unreadable_files_are_refused(tmp_path):
     for name, content, fragment in (
         ("empty.csv", b"\n\n", "the file is empty"),
         ("data.parquet", b"PAR1nonsense", "not a readable Parquet file"),
@@ -349,7 +349,7 @@ def test_what_cannot_be_read_is_refused(tmp_path):
         open_rows(tmp_path / "data.csv", DataConfig(encoding="utf-9"))
 
 
-def test_a_quote_without_a_partner_in_reach_is_a_plain_character(tmp_path, monkeypatch):
+def test_an_unclosed_quote_is_a_plain_character_beyond_the_longest_row(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_reader, "MAX_ROW_BYTES", 256)
     content = HEADER + b'"unpaired,a\n' + b"some words,b\n" * 100 + b'ends",a\n'
     found = in_batches(content, DataConfig(quoting="csv"), tmp_path / "data.csv", 64)

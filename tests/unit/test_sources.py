@@ -158,7 +158,7 @@ def test_published_data_sets_are_read(name, examples, classes, task):
 
 
 @pytest.mark.parametrize("name", ["hf:", "hf:not an id", "hf:a/b/c", "hf:../x"])
-def test_what_is_no_hub_id_is_refused(name):
+def test_an_invalid_hub_id_is_refused(name):
     with pytest.raises(FinetextError, match="hf:"):
         read(name, DataConfig())
 
@@ -282,7 +282,7 @@ def test_a_hub_dataset_is_read_with_its_splits_and_class_names(tmp_path, hub):
 
 
 @pytest.mark.slow
-def test_a_hub_that_cannot_be_reached_is_told_in_one_line(tmp_path):
+def test_an_unreachable_hub_is_reported_in_one_line(tmp_path):
     pytest.importorskip("datasets")
     told = ask("hf:own/messages", "http://127.0.0.1:9", tmp_path / "home")
     assert told.startswith("DownloadError hf:own/messages: ") and len(told.splitlines()) == 1
