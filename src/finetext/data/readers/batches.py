@@ -57,8 +57,3 @@ class RawTable:
     name: str
     format: str
     headerless: bool = False
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of another library's message, shortened."""
-    return str(error).strip().split("\n", 1)[0][:200]

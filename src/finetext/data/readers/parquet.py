@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from finetext.data.readers import decode
-from finetext.data.readers.batches import Cells, NumberedBatch, Reader, RowBatch, first_line
+from finetext.data.readers.batches import Cells, NumberedBatch, Reader, RowBatch
 from finetext.data.readers.decode import GZIP, Content
 from finetext.errors import DataError
 
@@ -45,7 +45,8 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        raise DataError(f"{name}: not a readable Parquet file: {first_line(error)}") from error
+        reason = str(error).strip().split("\n", 1)[0][:200]
+        raise DataError(f"{name}: not a readable Parquet file: {reason}") from error
 
 
 def _on_disk(content: Content) -> tuple[Path, object]:
