@@ -144,15 +144,15 @@ def in_process(folder: str, texts: list[str]) -> dict[str, Any]:
 def bulk(folder: str, source: str, target: str, how: str) -> dict[str, Any]:
     """Label a file: read whole into memory and labelled there, or streamed into another file."""
     import finetext
-    from finetext.data import DataConfig, open_rows, read_text_table
+    from finetext.data import DataConfig, open_rows, read_table
     from finetext.inference import Job, predict_file, predict_table
 
     classifier = finetext.load(folder, device="cpu")
     classifier.predict_proba(["a first text, so that all is loaded"] * 8)
     if how == "memory":
-        frame, column = read_text_table(Path(source), DataConfig())
+        frame = read_table(Path(source), DataConfig()).frame
         began = time.perf_counter()
-        rows = predict_table(classifier, frame, column)[0].height
+        rows = predict_table(classifier, frame, "text")[0].height
     else:
         began = time.perf_counter()
         job = Job(classifier, open_rows(Path(source), DataConfig()))

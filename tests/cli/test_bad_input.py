@@ -342,7 +342,7 @@ def test_label_ids_out_of_range_in_a_bundle_are_refused(capsys, tmp_path, monkey
 # Resuming ----------------------------------------------------------------------------------------------------
 
 
-def test_resuming_otherwise_than_it_began_is_refused(capsys, tmp_path, trained):
+def test_resuming_with_other_options_is_refused(capsys, tmp_path, trained):
     run = trained("bert").folder.path
     refused(capsys, run, ["train", "--resume", run, "--epochs", "99"], 1, "--epochs")
     refused(capsys, run, ["train", "--resume", run, "--seed", "99"], 1, "--seed")

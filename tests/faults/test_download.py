@@ -14,13 +14,31 @@ from pathlib import Path
 
 import pytest
 
-from finetext.data import builtin
-from finetext.data.builtin import SMS_SPAM, SMS_SPAM_MEMBER, load_sms_spam, read_member
-from finetext.data.download import Archive, downloads_folder, fetch
+from finetext.data.builtin import (
+    SMS_SPAM,
+    SMS_SPAM_MEMBER,
+    Archive,
+    downloads_folder,
+    fetch,
+    load_sms_spam,
+    read_member,
+)
 from finetext.errors import DownloadError, FinetextError
 
-ZIP = Path(__file__).parents[3] / "shared/data/sms_spam/smsspamcollection.zip"
-pytestmark = pytest.mark.skipif(not ZIP.exists(), reason="../shared/data/sms_spam is not here")
+PUBLISHED = Path(__file__).parents[3] / "shared/data/sms_spam/smsspamcollection.zip"
+
+
+def zip_of(**members: bytes) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+MESSAGES = "".join(f"{'spam' if n % 3 else 'ham'}\tmessage number {n}\n" for n in range(300)).encode()
+ZIP = zip_of(readme=b"about", **{SMS_SPAM_MEMBER: MESSAGES})
+FILE = "messages.zip"
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -38,7 +56,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.requests += 1
-        content = ZIP.read_bytes()
+        content = ZIP
         match self.server.behaviour:
             case "missing":
                 self.send_error(404)
@@ -77,7 +95,7 @@ def home(tmp_path, monkeypatch):
 
 
 def archive_at(server: Server) -> Archive:
-    return Archive(f"http://127.0.0.1:{server.server_port}/sms.zip", SMS_SPAM.digest, SMS_SPAM.file)
+    return Archive(f"http://127.0.0.1:{server.server_port}/sms.zip", hashlib.sha256(ZIP).hexdigest(), FILE)
 
 
 def left_behind() -> list[str]:
@@ -88,10 +106,10 @@ def left_behind() -> list[str]:
 def test_the_archive_is_downloaded_once_and_read(server, capsys, behaviour):
     server.behaviour = behaviour
     loaded = load_sms_spam(archive_at(server))
-    assert loaded.parts[0].table.frame.height == 5574
-    assert loaded.digest == hashlib.sha256((ZIP.parent / "SMSSpamCollection").read_bytes()).hexdigest()
-    assert left_behind() == [SMS_SPAM.file]
-    assert loaded.files == (downloads_folder() / SMS_SPAM.file,)
+    assert loaded.parts[0].table.frame.height == 300
+    assert loaded.digest == hashlib.sha256(MESSAGES).hexdigest()
+    assert left_behind() == [FILE]
+    assert loaded.files == (downloads_folder() / FILE,)
     load_sms_spam(archive_at(server))
     assert server.requests == 1
     assert capsys.readouterr() == ("", "")  # no progress bar where stderr is no terminal
@@ -117,24 +135,24 @@ def test_a_failed_download_says_why_and_where_to_put_the_file(server, behaviour,
     assert len(told.splitlines()) == 1
     assert left_behind() == []
     server.behaviour = "good"
-    assert fetch(archive).read_bytes() == ZIP.read_bytes()
+    assert fetch(archive).read_bytes() == ZIP
 
 
-def test_no_network_is_told_in_one_line():
+def test_a_missing_network_is_reported_in_one_line():
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/sms.zip"
     for address in (url, "http://no-such-host.invalid/sms.zip", "nonsense"):
         with pytest.raises(DownloadError) as error:
-            fetch(Archive(address, SMS_SPAM.digest, SMS_SPAM.file), timeout_seconds=10)
+            fetch(Archive(address, "0" * 64, FILE), timeout_seconds=10)
         assert address in str(error.value) and "put it at" in str(error.value)
         assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_file_put_there_by_hand_is_used(server):
     downloads_folder().mkdir(parents=True)
-    (downloads_folder() / SMS_SPAM.file).write_bytes(ZIP.read_bytes())
-    assert load_sms_spam(archive_at(server)).parts[0].table.frame.height == 5574
+    (downloads_folder() / FILE).write_bytes(ZIP)
+    assert load_sms_spam(archive_at(server)).parts[0].table.frame.height == 300
     assert server.requests == 0
 
 
@@ -142,12 +160,12 @@ def test_a_file_put_there_by_hand_is_used(server):
 def test_a_damaged_file_in_the_cache_is_downloaded_again(server, behaviour):
     server.behaviour = behaviour
     downloads_folder().mkdir(parents=True)
-    path = downloads_folder() / SMS_SPAM.file
-    damaged = bytearray(ZIP.read_bytes())
+    path = downloads_folder() / FILE
+    damaged = bytearray(ZIP)
     damaged[1000] ^= 1
     path.write_bytes(damaged)
     if behaviour == "good":
-        assert fetch(archive_at(server)).read_bytes() == ZIP.read_bytes()
+        assert fetch(archive_at(server)).read_bytes() == ZIP
     else:
         with pytest.raises(DownloadError, match="the file there now is not the published one"):
             fetch(archive_at(server))
@@ -155,7 +173,7 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(server, behaviour):
 
 
 def test_processes_that_want_the_same_file_do_not_clash(server):
-    code = "import sys; from finetext.data.download import *; print(fetch(Archive(*sys.argv[1:])))"
+    code = "import sys; from finetext.data.builtin import *; print(fetch(Archive(*sys.argv[1:])))"
     archive = archive_at(server)
     command = [sys.executable, "-c", code, archive.url, archive.digest, archive.file]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -165,15 +183,6 @@ def test_processes_that_want_the_same_file_do_not_clash(server):
     assert server.requests == 1
 
 
-def zip_of(path: Path, **members: bytes) -> Path:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    path.write_bytes(content.getvalue())
-    return path
-
-
 def test_hostile_member_names_write_nothing(tmp_path):
     hostile = {
         "../../evil": b"x",
@@ -181,35 +190,42 @@ def test_hostile_member_names_write_nothing(tmp_path):
         "a/../../evil": b"x",
         SMS_SPAM_MEMBER: b"ham\thi\n",
     }
-    path = zip_of(tmp_path / "deep.zip", **hostile)
+    path = tmp_path / "deep.zip"
+    path.write_bytes(zip_of(**hostile))
     before = sorted(tmp_path.parent.rglob("*"))
     assert read_member(path, SMS_SPAM_MEMBER) == b"ham\thi\n"
     assert sorted(tmp_path.parent.rglob("*")) == before
     assert not Path("/tmp/evil-finetext").exists()
 
 
-def test_an_archive_without_the_member_or_that_is_none_is_refused(tmp_path):
+def test_an_archive_that_is_damaged_or_lacks_the_member_is_refused(tmp_path):
+    path = tmp_path / "a.zip"
+    path.write_bytes(zip_of(**{"x/SMSSpamCollection": b""}))
     with pytest.raises(DownloadError, match="has no file 'SMSSpamCollection'"):
-        read_member(zip_of(tmp_path / "a.zip", **{"x/SMSSpamCollection": b""}), SMS_SPAM_MEMBER)
+        read_member(path, SMS_SPAM_MEMBER)
     (tmp_path / "b.zip").write_bytes(b"not a zip")
     with pytest.raises(DownloadError, match="not a readable zip file"):
         read_member(tmp_path / "b.zip", SMS_SPAM_MEMBER)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the user may write everywhere")
-def test_a_cache_without_permission_is_told(server, home):
+def test_a_cache_without_permission_is_reported(server, home):
     home.mkdir()
     home.chmod(0o500)
     with pytest.raises(FinetextError, match="FINETEXT_HOME"):
         fetch(archive_at(server))
 
 
-def test_a_file_in_the_place_of_the_cache_is_told(server, home):
+def test_a_file_in_place_of_the_cache_is_reported(server, home):
     home.write_text("a file")
     with pytest.raises(DownloadError, match="FINETEXT_HOME"):
         fetch(archive_at(server))
 
 
-def test_the_published_archive_is_the_one_expected():
-    assert hashlib.sha256(ZIP.read_bytes()).hexdigest() == builtin.SMS_SPAM.digest
-    assert builtin.SMS_SPAM.url == "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip"
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="../shared/data/sms_spam is not here")
+def test_the_published_archive_is_the_one_expected(home):
+    assert hashlib.sha256(PUBLISHED.read_bytes()).hexdigest() == SMS_SPAM.digest
+    assert SMS_SPAM.url == "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip"
+    downloads_folder().mkdir(parents=True)
+    (downloads_folder() / SMS_SPAM.file).write_bytes(PUBLISHED.read_bytes())
+    assert load_sms_spam().parts[0].table.frame.height == 5574

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetext.data import Block, DataConfig, chunks, open_rows
-from finetext.data import rows as rows_module
+from finetext.data import DataConfig, RowBatch, open_rows
+from finetext.data.readers import decode
 from finetext.decision import Decision
 from finetext.errors import DataError, UsageError
 from finetext.inference import (
@@ -65,14 +65,14 @@ def test_windows_depend_on_the_rows_alone(sizes, borders, rows, limit):
     whole = pl.DataFrame({"text": ["x" * size for size in sizes]}, schema={"text": pl.String})
     blocks, start = [], 0
     for border in borders:
-        blocks.append(Block(whole.slice(start, border)))
+        blocks.append(RowBatch(whole.slice(start, border)))
         start += border
-    blocks.append(Block(whole.slice(start)))
+    blocks.append(RowBatch(whole.slice(start)))
     before = windows_module.WINDOW_ROWS, windows_module.WINDOW_BYTES
     windows_module.WINDOW_ROWS, windows_module.WINDOW_BYTES = rows, limit
     try:
         found = [window.frame["text"].to_list() for window in windows(iter(blocks))]
-        at_once = [window.frame["text"].to_list() for window in windows(iter([Block(whole)]))]
+        at_once = [window.frame["text"].to_list() for window in windows(iter([RowBatch(whole)]))]
         later = [window.frame["text"].to_list() for window in windows(iter(blocks), skip=len(found[0]))]
     finally:
         windows_module.WINDOW_ROWS, windows_module.WINDOW_BYTES = before
@@ -346,8 +346,7 @@ def test_two_predictions_do_not_write_the_same_file(tmp_path):
 
 
 def test_a_file_that_changes_under_way_is_told(trained, table, tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK", 64)
-    monkeypatch.setattr(rows_module, "CHUNK", 64)
+    monkeypatch.setattr(decode, "CHUNK_BYTES", 64)
     rows = open_rows(table, DataConfig())
     table.write_text(table.read_text() + "more,tea,1\n")
     with pytest.raises(DataError, match="changed while it was read"):
@@ -356,7 +355,7 @@ def test_a_file_that_changes_under_way_is_told(trained, table, tmp_path, monkeyp
 
 def test_the_empty_object_takes_no_comma():
     added = pl.DataFrame({"predicted": [None, "ham"], "score": [None, 0.5]})
-    block = Block(pl.DataFrame({"text": [None, "a"]}), [b"{ }", b'{"text": "a"}'])
+    block = RowBatch(pl.DataFrame({"text": [None, "a"]}), [b"{ }", b'{"text": "a"}'])
     lines = Writing("jsonl").encode(Labelled(block, added, 1, 0), first=True).splitlines()
     assert [json.loads(line) for line in lines] == [
         {"predicted": None, "score": None},

@@ -88,7 +88,7 @@ def test_a_class_needs_as_many_different_texts_as_splits_are_made(tmp_path):
     read(small, DataConfig(test_data=str(test), validation_data=str(test)))
 
 
-def test_training_texts_that_the_test_file_holds_do_not_count(tmp_path):
+def test_training_texts_that_are_also_in_test_do_not_count(tmp_path):
     train = write(tmp_path / "train.csv", [*TEN, ("c one", "c"), ("c two", "c")])
     test = write(tmp_path / "test.csv", [("C one", "c"), ("x", "a")])
     with pytest.raises(DataError, match=r"in 2 splits: 'c' \(1\)"):
@@ -102,7 +102,7 @@ def test_labels_without_training_examples_are_fatal_and_named(tmp_path):
         read(tmp_path, DataConfig())
 
 
-def test_all_fatal_problems_are_told_together(tmp_path):
+def test_all_fatal_problems_are_reported_together(tmp_path):
     write(tmp_path / "train.csv", [*TEN, ("alone", "c")])
     write(tmp_path / "test.csv", [("one", "a"), ("two", "d")])
     with pytest.raises(DataError) as error:
@@ -111,7 +111,7 @@ def test_all_fatal_problems_are_told_together(tmp_path):
     assert len(str(error.value).splitlines()) <= 2
 
 
-def test_texts_in_two_own_splits_are_found(tmp_path):
+def test_texts_shared_between_source_splits_are_found(tmp_path):
     write(tmp_path / "train.csv", [*TEN, ("shared", "a"), ("both", "b")])
     write(tmp_path / "dev.csv", [("Shared", "a"), ("val", "b")])
     write(tmp_path / "test.csv", [("shared", "a"), ("BOTH", "b")])

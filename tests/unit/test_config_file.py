@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from finetext.errors import UsageError
 from finetext.experiments import read_sweep
+from finetext.options import conform
 from finetext.training import TrainConfig, check_config, override, read_config, write_config
-from finetext.training.config_file import conform, option_types
+from finetext.training.config_file import option_types
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
 
@@ -63,7 +64,7 @@ def test_the_shipped_recipes_are_valid(path):
         ("[train]\nmetric = 'f1'", "`metric` must be one of accuracy, "),
         ("[train]\ntrack = 'mlflow'", "`track` must be a list, not 'mlflow'."),
         ("[model]\nkeep_adapter = 1", "`keep_adapter` must be true or false, not 1."),
-        ("[train\n", "is no valid TOML"),
+        ("[train\n", "is not valid TOML"),
         ("epochs = 3", "unknown table [epochs]."),
     ],
 )

@@ -22,7 +22,7 @@ def test_every_option_has_a_docstring(module):
     for node in ast.parse(inspect.getsource(module)).body:
         if not isinstance(node, ast.ClassDef) or node.name == "TrainConfig":
             continue
-        body = node.body[1:]
+        body = [statement for statement in node.body[1:] if not isinstance(statement, ast.FunctionDef)]
         for field, after in zip(body[::2], body[1::2], strict=True):
             assert isinstance(field, ast.AnnAssign)
             assert isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant), field.target.id
@@ -110,3 +110,22 @@ def test_threads_that_wait_sleep_soon_unless_the_environment_says_otherwise(
     with pytest.raises(SystemExit):
         main(["--version"])
     assert os.environ.get("GOMP_SPINCOUNT") == expected
+
+
+def test_values_out_of_bounds_are_all_named_with_their_bounds():
+    from finetext.errors import UsageError
+    from finetext.options import check_options
+    from finetext.training import TrainConfig, override
+
+    options = {"depth": 0, "seed": -1, "dropout": float("nan"), "validation": 1.0, "cache_limit": "much"}
+    with pytest.raises(UsageError) as caught:
+        check_options(override(TrainConfig(), options))
+    for message in (
+        "`depth` must be at least 1, not 0.",
+        "`seed` must be at least 0 and below 4294967296, not -1.",
+        "`dropout` must be at least 0 and below 1, not nan.",
+        "`validation` must be above 0 and below 1, not 1.0.",
+        "`cache_limit`: ",
+    ):
+        assert message in str(caught.value)
+    check_options(override(TrainConfig(), {"depth": "auto"}))

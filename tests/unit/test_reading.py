@@ -11,9 +11,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from finetext.data import DataConfig, read, read_text_table
+from finetext.data import DataConfig, open_rows, read
 from finetext.data.columns import is_header
-from finetext.data.reading import read_table
+from finetext.data.readers.table import read_table
 from finetext.errors import DataError, UsageError
 
 AUTO = DataConfig()
@@ -53,7 +53,7 @@ def written(rows: list[list[str]], **dialect) -> bytes:
 @example(rows=[("a\r", "\r")], delimiter=",", quoting=csv.QUOTE_MINIMAL, lineterminator="\r\n")
 @example(rows=[("a\n\nb", ""), ("", "")], delimiter=",", quoting=csv.QUOTE_MINIMAL, lineterminator="\n")
 @example(rows=[("a\r\nb", '"'), ("c", '""')], delimiter=",", quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-def test_what_a_csv_writer_writes_is_read_back(rows, delimiter, quoting, lineterminator):
+def test_csv_round_trip_is_lossless(rows, delimiter, quoting, lineterminator):
     header = ["text", "label", "third", "fourth"][: len(rows[0])]
     if lineterminator == "\n":  # some Pythons leave a lone CR unquoted here: then a last one ends the line
         assume(not all(row[-1].endswith("\r") for row in rows))
@@ -69,7 +69,7 @@ def test_what_a_csv_writer_writes_is_read_back(rows, delimiter, quoting, lineter
 
 @settings(max_examples=300)
 @given(rows=st.lists(st.tuples(cells, st.sampled_from(["ham", "spam"])), min_size=1, max_size=8))
-def test_quotes_are_recognised_without_being_told(rows):
+def test_quoting_is_detected(rows):
     assume(
         not any(line.rstrip('"').endswith((",ham", ",spam")) for text, _ in rows for line in text.split("\n"))
     )
@@ -203,6 +203,11 @@ def test_a_tsv_whose_first_line_is_an_example_has_no_header():
     assert table.frame.rows() == [("ham", "one"), ("spam", "two"), ("ham", "three")]
 
 
+def test_a_tsv_of_an_old_mac_without_header_is_recognised():
+    table = read_table(b"ham\tone\rspam\ttwo\rham\tthree", AUTO, "data.tsv")
+    assert table.frame.rows() == [("ham", "one"), ("spam", "two"), ("ham", "three")]
+
+
 def test_a_tsv_with_unknown_column_names_keeps_its_header():
     table = read_table(b"v1\tv2\nham\tone\nspam\ttwo\nham\tthree\n", AUTO, "data.tsv")
     assert table.frame.columns == ["v1", "v2"]
@@ -318,6 +323,16 @@ def test_labels_of_any_type_become_names(tmp_path, labels, expected):
     assert (dataset.task == "multi-label") == any(isinstance(label, list) for label in labels)
 
 
+def test_objects_are_refused_as_labels_and_texts(tmp_path):
+    from finetext.data import examine
+
+    path = tmp_path / "data.jsonl"
+    for column, other in (("label", "text"), ("text", "label")):
+        path.write_text(json.dumps({column: {"a": 1}, other: "x"}))
+        with pytest.raises(DataError, match=rf"column '{column}' holds objects, not {column}s"):
+            examine(path, AUTO)
+
+
 def test_parquet_numbers_and_gaps_become_labels(tmp_path):
     from finetext.data import examine
 
@@ -334,18 +349,23 @@ def test_parquet_numbers_and_gaps_become_labels(tmp_path):
 # Tables to predict on -----------------------------------------------------------------------------
 
 
+def rows_of(source) -> tuple[pl.DataFrame, str]:
+    rows = open_rows(source, AUTO)
+    return pl.concat([batch.frame for batch in rows.batches()]), rows.text_column
+
+
 def test_a_table_to_predict_on_keeps_all_columns_as_they_stand(tmp_path):
     (tmp_path / "in.csv").write_text("id,text,when\n007,hello,1e5\n,  ,\n")
-    frame, column = read_text_table(tmp_path / "in.csv", AUTO)
+    frame, column = rows_of(tmp_path / "in.csv")
     assert column == "text"
     assert frame.rows() == [("007", "hello", "1e5"), ("", "  ", "")]
 
 
-def test_a_text_a_line_is_a_table_of_one_column():
-    frame, column = read_text_table(io.BytesIO(b'hello, you\n\n"quoted\nlast'), AUTO)
+def test_a_file_of_one_text_per_line_has_one_column():
+    frame, column = rows_of(io.BytesIO(b'hello, you\n\n"quoted\nlast'))
     assert (column, frame[column].to_list()) == ("text", ["hello, you", "", '"quoted', "last"])
 
 
 def test_typed_columns_stay_typed():
-    frame, _ = read_text_table(io.BytesIO(b'{"text": "a", "id": 7, "score": 0.5}\n'), AUTO)
+    frame, _ = rows_of(io.BytesIO(b'{"text": "a", "id": 7, "score": 0.5}\n'))
     assert frame.rows() == [("a", 7, 0.5)]

@@ -1,4 +1,4 @@
-"""Reading block by block gives the rows, and the errors, that reading the whole file at once gives."""
+"""Reading in batches gives the same rows and errors whatever the size of the chunks."""
 
 import contextlib
 import csv
@@ -12,8 +12,11 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from finetext.data import DataConfig, chunks, delimited, open_rows, read_text_table
-from finetext.data import rows as rows_module
+from finetext.data import DataConfig, open_rows
+from finetext.data.columns import find_text_column
+from finetext.data.readers import csv as csv_reader
+from finetext.data.readers import decode, parquet
+from finetext.data.readers.table import read_table
 from finetext.errors import DataError, FinetextError, UsageError
 
 characters = st.one_of(
@@ -27,30 +30,31 @@ HEADER = b"text,label\n"
 @contextlib.contextmanager
 def chunks_of(size):
     """Read so many bytes at a time, so that every border between two chunks is somewhere tried."""
-    before = chunks.CHUNK
-    chunks.CHUNK = rows_module.CHUNK = size
+    before = decode.CHUNK_BYTES
+    decode.CHUNK_BYTES = size
     try:
         yield
     finally:
-        chunks.CHUNK = rows_module.CHUNK = before
+        decode.CHUNK_BYTES = before
 
 
 def whole(content: bytes, config: DataConfig, name: str) -> object:
     """What reading all at once gives: the rows, or the error."""
     try:
-        frame, column = read_text_table(content, config, name)
+        table = read_table(content, config, name)
+        column = find_text_column(table.frame, config, name, table.headerless)
     except FinetextError as error:
         return str(error)
-    return frame.columns, column, frame.rows()
+    return table.frame.columns, column, table.frame.rows()
 
 
-def in_blocks(content: bytes, config: DataConfig, path: Path, size: int) -> object:
+def in_batches(content: bytes, config: DataConfig, path: Path, size: int) -> object:
     """What reading so many bytes at a time gives."""
     path.write_bytes(content)
     with chunks_of(size):
         try:
             found = open_rows(path, config)
-            frame = pl.concat([block.frame for block in found.blocks()])
+            frame = pl.concat([batch.frame for batch in found.batches()])
         except FinetextError as error:
             return str(error)
     assert found.height == frame.height
@@ -79,13 +83,13 @@ def place(tmp_path_factory):
 )
 @example(rows=[["a\n" * 4, "é😀" * 5], ["", ""]], quoting=csv.QUOTE_MINIMAL, end="\n", size=33)
 @example(rows=[["a\r\nb", '"'], ["c", '""']] * 4, quoting=csv.QUOTE_ALL, end="\r\n", size=32)
-def test_a_table_comes_back_whatever_the_borders_of_the_chunks(place, rows, quoting, end, size):
+def test_csv_round_trip_is_lossless_for_any_chunk_size(place, rows, quoting, end, size):
     header = ["text", "label", "third", "fourth"][: len(rows[0])]
     if end == "\n":  # some Pythons leave a lone CR unquoted here: then a last one ends the line
         assume(not all(row[-1].endswith("\r") for row in rows))
     content = written([header, *rows], quoting=quoting, lineterminator=end)
     config = DataConfig(format="csv", quoting="csv", text_column="text")
-    found = in_blocks(content, config, place, size)
+    found = in_batches(content, config, place, size)
     assert found == (header, "text", [tuple(row) for row in rows])
 
 
@@ -101,12 +105,12 @@ def test_a_table_comes_back_whatever_the_borders_of_the_chunks(place, rows, quot
 )
 @example(lines=[b'"a', b"b,c", b'd",e'], end=b"\n", last=True, quoting="csv", size=16)
 @example(lines=[b'5" nail,a', b'"x, y",b', b"", b'"z,a'], end=b"\r\n", last=False, quoting="csv", size=20)
-def test_any_lines_give_the_same_rows_or_the_same_error(place, lines, end, last, quoting, size):
+def test_chunk_size_changes_neither_rows_nor_errors(place, lines, end, last, quoting, size):
     content = end.join([b"text,label", *lines]) + (end if last else b"")
     config = DataConfig(format="csv", quoting=quoting, text_column="text")
     # The head holds the first line whole, as 4 MiB do: with a lone CR as line end that is the whole file.
     size = max(size, len(content)) if end == b"\r" else size
-    assert in_blocks(content, config, place, size) == whole(content, config, str(place))
+    assert in_batches(content, config, place, size) == whole(content, config, str(place))
 
 
 @settings(max_examples=300)
@@ -114,10 +118,10 @@ def test_any_lines_give_the_same_rows_or_the_same_error(place, lines, end, last,
     rows=st.lists(st.tuples(cells.filter(lambda c: "\n" not in c), st.sampled_from(["ham", "spam"]))),
     size=st.integers(16, 64),
 )
-def test_quotes_are_recognised_in_blocks_as_in_the_whole(place, rows, size):
+def test_quoting_is_detected_for_any_chunk_size(place, rows, size):
     content = written([("text", "label"), *rows], lineterminator="\n")
     config = DataConfig()
-    assert in_blocks(content, config, place, size) == whole(content, config, str(place))
+    assert in_batches(content, config, place, size) == whole(content, config, str(place))
 
 
 def test_two_unpaired_quotes_that_look_like_one_long_field_are_refused_before_the_first_row(tmp_path):
@@ -136,49 +140,58 @@ def test_all_uneven_rows_are_counted_and_the_first_is_named(tmp_path):
         open_rows(path, DataConfig())
 
 
-def test_a_byte_that_is_no_utf8_is_named_with_its_line(tmp_path):
+def test_invalid_utf8_is_reported_with_its_line(tmp_path):
     path = tmp_path / "data.csv"
     path.write_bytes(HEADER + "é,b\n".encode() * 200 + b"\xe9,b\n")
     with chunks_of(64), pytest.raises(DataError, match=r"data.csv:202: byte 0xe9 is not utf-8"):
         open_rows(path, DataConfig())
     with chunks_of(64):
-        frame = pl.concat([b.frame for b in open_rows(path, DataConfig(encoding="latin-1")).blocks()])
+        frame = pl.concat(
+            [batch.frame for batch in open_rows(path, DataConfig(encoding="latin-1")).batches()]
+        )
     assert frame["text"][-1] == "é"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "cp1252"])
-def test_every_encoding_is_read_in_blocks(tmp_path, encoding):
+def test_every_encoding_is_read_in_batches(tmp_path, encoding):
     table = [("text", "label"), *((f"café {n}", "x") for n in range(50))]
     content = written(table).decode().encode(encoding)
     config = DataConfig(encoding=encoding if encoding == "cp1252" else "utf-8")
-    assert in_blocks(content, config, tmp_path / "data.csv", 50) == (["text", "label"], "text", table[1:])
+    assert in_batches(content, config, tmp_path / "data.csv", 50) == (["text", "label"], "text", table[1:])
 
 
 @pytest.mark.parametrize("members", [1, 3])
-def test_gzip_is_read_in_blocks(tmp_path, members):
+def test_gzip_is_read_in_batches(tmp_path, members):
     parts = [HEADER, b"one,a\n" * 30, '"two\n😀",b\n'.encode() * 30]
     zipped = b"".join(map(gzip.compress, parts)) if members == 3 else gzip.compress(b"".join(parts))
-    found = in_blocks(zipped, DataConfig(), tmp_path / "data.csv.gz", 40)
+    found = in_batches(zipped, DataConfig(), tmp_path / "data.csv.gz", 40)
     assert found == (["text", "label"], "text", [("one", "a")] * 30 + [("two\n😀", "b")] * 30)
-    assert "damaged or cut off" in in_blocks(zipped[:-9], DataConfig(), tmp_path / "data.csv.gz", 40)
+    assert "damaged or cut off" in in_batches(zipped[:-9], DataConfig(), tmp_path / "data.csv.gz", 40)
 
 
-def test_old_mac_lines_are_read_in_blocks(tmp_path):
+def test_old_mac_lines_are_read_in_batches(tmp_path):
     content = b"\r".join([b"text,label", *[b"some words,a"] * 40])
-    assert in_blocks(content, DataConfig(), tmp_path / "data.csv", 64)[2] == [("some words", "a")] * 40
+    assert in_batches(content, DataConfig(), tmp_path / "data.csv", 64)[2] == [("some words", "a")] * 40
 
 
 @pytest.mark.parametrize("last", [b"", b"\n"])
 def test_one_text_a_line_keeps_its_blank_lines(tmp_path, last):
     content = b"\n".join([b"win cash now", b"", b"tea, at four"] * 20) + last
     path = tmp_path / "texts.txt"
-    assert in_blocks(content, DataConfig(), path, 64) == whole(content, DataConfig(), str(path))
+    assert in_batches(content, DataConfig(), path, 64) == whole(content, DataConfig(), str(path))
 
 
-def test_a_file_without_header_is_read_in_blocks(tmp_path):
+def test_a_last_line_that_ends_in_a_zero_byte_counts(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_bytes(b"one\ntwo\0")
+    rows = open_rows(path, DataConfig())
+    assert rows.height == sum(batch.frame.height for batch in rows.batches()) == 2
+
+
+def test_a_file_without_header_is_read_in_batches(tmp_path):
     content = b"".join(b"%s\ttext %d\n" % (b"spam" if n % 3 else b"ham", n) for n in range(60))
     path = tmp_path / "messages"
-    found = in_blocks(content, DataConfig(), path, 64)
+    found = in_batches(content, DataConfig(), path, 64)
     assert found == whole(content, DataConfig(), str(path))
     assert found[1] == "column 2"
 
@@ -209,19 +222,19 @@ class Pipe(io.RawIOBase):
 @example(rows=[("plain", "b"), ("plain", "b"), ('5" x,', "b\n")], end="\r\n", size=16)
 def test_a_stream_gives_the_rows_that_were_written(rows, end, size):
     if end == "\n":
-        assume(not all(own[-1].endswith("\r") for own in rows))
+        assume(not all(row[-1].endswith("\r") for row in rows))
     content = written([("text", "label"), *rows], lineterminator=end)
     with chunks_of(size):
         found = open_rows(io.BufferedReader(Pipe(content)), DataConfig(format="csv", quoting="csv"))
-        frame = pl.concat([block.frame for block in found.blocks()])
+        frame = pl.concat([batch.frame for batch in found.batches()])
     assert frame.rows() == rows
 
 
 def test_a_stream_begins_before_it_ends():
     pipe = Pipe(HEADER + b"some words,a\n" * 1000)
     with chunks_of(256):
-        blocks = open_rows(pipe, DataConfig()).blocks()
-        next(blocks)
+        batches = open_rows(pipe, DataConfig()).batches()
+        next(batches)
         assert pipe.left.tell() < 1024
 
 
@@ -231,7 +244,7 @@ def test_a_bad_row_of_a_stream_is_named_when_it_comes():
         found = open_rows(stream, DataConfig())
         assert found.height is None and found.digest is None
         with pytest.raises(DataError, match="row 42 has 3 fields where the first row has 2"):
-            list(found.blocks())
+            list(found.batches())
 
 
 # JSON Lines and Parquet ---------------------------------------------------------------------------
@@ -243,31 +256,31 @@ json_values = st.one_of(
 
 @settings(max_examples=200)
 @given(records=st.lists(st.dictionaries(st.sampled_from("abcd"), json_values), min_size=1, max_size=10))
-def test_the_lines_of_json_stay_as_they_stand(place, records):
-    lines = [json.dumps({"text": "x", **own}).encode() for own in records]
+def test_json_lines_are_preserved(place, records):
+    lines = [json.dumps({"text": "x", **record}).encode() for record in records]
     path = place.with_suffix(".jsonl")
     path.write_bytes(b"\n".join(lines))
     with chunks_of(64):
         found = open_rows(path, DataConfig())
-        blocks = list(found.blocks("written"))
-        typed = pl.concat([block.frame for block in found.blocks()])
-    assert [line for block in blocks for line in block.lines] == lines
-    assert set(found.columns) == {"text", *(key for own in records for key in own)}
+        batches = list(found.batches("written"))
+        typed = pl.concat([batch.frame for batch in found.batches()])
+    assert [line for batch in batches for line in batch.lines] == lines
+    assert set(found.columns) == {"text", *(key for record in records for key in record)}
     for key in found.columns:
-        values = [{"text": "x", **own}.get(key) for own in records]
+        values = [{"text": "x", **record}.get(key) for record in records]
         if all(type(value) is str for value in values if value is not None):
             assert typed[key].to_list() == values
 
 
-def test_numbers_of_json_are_not_written_anew(tmp_path):
+def test_json_numbers_keep_their_spelling(tmp_path):
     path = tmp_path / "data.jsonl"
     path.write_text('{"text": "a", "n": 1.50, "m": 1e3, "k": 12345678901234567890, "l": [1.50], "b": true}\n')
-    (block,) = open_rows(path, DataConfig()).blocks("written")
-    assert block.frame.row(0) == ("a", "1.50", "1e3", "12345678901234567890", "[1.5]", "true")
-    (block,) = open_rows(path, DataConfig()).blocks("lines")
-    assert block.frame.columns == ["text"] and block.lines == [path.read_bytes().strip()]
-    (block,) = open_rows(path, DataConfig()).blocks()
-    assert block.frame.row(0) == ("a", 1.5, 1000.0, "12345678901234567890", "[1.5]", True)
+    (batch,) = open_rows(path, DataConfig()).batches("written")
+    assert batch.frame.row(0) == ("a", "1.50", "1e3", "12345678901234567890", "[1.5]", "true")
+    (batch,) = open_rows(path, DataConfig()).batches("lines")
+    assert batch.frame.columns == ["text"] and batch.lines == [path.read_bytes().strip()]
+    (batch,) = open_rows(path, DataConfig()).batches()
+    assert batch.frame.row(0) == ("a", 1.5, 1000.0, "12345678901234567890", "[1.5]", True)
 
 
 def test_a_broken_line_of_json_is_named_before_the_first_row(tmp_path):
@@ -277,10 +290,21 @@ def test_a_broken_line_of_json_is_named_before_the_first_row(tmp_path):
         open_rows(path, DataConfig())
 
 
-def test_a_key_that_a_stream_brings_late_is_refused():
+def test_training_and_prediction_read_the_same_texts_from_json(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"text": "\\ud800 and 😀", "n": 12345678901234567890}\n{"text": null, "n": 1}\n')
+    (batch,) = open_rows(path, DataConfig()).batches()
+    assert read_table(path, DataConfig()).frame.rows() == batch.frame.rows()
+    assert batch.frame.rows() == [("? and 😀", "12345678901234567890"), (None, "1")]
+
+
+def test_a_new_key_late_in_a_stream_is_refused():
     stream = io.BytesIO(b'{"text": "a"}\n' * 20 + b'{"text": "a", "predicted": "x"}\n')
-    with chunks_of(64), pytest.raises(DataError, match=r":21: the key 'predicted' is new in this row"):
-        list(open_rows(stream, DataConfig()).blocks("written"))
+    with (
+        chunks_of(64),
+        pytest.raises(DataError, match=r":21: unexpected key 'predicted': it was not in the first rows"),
+    ):
+        list(open_rows(stream, DataConfig()).batches("written"))
 
 
 def test_a_json_array_is_read(tmp_path):
@@ -288,13 +312,13 @@ def test_a_json_array_is_read(tmp_path):
     path.write_text(json.dumps([{"text": f"t{n}", "n": n} for n in range(30)]))
     with chunks_of(64):
         found = open_rows(path, DataConfig())
-        frame = pl.concat([block.frame for block in found.blocks()])
+        frame = pl.concat([batch.frame for batch in found.batches()])
     assert frame.rows() == [(f"t{n}", n) for n in range(30)] and found.height == 30
 
 
 @pytest.mark.parametrize("how", ["path", "gzip", "stream"])
 def test_parquet_is_read_in_slices(tmp_path, monkeypatch, how):
-    monkeypatch.setattr(rows_module, "SLICE", 16)
+    monkeypatch.setattr(parquet, "SLICE_ROWS", 16)
     frame = pl.DataFrame({"text": [f"t{n}" for n in range(50)], "n": range(50), "l": [["a", "b"]] * 50})
     path = tmp_path / "data.parquet"
     frame.write_parquet(path, row_group_size=20)
@@ -305,11 +329,11 @@ def test_parquet_is_read_in_slices(tmp_path, monkeypatch, how):
     elif how == "stream":
         source = io.BytesIO(path.read_bytes())
     found = open_rows(source, DataConfig())
-    blocks = [block.frame for block in found.blocks()]
-    assert len(blocks) == 4 and pl.concat(blocks).equals(frame)
+    batches = [batch.frame for batch in found.batches()]
+    assert len(batches) == 4 and pl.concat(batches).equals(frame)
 
 
-def test_what_cannot_be_read_is_refused(tmp_path):
+def test_unreadable_files_are_refused(tmp_path):
     for name, content, fragment in (
         ("empty.csv", b"\n\n", "the file is empty"),
         ("data.parquet", b"PAR1nonsense", "not a readable Parquet file"),
@@ -325,8 +349,8 @@ def test_what_cannot_be_read_is_refused(tmp_path):
         open_rows(tmp_path / "data.csv", DataConfig(encoding="utf-9"))
 
 
-def test_a_quote_without_a_partner_in_reach_is_a_plain_character(tmp_path, monkeypatch):
-    monkeypatch.setattr(delimited, "LONGEST_ROW", 256)
+def test_an_unclosed_quote_is_a_plain_character_beyond_the_longest_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_reader, "MAX_ROW_BYTES", 256)
     content = HEADER + b'"unpaired,a\n' + b"some words,b\n" * 100 + b'ends",a\n'
-    found = in_blocks(content, DataConfig(quoting="csv"), tmp_path / "data.csv", 64)
+    found = in_batches(content, DataConfig(quoting="csv"), tmp_path / "data.csv", 64)
     assert found[2] == [('"unpaired', "a"), *[("some words", "b")] * 100, ('ends"', "a")]

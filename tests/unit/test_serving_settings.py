@@ -7,12 +7,13 @@ import sys
 import pytest
 
 from finetext.errors import UsageError
-from finetext.serving.settings import ServeConfig, check, listen, name_models, read_token
+from finetext.options import check_options
+from finetext.serving.settings import ServeConfig, listen, name_models, read_token
 
 
 def test_the_defaults_are_safe():
     config = ServeConfig()
-    check(config)
+    check_options(config, as_flags=True)
     assert config.host == "127.0.0.1" and not config.insecure and config.token_file is None
 
 
@@ -25,7 +26,7 @@ def test_all_wrong_options_are_named_together():
         "drain_seconds": -1,
     }
     with pytest.raises(UsageError) as caught:
-        check(dataclasses.replace(ServeConfig(), **wrong))
+        check_options(dataclasses.replace(ServeConfig(), **wrong), as_flags=True)
     assert all(f"--{name.replace('_', '-')} " in str(caught.value) for name in wrong)
 
 

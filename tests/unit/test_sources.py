@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from importlib import resources
 from pathlib import Path
 
 import polars as pl
@@ -20,7 +19,6 @@ ROWS = [(f"text number {n}", "ab"[n % 2]) for n in range(40)]
 SHARED = Path(__file__).parents[3] / "shared/data"
 with_shared = pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not here")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-SAMPLE = resources.files("finetext.data") / "sample.csv"
 
 
 def write(path, rows=ROWS, **columns):
@@ -131,7 +129,6 @@ def test_an_unreadable_file_is_refused(tmp_path):
         read(path, DataConfig())
 
 
-@pytest.mark.skipif(not SAMPLE.is_file(), reason="sample.csv is not written yet")
 def test_the_sample_is_synthetic_and_says_so():
     dataset = read("sample", DataConfig())
     assert dataset.source.synthetic
@@ -161,7 +158,7 @@ def test_published_data_sets_are_read(name, examples, classes, task):
 
 
 @pytest.mark.parametrize("name", ["hf:", "hf:not an id", "hf:a/b/c", "hf:../x"])
-def test_what_is_no_hub_id_is_refused(name):
+def test_an_invalid_hub_id_is_refused(name):
     with pytest.raises(FinetextError, match="hf:"):
         read(name, DataConfig())
 
@@ -285,7 +282,7 @@ def test_a_hub_dataset_is_read_with_its_splits_and_class_names(tmp_path, hub):
 
 
 @pytest.mark.slow
-def test_a_hub_that_cannot_be_reached_is_told_in_one_line(tmp_path):
+def test_an_unreachable_hub_is_reported_in_one_line(tmp_path):
     pytest.importorskip("datasets")
     told = ask("hf:own/messages", "http://127.0.0.1:9", tmp_path / "home")
     assert told.startswith("DownloadError hf:own/messages: ") and len(told.splitlines()) == 1

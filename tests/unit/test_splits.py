@@ -132,13 +132,13 @@ def test_multi_label_texts_are_stratified_by_their_rarest_label():
 @pytest.mark.parametrize(
     ("validation", "test", "message"),
     [
-        (0, 0.2, "--validation 0:"),
-        (0.1, 1, "--test 1:"),
-        (-0.1, 0.2, "--validation"),
-        (0.5, 0.5, "nothing for training"),
+        (0, 0.2, "`validation` must be above 0 and below 1, not 0"),
+        (0.1, 1, "`test` must be above 0 and below 1, not 1"),
+        (-0.1, 0.2, "`validation`"),
+        (0.5, 0.5, "must leave something to train on"),
     ],
 )
-def test_senseless_shares_are_refused(validation, test, message):
+def test_invalid_shares_are_refused(validation, test, message):
     with pytest.raises(UsageError, match=message):
         split(make(["a", "b"] * 20), DataConfig(validation=validation, test=test), 0)
 
@@ -160,7 +160,7 @@ def own(given, texts=None):
     return make(["a", "b"] * (len(given) // 2), texts, given=given)
 
 
-def test_own_splits_stay_as_given():
+def test_source_splits_are_kept():
     dataset = own(["train"] * 6 + ["validation"] * 2 + ["test"] * 2)
     splits = split(dataset, DataConfig(), 0)
     assert [part.rows for part in parts_of(splits).values()] == [[2, 3, 4, 5, 6, 7], [8, 9], [10, 11]]
@@ -193,7 +193,7 @@ def test_a_class_that_only_overlapping_texts_had_is_refused():
         split(dataset, DataConfig(), 0)
 
 
-def test_a_validation_split_that_test_holds_entirely_is_refused():
+def test_a_validation_split_contained_in_test_is_refused():
     texts = [f"t{n}" for n in range(10)] + ["x", "y", "X", "Y"]
     dataset = own(["train"] * 10 + ["validation"] * 2 + ["test"] * 2, texts)
     with pytest.raises(DataError, match="no validation example is left"):
@@ -252,13 +252,13 @@ def test_a_limit_below_one_is_a_share():
     assert len(split(dataset, DataConfig(limit=0.1), 0).test) == 8
 
 
-def test_own_splits_shrink_in_proportion():
+def test_source_splits_shrink_in_proportion():
     dataset = own(["train"] * 140 + ["validation"] * 20 + ["test"] * 40)
     assert Counter(limit(dataset, 0.5, 0).given_splits) == {"train": 70, "validation": 10, "test": 20}
 
 
 @pytest.mark.parametrize("value", [0, -3, 2.5, float("nan"), 5])
-def test_senseless_limits_are_refused(value):
+def test_invalid_limits_are_refused(value):
     with pytest.raises(UsageError, match="--limit"):
         limit(make(["a", "b"] * 20), value, 0)
 

@@ -1,6 +1,5 @@
-"""Against imbalance: fewer examples of the large classes, more of the small ones, or weights in the loss."""
+"""Class imbalance: undersampling, oversampling, or class weights in the loss."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,14 +7,15 @@ import numpy as np
 from finetext.data.config import DataConfig
 from finetext.data.dataset import Dataset
 from finetext.errors import DataError, UsageError, closest
+from finetext.options import check_options
 
 
 def balance(train: Dataset, config: DataConfig, seed: int) -> Dataset:
-    """Return the training split under- or oversampled as the options say, else as it is.
+    """Return the training split, undersampled or oversampled if the options say so.
 
     Args:
         train: The training split.
-        config: `balance` and `balance_scope`; a set undersampled as a whole is not touched again.
+        config: `balance` and `balance_scope`; a dataset undersampled as a whole is not changed again.
         seed: The same seed gives the same examples.
 
     Raises:
@@ -29,7 +29,7 @@ def balance(train: Dataset, config: DataConfig, seed: int) -> Dataset:
 
 
 def undersample(dataset: Dataset, seed: int) -> Dataset:
-    """Drop examples at random until each class is as small as the smallest, in each split by itself."""
+    """Drop examples at random until each class is as small as the smallest, within each split."""
     _refuse_multi_label(dataset, "undersample")
     random = np.random.default_rng([seed, 2])
     chosen: list[int] = []
@@ -41,7 +41,7 @@ def undersample(dataset: Dataset, seed: int) -> Dataset:
 
 
 def oversample(dataset: Dataset, seed: int) -> Dataset:
-    """Repeat examples until each class is as large as the largest: whole rounds, then a random rest."""
+    """Repeat examples until each class is as large as the largest: all of them equally often, then a random rest."""
     _refuse_multi_label(dataset, "oversample")
     random = np.random.default_rng([seed, 3])
     chosen: list[int] = []
@@ -73,14 +73,20 @@ def _refuse_multi_label(dataset: Dataset, how: str) -> None:
 def class_weights(train: Dataset, config: DataConfig) -> list[float] | None:
     """Return the weight of each class in the loss, in class id order, or None without `balance = weights`.
 
-    Weights are those given; a class that is not given has weight 1. With none given they are inverse
-    frequencies, `examples / (classes * examples of the class)`, as scikit-learn's "balanced" are.
+    With `class_weights` set, a class that is not among them has weight 1. Otherwise they are inverse frequencies,
+    `examples / (classes * examples of the class)`, like scikit-learn's "balanced".
 
     Raises:
-        UsageError: A weight names no class, is not a positive number, or is given without `weights`.
+        UsageError: A weight is for an unknown class, is not positive, or `balance` is not `weights`.
         DataError: The training split has no example of a class.
     """
-    _check_weights(train, config)
+    check_options(config)
+    for name in config.class_weights:
+        if name not in train.class_names:
+            raise UsageError(
+                f"--class-weights.{name}: no such class; the classes are "
+                f"{', '.join(map(repr, train.class_names))}.{closest(name, train.class_names)}"
+            )
     if config.balance != "weights":
         return None
     if config.class_weights:
@@ -90,16 +96,3 @@ def class_weights(train: Dataset, config: DataConfig) -> list[float] | None:
     if missing and train.task != "multi-label":
         raise DataError(f"{train.source.name}: no training example of {', '.join(map(repr, missing))}.")
     return [len(train) / (len(counts) * count) if count else 1.0 for count in counts.values()]
-
-
-def _check_weights(train: Dataset, config: DataConfig) -> None:
-    for name, weight in config.class_weights.items():
-        if name not in train.class_names:
-            raise UsageError(
-                f"--class-weights.{name}: no such class; the classes are "
-                f"{', '.join(map(repr, train.class_names))}.{closest(name, train.class_names)}"
-            )
-        if not (weight > 0 and math.isfinite(weight)):
-            raise UsageError(f"--class-weights.{name} {weight:g}: a weight must be a positive number.")
-    if config.class_weights and config.balance != "weights":
-        raise UsageError(f"--class-weights needs --balance weights; it is {config.balance!r}.")

@@ -23,14 +23,14 @@ def _normal(name: str) -> str:
 
 
 def is_header(cells: Sequence[str], partly: bool = False) -> bool:
-    """Say whether the cells of a first line are column names: a text's and a label's, or only a text's."""
+    """Return whether a first line holds column names: of a text and a label or, if `partly`, of a text."""
     names = {_normal(cell) for cell in cells}
     texts, labels = bool(names & TEXT_NAMES), bool(names & LABEL_NAMES)
     return texts and (partly or labels or len(cells) == 1)
 
 
 def label_position(frame: pl.DataFrame) -> int:
-    """Return which of two nameless columns holds the labels: that with fewer different values."""
+    """Return which of two nameless columns holds the labels: the one with fewer distinct values."""
     first, second = (frame.to_series(position).n_unique() for position in (0, 1))
     return 0 if first <= second else 1
 
@@ -75,17 +75,17 @@ def find_columns(
         DataError: Either is missing or ambiguous; both problems are told together.
         UsageError: Both are the same column.
     """
-    found, problems = [], []
+    chosen, problems = [], []
     for find in (find_text_column, find_label_column):
         try:
-            found.append(find(frame, config, name, headerless))
+            chosen.append(find(frame, config, name, headerless))
         except DataError as error:
             problems.append(str(error))
     if len(problems) == 2 and config.text_column is None and config.label_column is None and not headerless:
         raise _unfound(frame, name)
     if problems:
         raise DataError("\n".join(problems))
-    text, label = found
+    text, label = chosen
     if text == label:
         raise UsageError(f"--text-column and --label-column are both {text!r}. Name two different columns.")
     return text, label
@@ -118,12 +118,12 @@ def _chosen(frame: pl.DataFrame, chosen: str, flag: str, name: str) -> str:
 
 def _only(frame: pl.DataFrame, known: frozenset[str], kind: str, name: str, taken: str | None) -> str:
     columns = [column for column in frame.columns if taken is None or _normal(column) != _normal(taken)]
-    found = [column for column in columns if _normal(column) in known]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    candidates = [column for column in columns if _normal(column) in known]
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
         raise DataError(
-            f"{name}: {len(found)} columns could be the {kind}: {list_columns(found)}. "
+            f"{name}: {len(candidates)} columns could be the {kind}: {list_columns(candidates)}. "
             f"Choose with --{kind}-column."
         )
     raise DataError(

@@ -1,21 +1,18 @@
-"""The values that reading yields: where examples came from, and the examples themselves."""
+"""Labelled texts, and where they came from."""
 
 import functools
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from finetext.data.config import SplitName, Task
-
-if TYPE_CHECKING:
-    from finetext.data.checks import Findings
+from finetext.data.findings import Findings
 
 
 def fold(text: str) -> str:
-    r"""Return the key by which texts count as equal: case folded, white space collapsed, composed (NFC).
+    r"""Return the key by which texts count as equal: case folded, white space collapsed, NFC normalised.
 
     Example:
         >>> fold("  Free\tENTRY ")
@@ -67,9 +64,9 @@ class Dataset:
     """Class names in id order; of two, the positive class is id 1."""
     task: Task
     source: Source
-    findings: "Findings"
+    findings: Findings = field(default_factory=Findings)
     given_splits: list[SplitName] | None = None
-    """The split of each example where the source brought its own."""
+    """The split of each example, if the source defines splits."""
 
     def __len__(self) -> int:
         return len(self.texts)

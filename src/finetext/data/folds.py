@@ -15,23 +15,23 @@ from finetext.data.stratify import assign_folds, group_texts
 def held_out_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
     """Return the fold in which each example is held out, `(N,)`.
 
-    A class that has only one text is held out in none, -1: it could not be learnt from the others.
+    A class that has only one text is held out in none (-1): it could not be learnt from the others.
 
     Args:
         dataset: All examples.
         folds: How many.
         seed: The same seed gives the same folds.
     """
-    found = assign_folds(dataset, folds, seed)
+    folds_of = assign_folds(dataset, folds, seed)
     groups = group_texts(dataset)
     for numbers in groups.by_stratum().values():
         if len(numbers) == 1:
-            found[groups.members[numbers[0]]] = -1
-    return found
+            folds_of[groups.members[numbers[0]]] = -1
+    return folds_of
 
 
 def fold_splits(dataset: Dataset, held_out: NDArray[np.bool_], config: DataConfig, seed: int) -> Splits:
-    """Return splits of which the test split is one fold, and the validation split is taken from the rest.
+    """Return splits with one fold as the test split, and validation taken from the rest.
 
     Args:
         dataset: All examples.
@@ -39,13 +39,13 @@ def fold_splits(dataset: Dataset, held_out: NDArray[np.bool_], config: DataConfi
         config: Its share of validation.
         seed: Of the validation split.
     """
-    given: list[SplitName] = ["test" if own else "train" for own in held_out]
+    names: list[SplitName] = ["test" if is_held_out else "train" for is_held_out in held_out]
     config = dataclasses.replace(config, limit=None, balance_scope="train")
-    return split(dataclasses.replace(dataset, given_splits=given), config, seed)
+    return split(dataclasses.replace(dataset, given_splits=names), config, seed)
 
 
 def join(parts: Sequence[Dataset]) -> Dataset:
-    """Return the examples of several splits of one dataset as one, without splits of its own."""
+    """Return the examples of several splits of one dataset as one dataset without splits."""
     return dataclasses.replace(
         parts[0],
         texts=[text for part in parts for text in part.texts],

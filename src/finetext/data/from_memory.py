@@ -1,19 +1,18 @@
-"""Examples that a program hands over, with no file behind them."""
+"""Examples in memory, without a file."""
 
 import hashlib
 import json
 from collections.abc import Sequence
 
-from finetext.data.checks import Findings
 from finetext.data.config import Task
 from finetext.data.dataset import Dataset, Source
 from finetext.errors import DataError
 
 
-def given_dataset(
+def dataset_from_memory(
     texts: Sequence[str], labels: Sequence[tuple[str, ...]], class_names: Sequence[str], *, multi: bool
 ) -> Dataset:
-    """Return texts and labels at hand as a dataset; rows count from 1.
+    """Return texts and labels in memory as a dataset; rows count from 1.
 
     Args:
         texts: The texts.
@@ -27,7 +26,7 @@ def given_dataset(
     if not texts:
         raise DataError("there are no texts to learn from.")
     if len(class_names) < 2:
-        raise DataError("the labels hold one class; at least two are needed to tell texts apart.")
+        raise DataError("the labels name only one class; at least two are needed to tell texts apart.")
     task: Task = "multi-label" if multi else "multi-class" if len(class_names) > 2 else "binary"
     content = json.dumps([list(texts), [list(names) for names in labels]], ensure_ascii=True)
     return Dataset(
@@ -39,5 +38,4 @@ def given_dataset(
         source=Source(
             "the given texts", (), "memory", "text", "label", hashlib.sha256(content.encode()).hexdigest()
         ),
-        findings=Findings(),
     )

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from finetext.data.config import SplitName
-from finetext.data.reading import RawTable
-from finetext.data.sources import Loaded, Part
+from finetext.data.readers.batches import RawTable
+from finetext.data.tables import Loaded, Part
 from finetext.errors import DataError, DownloadError, UsageError, hub_errors
 
 
@@ -82,7 +82,7 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def _revision(name: str) -> str | None:
-    """Return the commit of a Hub dataset, or None if the Hub is not to be asked or does not tell.
+    """Return the commit of a Hub dataset, or None if the Hub is offline or does not say.
 
     It also finds out within one request whether there is a network: `datasets` would try for half a minute.
     """

@@ -1,11 +1,11 @@
-"""Turning the cells of a text or label column into texts and class names."""
+"""Converting the cells of a text or label column to texts and class names."""
 
 import re
 from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from finetext.data.reading import RawTable
+from finetext.data.readers.batches import RawTable
 from finetext.errors import DataError, UsageError, closest
 
 WHOLE_NUMBER = re.compile(r"-?\d+(\.0+)?", re.ASCII)
@@ -15,12 +15,18 @@ def parse_texts(series: pl.Series, table: RawTable) -> list[str | None]:
     """Return the texts as they stand; None for null and for white space only."""
     if series.dtype.is_nested() or series.dtype == pl.Binary:
         raise DataError(
-            f"{table.name}: column {series.name!r} holds {series.dtype}, not texts. "
+            f"{table.name}: column {series.name!r} holds {_describe(series.dtype)}, not texts. "
             "Choose another with --text-column."
         )
     texts = series.cast(pl.String)
     blank = texts.str.strip_chars() == ""
     return texts.set(blank.fill_null(True), None).to_list()
+
+
+def _describe(dtype: pl.DataType) -> str:
+    if isinstance(dtype, pl.Struct):
+        return "objects"
+    return "lists" if dtype.is_nested() else "bytes"
 
 
 def parse_labels(columns: Sequence[pl.Series], tables: Sequence[RawTable]) -> list[str | None]:
@@ -49,7 +55,7 @@ def _label_cells(series: pl.Series, table: RawTable) -> list[str | None]:
             series = series.cast(pl.Int64, strict=False)
     elif kind.is_nested() or kind in (pl.Binary, pl.Object):
         raise DataError(
-            f"{table.name}: column {series.name!r} holds {kind}, not labels. "
+            f"{table.name}: column {series.name!r} holds {_describe(kind)}, not labels. "
             "Choose another with --label-column."
         )
     if kind == pl.Boolean:
@@ -67,7 +73,7 @@ def _list_cells(series: pl.Series, table: RawTable) -> list[str | None]:
         texts = [str(name).strip() for name in names if name is not None]
         if any("|" in text for text in texts):
             raise DataError(
-                f"{table.name}:{row}: a label in a list holds a `|`, which separates labels. Rename it."
+                f"{table.name}:{row}: a label in a list contains `|`, which separates labels. Rename it."
             )
         cells.append("|".join(texts))
     return cells

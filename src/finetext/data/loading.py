@@ -1,34 +1,39 @@
-"""From a source to checked, labelled texts."""
+"""Reading a source into checked, labelled texts."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import polars as pl
 
-from finetext.data.checks import Findings, Places, check, finding
-from finetext.data.columns import find_columns, find_split_column, find_text_column
+from finetext.data.checks import check
+from finetext.data.columns import find_columns, find_split_column
 from finetext.data.config import DataConfig, SplitName, Task
 from finetext.data.dataset import Dataset, Source, order_classes
+from finetext.data.findings import Finding, finding
 from finetext.data.labels import map_labels, name_labels, parse_labels, parse_texts
-from finetext.data.reading import read_table
-from finetext.data.sources import Loaded, Part, load, parse_splits
+from finetext.data.sources import load, parse_splits
+from finetext.data.tables import Loaded, Part
 from finetext.errors import DataError
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """The rows of all parts one below the other; None where a cell is missing."""
+    """The rows of all parts, concatenated; None where a cell is missing."""
 
     texts: list[str | None]
     labels: list[str | None]
     rows: list[int]
     splits: list[SplitName] | None
     files: list[str]
-    """Name of the file of each row, empty where there is one file only."""
+    """Name of each row's file, empty if there is only one."""
     lists: bool
+    """Whether labels come in lists, which makes the task multi-label."""
     text_column: str
     label_column: str
+
+    def place(self, index: int) -> int | str:
+        """Return the row of an example for a message."""
+        return f"{self.files[index]}:{self.rows[index]}" if self.files[index] else self.rows[index]
 
 
 def read(source: str | Path, config: DataConfig) -> Dataset:
@@ -39,7 +44,7 @@ def read(source: str | Path, config: DataConfig) -> Dataset:
         config: How to read it.
 
     Raises:
-        DataError: It cannot be read, or training with it makes no sense; all reasons are told together.
+        DataError: It cannot be read or is unfit for training; all reasons are reported together.
         DownloadError: A built-in or Hub dataset could not be fetched.
         UsageError: Options that do not fit together.
 
@@ -58,31 +63,13 @@ def examine(source: str | Path, config: DataConfig) -> Dataset:
     """Read and check like `read`, but leave fatal findings in `findings` instead of raising them."""
     loaded = load(str(source), config)
     columns = _gather(loaded, config)
-    texts, cells = columns.texts, columns.labels
     multi = _is_multi_label(columns, config)
-    no_text = [index for index, text in enumerate(texts) if text is None]
-    no_label = [
-        index
-        for index, (text, cell) in enumerate(zip(texts, cells, strict=True))
-        if text is not None and (cell is None or (not cell and not multi))
-    ]
-    bare = [
-        i for i, (text, cell) in enumerate(zip(texts, cells, strict=True)) if text is not None and cell == ""
-    ]
-    place = _placer(columns, range(len(texts)))
-    missing = [
-        finding("missing-texts", no_text, place, "No text; these rows are left out.", "warning"),
-        finding("missing-labels", no_label, place, "No label; these rows are left out.", "warning"),
-    ]
-    if multi:
-        missing.append(finding("no-labels", bare, place, "A text with none of the labels.", "info"))
-    dropped = {*no_text, *no_label}
-    kept = [index for index in range(len(texts)) if index not in dropped]
-    names = name_labels([cells[index] or "" for index in kept], multi)
+    kept, incomplete = _find_incomplete(columns, multi)
+    names = name_labels([columns.labels[index] or "" for index in kept], multi)
     names = map_labels(names, config.label_map)
     classes = order_classes(name for labels in set(names) for name in labels)
     dataset = Dataset(
-        texts=[texts[index] or "" for index in kept],
+        texts=[columns.texts[index] or "" for index in kept],
         labels=names,
         rows=[columns.rows[index] for index in kept],
         class_names=classes,
@@ -97,10 +84,32 @@ def examine(source: str | Path, config: DataConfig) -> Dataset:
             synthetic=loaded.synthetic,
             revision=loaded.revision,
         ),
-        findings=Findings(),
         given_splits=None if columns.splits is None else [columns.splits[index] for index in kept],
     )
-    return replace(dataset, findings=check(dataset, missing, _placer(columns, kept)))
+    findings = check(dataset, incomplete, lambda index: columns.place(kept[index]))
+    return replace(dataset, findings=findings)
+
+
+def _find_incomplete(columns: _Columns, multi: bool) -> tuple[list[int], list[Finding]]:
+    """Return the rows with a text and a label, and findings about the others."""
+    kept, no_text, no_label, unlabelled = [], [], [], []
+    for index, (text, label) in enumerate(zip(columns.texts, columns.labels, strict=True)):
+        if text is None:
+            no_text.append(index)
+        elif label is None or (not label and not multi):
+            no_label.append(index)
+        else:
+            kept.append(index)
+            if not label:
+                unlabelled.append(index)
+    place = columns.place
+    findings = [
+        finding("missing-texts", no_text, place, "No text; these rows are left out.", "warning"),
+        finding("missing-labels", no_label, place, "No label; these rows are left out.", "warning"),
+    ]
+    if multi:
+        findings.append(finding("no-labels", unlabelled, place, "A text with none of the labels.", "info"))
+    return kept, findings
 
 
 def _task(multi: bool, classes: int) -> Task:
@@ -121,17 +130,8 @@ def _is_multi_label(columns: _Columns, config: DataConfig) -> bool:
     return columns.lists or any("|" in cell for cell in set(columns.labels) if cell)
 
 
-def _placer(columns: _Columns, kept: range | list[int]) -> Places:
-    def place(index: int) -> int | str:
-        position = kept[index]
-        file, row = columns.files[position], columns.rows[position]
-        return f"{file}:{row}" if file else row
-
-    return place
-
-
 def _gather(loaded: Loaded, config: DataConfig) -> _Columns:
-    """Take texts, labels and splits out of all parts."""
+    """Extract texts, labels and splits of all parts."""
     texts: list[str | None] = []
     series: list[pl.Series] = []
     rows: list[int] = []
@@ -149,8 +149,8 @@ def _gather(loaded: Loaded, config: DataConfig) -> _Columns:
         splits += _splits_of(part, config)
     lists = any(isinstance(labels.dtype, pl.List | pl.Array) for labels in series)
     labels = parse_labels(series, [part.table for part in loaded.parts])
-    own = loaded.parts[0].split is not None or config.split_column is not None
-    return _Columns(texts, labels, rows, splits if own else None, files, lists, *chosen[0])
+    has_splits = loaded.parts[0].split is not None or config.split_column is not None
+    return _Columns(texts, labels, rows, splits if has_splits else None, files, lists, *chosen[0])
 
 
 def _splits_of(part: Part, config: DataConfig) -> list[SplitName]:
@@ -159,24 +159,3 @@ def _splits_of(part: Part, config: DataConfig) -> list[SplitName]:
     if column is not None:
         return parse_splits(table.frame[column], table)
     return [part.split or "train"] * table.frame.height
-
-
-def read_text_table(
-    source: Path | BinaryIO | bytes, config: DataConfig, name: str | None = None
-) -> tuple[pl.DataFrame, str]:
-    """Read texts to label, with all columns as they stand in the file.
-
-    Columns of CSV and TSV files stay text, nothing is parsed or dropped but blank lines. A file of one text
-    a line, blank lines included, has the one column `text`.
-
-    Args:
-        source: A path, a binary stream, or bytes.
-        config: Format, encoding, quoting and text column.
-        name: What to call the source in messages.
-
-    Returns:
-        The table, and the name of the column with the texts.
-    """
-    table = read_table(source, config, name)
-    column = find_text_column(table.frame, config, table.name, table.headerless)
-    return table.frame, column

@@ -1,18 +1,22 @@
-"""Resolving what the user typed to tables: a file, a folder, a Hub dataset, or a built-in name."""
+"""Finding the tables of a source: a file, a folder, a Hub dataset, or a built-in name."""
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from importlib import resources
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
+from finetext.data.builtin import load_sample, load_sms_spam
 from finetext.data.config import DataConfig, SplitName
-from finetext.data.reading import FORMATS, RawTable, read_table
+from finetext.data.hub import load_hub
+from finetext.data.readers.batches import RawTable
+from finetext.data.readers.sniff import FORMATS
+from finetext.data.readers.table import read_table
+from finetext.data.tables import Loaded, Part
 from finetext.errors import DataError, UsageError, closest
 
-BUILTIN = ("sample", "sms-spam")
+BUILTIN = {"sample": load_sample, "sms-spam": load_sms_spam}
 SPLIT_NAMES: dict[str, SplitName] = {
     "train": "train",
     "training": "train",
@@ -26,31 +30,6 @@ SPLIT_NAMES: dict[str, SplitName] = {
 }
 
 
-@dataclass(frozen=True)
-class Part:
-    """One table and the split that it is, if the source says so."""
-
-    split: SplitName | None
-    table: RawTable
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """The tables of a source and where they came from."""
-
-    name: str
-    parts: tuple[Part, ...]
-    files: tuple[Path, ...]
-    digest: str
-    synthetic: bool = False
-    revision: str | None = None
-
-    @property
-    def format(self) -> str:
-        """The format of the first file."""
-        return self.parts[0].table.format
-
-
 def load(source: str, config: DataConfig) -> Loaded:
     """Read all tables of a source, those of `--validation-data` and `--test-data` included.
 
@@ -60,11 +39,11 @@ def load(source: str, config: DataConfig) -> Loaded:
         UsageError: Options that do not fit together.
     """
     loaded = _load_one(source, config)
-    own: dict[SplitName, str | None] = {"validation": config.validation_data, "test": config.test_data}
-    added = {split: path for split, path in own.items() if path}
+    options: dict[SplitName, str | None] = {"validation": config.validation_data, "test": config.test_data}
+    added = {split: path for split, path in options.items() if path}
     if config.split_column and (added or len(loaded.parts) > 1):
         raise UsageError(
-            "--split-column cannot be used with separate validation or test files. Choose one of both."
+            "--split-column cannot be used with separate validation or test files. Choose one of them."
         )
     if not added:
         return loaded
@@ -83,15 +62,9 @@ def load(source: str, config: DataConfig) -> Loaded:
 
 def _load_one(source: str, config: DataConfig) -> Loaded:
     if source.startswith("hf:"):
-        from finetext.data.hub import load_hub
-
         return load_hub(source, SPLIT_NAMES)
-    if source == "sample":
-        return _load_sample()
-    if source == "sms-spam":
-        from finetext.data.builtin import load_sms_spam
-
-        return load_sms_spam()
+    if source in BUILTIN:
+        return BUILTIN[source]()
     try:
         path = Path(source).expanduser()
         is_folder, exists, is_file = path.is_dir(), path.exists(), path.is_file()
@@ -106,16 +79,6 @@ def _load_one(source: str, config: DataConfig) -> Loaded:
     return Loaded(source, (Part(None, read_table(path, config)),), (path,), _digest([path]))
 
 
-def _load_sample() -> Loaded:
-    resource = resources.files("finetext.data") / "sample.csv"
-    content = resource.read_bytes()
-    table = read_table(content, DataConfig(format="csv"), "sample")
-    path = Path(str(resource))
-    return Loaded(
-        "sample", (Part(None, table),), (path,), hashlib.sha256(content).hexdigest(), synthetic=True
-    )
-
-
 def _digest(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
@@ -127,24 +90,24 @@ def _digest(files: Sequence[Path]) -> str:
 
 def _load_folder(source: str, folder: Path, config: DataConfig) -> Loaded:
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    found: dict[SplitName, list[Path]] = {"train": [], "validation": [], "test": []}
+    candidates: dict[SplitName, list[Path]] = {"train": [], "validation": [], "test": []}
     for path in files:
         stem = path.name.lower().removesuffix(".gz").split(".")[0]
         known_format = Path(path.name.lower().removesuffix(".gz")).suffix in (*FORMATS, ".txt", "")
         if stem in SPLIT_NAMES and known_format:
-            found[SPLIT_NAMES[stem]].append(path)
-    for split, paths in found.items():
+            candidates[SPLIT_NAMES[stem]].append(path)
+    for split, paths in candidates.items():
         if len(paths) > 1:
             names = ", ".join(path.name for path in paths)
             raise DataError(
                 f"{source}: {len(paths)} files could be the {split} split: {names}. Keep one of them."
             )
-    if not found["train"]:
+    if not candidates["train"]:
         names = ", ".join(path.name for path in files[:8]) or "none"
         raise DataError(
             f"{source}: the folder has no train file (train.csv, train.jsonl, …); its files: {names}."
         )
-    chosen = [(split, paths[0]) for split, paths in found.items() if paths]
+    chosen = [(split, paths[0]) for split, paths in candidates.items() if paths]
     parts = tuple(Part(split, read_table(path, config)) for split, path in chosen)
     if len(parts) == 1:
         parts = (replace(parts[0], split=None),)
@@ -173,7 +136,7 @@ def parse_splits(series: pl.Series, table: RawTable) -> list[SplitName]:
         split = splits[cell]
         if split is None:
             raise DataError(
-                f"{table.name}:{row}: column {series.name!r} holds {cell!r}, which is no split; "
+                f"{table.name}:{row}: column {series.name!r} holds {cell!r}, which is not a split; "
                 "use train, validation and test."
             )
         names.append(split)

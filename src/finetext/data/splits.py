@@ -1,4 +1,4 @@
-"""Splitting a dataset into train, validation and test without letting equal texts straddle them."""
+"""Splitting a dataset into train, validation and test so that equal texts share a split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from finetext.data.dataset import Dataset
 from finetext.data.stratify import allocate, assign_groups, group_texts
 from finetext.errors import DataError, UsageError
 from finetext.files import writing
+from finetext.options import check_options
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 PRECEDENCE: tuple[tuple[SplitName, SplitName], ...] = (
@@ -20,7 +21,7 @@ PRECEDENCE: tuple[tuple[SplitName, SplitName], ...] = (
     ("test", "train"),
     ("validation", "train"),
 )
-"""Of two splits that hold the same text, the first keeps it."""
+"""Of two splits with the same text, the first keeps it."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Splits:
     validation: Dataset
     test: Dataset
     notes: tuple[str, ...] = ()
-    """What was done to the user's own splits, a line each."""
+    """What was changed in the splits of the source, one line each."""
 
     def write(self, folder: Path) -> None:
         """Write `train.csv`, `validation.csv` and `test.csv` with the columns text, label and row."""
@@ -48,33 +49,17 @@ def _write_split(path: Path, dataset: Dataset) -> None:
         frame.write_csv(file, quote_style="non_numeric")
 
 
-def check_shares(config: DataConfig) -> None:
-    """Refuse shares of validation and test that leave one of the splits empty.
-
-    Raises:
-        UsageError: A share is not between 0 and 1, or both together leave nothing for training.
-    """
-    for flag, share in (("--validation", config.validation), ("--test", config.test)):
-        if not 0 < share < 1:
-            raise UsageError(f"{flag} {share:g}: must be a share between 0 and 1, such as 0.1.")
-    if config.validation + config.test >= 1:
-        raise UsageError(
-            f"--validation {config.validation:g} and --test {config.test:g} leave nothing for training; "
-            "together they must be below 1."
-        )
-
-
-def splits_to_make(given: Sequence[SplitName] | None) -> list[SplitName]:
-    """Return the splits that have to be split off, given those that the source brought."""
-    return [name for name in SPLITS if name != "train" and (given is None or name not in given)]
+def splits_to_make(present: Sequence[SplitName] | None) -> list[SplitName]:
+    """Return the splits to split off, which the source does not bring."""
+    return [name for name in SPLITS if name != "train" and (present is None or name not in present)]
 
 
 def split(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
-    """Split a dataset, stratified by class; the source's own splits stay as they are.
+    """Split a dataset, stratified by class; splits that the source defines stay as they are.
 
-    Equal texts (folded) never straddle two splits: a group of them goes whole into one. Where the source
-    brought splits, texts that stand in a later one (test after validation after train) are removed from
-    the earlier, which the notes say. `limit` and undersampling of the whole set come first.
+    Equal texts (folded) go into the same split. Where the source defines splits, texts that also occur in a later one
+    (test after validation after train) are removed from the earlier, which the notes say. `limit` and undersampling of
+    the whole dataset come first.
 
     Args:
         dataset: What `read` returned.
@@ -83,26 +68,26 @@ def split(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
 
     Raises:
         DataError: A class is too small, or only in the test split.
-        UsageError: The shares or the limit make no sense.
+        UsageError: An option is out of range, or the limit too small.
     """
-    check_shares(config)
+    check_options(config)
     if config.limit is not None:
         dataset = limit(dataset, config.limit, seed)
     if config.balance == "undersample" and config.balance_scope == "all":
         dataset = undersample(dataset, seed)
-    given = _given_indices(dataset)
-    notes = _remove_overlap(dataset, given)
+    members = _members_of_splits(dataset)
+    notes = _remove_overlap(dataset, members)
     for name in SPLITS:
-        if dataset.given_splits is not None and name in dataset.given_splits and not given[name]:
+        if dataset.given_splits is not None and name in dataset.given_splits and not members[name]:
             raise DataError(
                 f"{dataset.source.name}: no {name} example is left: all of its texts occur in a later split."
             )
     make = splits_to_make(dataset.given_splits)
     if make:
         shares = {name: getattr(config, name) for name in make}
-        given |= _split_off(dataset, given["train"], shares, seed)
-    _refuse_unlearnable(dataset, given)
-    parts = {name: dataset.subset(given[name]) for name in SPLITS}
+        members |= _split_off(dataset, members["train"], shares, seed)
+    _refuse_unlearnable(dataset, members)
+    parts = {name: dataset.subset(members[name]) for name in SPLITS}
     return Splits(parts["train"], parts["validation"], parts["test"], tuple(notes))
 
 
@@ -122,7 +107,7 @@ def hold_out_validation(dataset: Dataset, share: float, seed: int) -> Splits:
     return Splits(dataset.subset(parts["train"]), dataset.subset(parts["validation"]), dataset.subset([]))
 
 
-def _given_indices(dataset: Dataset) -> dict[SplitName, list[int]]:
+def _members_of_splits(dataset: Dataset) -> dict[SplitName, list[int]]:
     indices: dict[SplitName, list[int]] = {name: [] for name in SPLITS}
     if dataset.given_splits is None:
         indices["train"] = list(range(len(dataset)))
@@ -132,18 +117,18 @@ def _given_indices(dataset: Dataset) -> dict[SplitName, list[int]]:
     return indices
 
 
-def _remove_overlap(dataset: Dataset, given: dict[SplitName, list[int]]) -> list[str]:
+def _remove_overlap(dataset: Dataset, members: dict[SplitName, list[int]]) -> list[str]:
     """Remove from each split the texts that a later one holds; return a line for each pair."""
     notes = []
     keys = dataset.keys
     for later, earlier in PRECEDENCE:
-        held = {keys[index] for index in given[later]}
-        kept = [index for index in given[earlier] if keys[index] not in held]
-        removed = len(given[earlier]) - len(kept)
+        held = {keys[index] for index in members[later]}
+        kept = [index for index in members[earlier] if keys[index] not in held]
+        removed = len(members[earlier]) - len(kept)
         if removed:
             what = "text" if removed == 1 else "texts"
             notes.append(f"{removed:,} {earlier} {what} removed that also stand in {later}")
-            given[earlier] = kept
+            members[earlier] = kept
     return notes
 
 
@@ -184,14 +169,14 @@ def _quotas(sizes: Sequence[int], distinct: Sequence[int], shares: Sequence[floa
     return [list(quota) for quota in zip(rest, *made, strict=True)]
 
 
-def _refuse_unlearnable(dataset: Dataset, given: dict[SplitName, list[int]]) -> None:
-    for name, indices in given.items():
+def _refuse_unlearnable(dataset: Dataset, members: dict[SplitName, list[int]]) -> None:
+    for name, indices in members.items():
         if not indices:
             raise DataError(f"{dataset.source.name}: too few examples, none is left for the {name} split.")
     if dataset.task == "multi-label":
         return
-    known = {dataset.labels[index] for index in given["train"]}
-    every = (index for indices in given.values() for index in indices)
+    known = {dataset.labels[index] for index in members["train"]}
+    every = (index for indices in members.values() for index in indices)
     missing = {dataset.labels[i][0] for i in every if dataset.labels[i] not in known}
     if missing:
         raise DataError(

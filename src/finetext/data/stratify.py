@@ -1,4 +1,4 @@
-"""Dividing examples by class: quotas that keep the shares, and groups of equal texts that stay together."""
+"""Stratification: quotas by class, and groups of equal texts that stay together."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -62,10 +62,10 @@ def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
 
 
 def allocate(total: int, sizes: Sequence[int], lower: Sequence[int], upper: Sequence[int]) -> list[int]:
-    """Share `total` out in proportion to `sizes`, by largest remainder, within bounds.
+    """Allocate `total` in proportion to `sizes` within bounds, by the largest-remainder method.
 
     Args:
-        total: How many to give out.
+        total: How many to allocate.
         sizes: The size of each class.
         lower: The least that each class gets, whatever the total.
         upper: The most that each class can get.
@@ -76,16 +76,16 @@ def allocate(total: int, sizes: Sequence[int], lower: Sequence[int], upper: Sequ
     whole = max(sum(sizes), 1)
     ideal = np.asarray([total * size / whole for size in sizes])
     low, high = np.asarray(lower, dtype=np.int64), np.asarray(upper, dtype=np.int64)
-    given = np.clip(np.floor(ideal + 1e-9).astype(np.int64), low, np.maximum(low, high))
-    while (missing := total - int(given.sum())) != 0:
+    quotas = np.clip(np.floor(ideal + 1e-9).astype(np.int64), low, np.maximum(low, high))
+    while (missing := total - int(quotas.sum())) != 0:
         step = 1 if missing > 0 else -1
-        can = given < high if step > 0 else given > low
+        can = quotas < high if step > 0 else quotas > low
         if not can.any():
             break
-        wish = np.where(can, step * (ideal - given), -np.inf)
+        wish = np.where(can, step * (ideal - quotas), -np.inf)
         chosen = np.argsort(-wish, kind="stable")[: min(abs(missing), int(can.sum()))]
-        given[chosen] += step
-    return [int(number) for number in given]
+        quotas[chosen] += step
+    return [int(number) for number in quotas]
 
 
 def assign_groups(sizes: Sequence[int], quotas: Sequence[int], random: np.random.Generator) -> list[int]:

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetext import files
-from finetext.data import Dataset, Finding
-from finetext.data.checks import FIRST_ROWS, Severity
+from finetext.data import FIRST_ROWS, Dataset, Finding, Severity
 
 KINDS: dict[str, tuple[Severity, str]] = {
     "label-error": (

@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from finetext.data import DataConfig, Dataset, Findings, Splits, limit
-from finetext.data.balancing import undersample
-from finetext.data.stratify import allocate, group_texts
+from finetext.data import DataConfig, Dataset, Findings, Splits, allocate, group_texts, limit, undersample
 from finetext.errors import UsageError
 
 

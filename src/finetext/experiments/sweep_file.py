@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from finetext.errors import UsageError, closest
+from finetext.options import conform
 from finetext.training import TrainConfig, check_config, override
 from finetext.training.config import METRICS
-from finetext.training.config_file import conform, option_types, options_in
+from finetext.training.config_file import option_types, options_in
 
 MOST_ROWS = 10_000
 

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from finetext.data import Block, Cells, Rows
+from finetext.data import Cells, RowBatch, Rows
 from finetext.decision import confidence
 from finetext.engine import Encoded
 from finetext.inference.classifier import Classifier
@@ -22,7 +22,7 @@ Advance = Callable[[int], None]
 class Labelled:
     """Some rows and their predictions."""
 
-    block: Block
+    block: RowBatch
     added: pl.DataFrame
     """The columns `predicted` and `score`, and one a class if they were asked for."""
     empty: int
@@ -40,7 +40,7 @@ class Labelled:
 class _Encoded:
     """A window whose texts are token ids by now."""
 
-    block: Block
+    block: RowBatch
     present: NDArray[np.int64]
     """Which rows have a text."""
     texts: list[Encoded]
@@ -69,7 +69,7 @@ def predict_table(
         and no prediction. A column of the input that has such a name keeps it, and the new one gets a `_2`.
     """
     names = added_names(classifier, frame.columns, all_scores=all_scores)
-    encoded = _encode(classifier, Block(frame), text_column)
+    encoded = _encode(classifier, RowBatch(frame), text_column)
     labelled = _label(classifier, encoded, names, all_scores, progress)
     return labelled.table, labelled.empty, labelled.abstained
 
@@ -97,7 +97,7 @@ def predict_rows(
         The rows of each window with their predictions, in their order, at least once.
     """
     names = added_names(classifier, rows.columns, all_scores=all_scores)
-    encoded = (_encode(classifier, block, rows.text_column) for block in windows(rows.blocks(cells), skip))
+    encoded = (_encode(classifier, block, rows.text_column) for block in windows(rows.batches(cells), skip))
     for window in ahead(encoded):
         yield _label(classifier, window, names, all_scores, progress)
 
@@ -122,7 +122,7 @@ def free_name(name: str, taken: Sequence[str]) -> str:
     return candidate
 
 
-def _encode(classifier: Classifier, block: Block, text_column: str) -> _Encoded:
+def _encode(classifier: Classifier, block: RowBatch, text_column: str) -> _Encoded:
     texts = block.frame[text_column].cast(pl.String).to_list()
     present = [row for row, text in enumerate(texts) if text is not None and text.strip()]
     encoded = classifier.encode([texts[row] for row in present])

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from finetext.data import Block
+from finetext.data import RowBatch
 
 WINDOW_ROWS = 8192
 """Rows that are looked at together, so that texts of like length share a batch ..."""
@@ -14,7 +14,7 @@ WINDOW_BYTES = 8 << 20
 """... and the most text that they hold, unless a single row has more."""
 
 
-def windows(blocks: Iterable[Block], skip: int = 0) -> Iterator[Block]:
+def windows(blocks: Iterable[RowBatch], skip: int = 0) -> Iterator[RowBatch]:
     """Cut rows into windows that depend on the rows alone, not on how they were read.
 
     Args:
@@ -24,9 +24,9 @@ def windows(blocks: Iterable[Block], skip: int = 0) -> Iterator[Block]:
     Yields:
         At least one window; an empty one if there is no row.
     """
-    parts: list[Block] = []
+    parts: list[RowBatch] = []
     rows = size = 0
-    none: Block | None = None  # of the columns, without a row; stays only if no window came
+    none: RowBatch | None = None  # of the columns, without a row; stays only if no window came
     first = True
     for block in blocks:
         skipped = min(skip, block.frame.height)
@@ -49,7 +49,7 @@ def windows(blocks: Iterable[Block], skip: int = 0) -> Iterator[Block]:
         yield none
 
 
-def _sizes(block: Block) -> NDArray[np.int64]:
+def _sizes(block: RowBatch) -> NDArray[np.int64]:
     """Return the bytes of text in each row."""
     if block.lines is not None:
         return np.asarray([len(line) for line in block.lines], dtype=np.int64)
@@ -60,9 +60,9 @@ def _sizes(block: Block) -> NDArray[np.int64]:
     return lengths.to_series().to_numpy()
 
 
-def _join(parts: list[Block]) -> Block:
+def _join(parts: list[RowBatch]) -> RowBatch:
     if len(parts) == 1:
         return parts[0]
     frame = pl.concat([part.frame for part in parts])
     lines = None if parts[0].lines is None else [line for part in parts for line in part.lines or []]
-    return Block(frame, lines)
+    return RowBatch(frame, lines)

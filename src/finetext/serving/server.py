@@ -13,11 +13,12 @@ from types import FrameType
 import uvicorn
 
 from finetext.errors import FinetextError, RunError
+from finetext.options import check_options
 from finetext.serving import logs
 from finetext.serving.app import build_app
 from finetext.serving.protocol import Protocol
 from finetext.serving.service import Service
-from finetext.serving.settings import ServeConfig, check, listen, name_models, read_token
+from finetext.serving.settings import ServeConfig, listen, name_models, read_token
 
 CLOSE_SECONDS = 2.0
 """For connections that are still being written to when the work is done."""
@@ -37,7 +38,7 @@ def serve(models: Sequence[str], config: ServeConfig = ServeConfig()) -> None:
         ModelError: A model cannot be loaded.
         RunError: The deadline cut requests off.
     """
-    check(config)
+    check_options(config, as_flags=True)
     folders = name_models(models)
     token = read_token(config)
     listening = listen(config, token)

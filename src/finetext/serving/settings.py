@@ -1,4 +1,4 @@
-"""The options of the server, and what follows from them before it starts: names of models, token, address."""
+"""The options of the server, and what is derived from them before it starts: model names, token, address."""
 
 import ipaddress
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from finetext.errors import UsageError
-from finetext.options import Parameter
+from finetext.options import Above0, AtLeast0, AtLeast1, Bounds, Parameter
 
 TOKEN_VARIABLE = "FINETEXT_TOKEN"  # the name of the variable, not a token
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -21,80 +21,62 @@ class ServeConfig:
     """Server."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Anything but this machine itself asks for a token."""
-    port: int = 8000
-    """Port to listen on; 0 takes a free one, which the first line of the log names."""
+    """Address to listen on. Any but a loopback address requires a token."""
+    port: Annotated[int, Bounds(at_least=0, at_most=65535)] = 8000
+    """Port to listen on; 0 picks a free one, which the first line of the log names."""
     token_file: Path | None = None
-    """File with the bearer token that clients must send; else it is taken from the environment: FINETEXT_TOKEN."""
+    """File with the bearer token that clients must send; by default the environment variable FINETEXT_TOKEN."""
     insecure: Annotated[bool, Parameter(negative=())] = False
     """Listen beyond this machine without a token."""
     allow_host: Annotated[tuple[str, ...], Parameter(negative=())] = ()
-    """A further name that clients may know the server by (the Host header); may be given several times."""
+    """Another host name to accept in the Host header; may be repeated."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Where the models run."""
+    """Device that the models run on."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "fp32"
-    """Arithmetic."""
-    max_tokens: int | None = None
-    """Tokens of a batch; by default what suits the device."""
-    max_wait_ms: float = 3.0
-    """Milliseconds that a batch waits for the next request it may expect; a request that comes alone never waits."""
-    max_body: int = 2_097_152
-    """Bytes of a request's body."""
-    max_texts: int = 256
-    """Texts of a request."""
-    max_characters: int = 100_000
-    """Characters of a text."""
-    max_queue: int = 1024
-    """Texts that wait for a model. A request that would go over it is refused, unless nothing waits."""
-    max_requests: int = 512
-    """Requests in work at a time, those that wait included."""
-    timeout_seconds: float = 30.0
-    """Seconds that a request may take, its body's arrival included."""
-    drain_seconds: float = 1.0
-    """Seconds between the signal to stop, from which on /ready says 503, and the end of listening."""
-    shutdown_seconds: float = 30.0
-    """Seconds after the signal to stop within which the process is gone, its work finished or not."""
+    """Precision of the forward pass."""
+    max_tokens: Annotated[int | None, AtLeast1] = None
+    """Maximum tokens in a batch; by default what suits the device."""
+    max_wait_ms: Annotated[float, AtLeast0] = 3.0
+    """Longest time in ms to wait for more requests before running a batch. A request to an idle server never waits."""
+    max_body: Annotated[int, AtLeast1] = 2_097_152
+    """Maximum bytes in a request's body."""
+    max_texts: Annotated[int, AtLeast1] = 256
+    """Maximum texts in a request."""
+    max_characters: Annotated[int, AtLeast1] = 100_000
+    """Maximum characters in a text."""
+    max_queue: Annotated[int, AtLeast1] = 1024
+    """Maximum texts waiting for a model. A request that would exceed it is refused, unless nothing is waiting."""
+    max_requests: Annotated[int, AtLeast1] = 512
+    """Maximum concurrent requests, waiting ones included."""
+    timeout_seconds: Annotated[float, Above0] = 30.0
+    """Maximum seconds for a request, including receiving its body."""
+    drain_seconds: Annotated[float, AtLeast0] = 1.0
+    """Seconds between the stop signal, when /ready turns to 503, and closing the listening socket."""
+    shutdown_seconds: Annotated[float, Above0] = 30.0
+    """Hard deadline after the stop signal, in seconds; unfinished requests are dropped."""
 
 
 LIMITS = ("max_body", "max_texts", "max_characters", "max_queue", "max_requests", "timeout_seconds")
-"""What `/info` tells clients."""
-_AT_LEAST_0 = ("port", "max_wait_ms", "drain_seconds")
-_AT_LEAST_1 = ("max_tokens", "max_body", "max_texts", "max_characters", "max_queue", "max_requests")
-_ABOVE_0 = ("timeout_seconds", "shutdown_seconds")
+"""The limits that `/info` reports."""
 
 
-def check(config: ServeConfig) -> None:
-    """Raise UsageError that names every option with a value that it cannot have."""
-    values = {name: getattr(config, name) for name in (*_AT_LEAST_0, *_AT_LEAST_1, *_ABOVE_0)}
-    given = {name: value for name, value in values.items() if value is not None}
-    # Written so that NaN fails too.
-    wrong = [name for name in _AT_LEAST_0 if not given[name] >= 0]
-    wrong += [name for name in _AT_LEAST_1 if name in given and not given[name] >= 1]
-    wrong += [name for name in _ABOVE_0 if not given[name] > 0]
-    said = [f"--{name.replace('_', '-')} {given[name]}: is too small." for name in wrong]
-    if config.port > 65535:
-        said.append(f"--port {config.port}: must be at most 65535.")
-    if said:
-        raise UsageError(" ".join(said))
-
-
-def name_models(given: Sequence[str]) -> dict[str, Path]:
+def name_models(words: Sequence[str]) -> dict[str, Path]:
     """Return the name and folder of each model from `FOLDER` or `NAME=FOLDER`, the default one first.
 
     Raises:
-        UsageError: There is none, a folder is missing, or a name is taken twice or not fit for a URL or a label.
+        UsageError: There is none, a folder is missing, or a name is taken twice or is unfit for a URL or a label.
     """
-    if not given:
+    if not words:
         raise UsageError("name a model: finetext serve RUN, or several: finetext serve a=RUN1 b=RUN2")
-    found: dict[str, Path] = {}
-    for word in given:
+    folders: dict[str, Path] = {}
+    for word in words:
         name, folder = _name_model(word)
-        if name in found:
+        if name in folders:
             raise UsageError(f"{word}: the name {name!r} is taken twice. Name the models: NAME=FOLDER.")
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder. Name a run folder or a saved model.")
-        found[name] = folder
-    return found
+        folders[name] = folder
+    return folders
 
 
 def _name_model(word: str) -> tuple[str, Path]:
@@ -106,8 +88,8 @@ def _name_model(word: str) -> tuple[str, Path]:
             raise UsageError(f"{word}: no folder is named. Name the models: NAME=FOLDER.")
         return name, Path(rest)
     folder = Path(word)
-    own = folder.resolve()
-    stem = own.parent.name if own.name == "model" else own.name
+    path = folder.resolve()
+    stem = path.parent.name if path.name == "model" else path.name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:64] or "model", folder
 
 
@@ -139,7 +121,7 @@ def listen(config: ServeConfig, token: str | None) -> socket.socket:
     try:
         addresses = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise UsageError(f"--host {config.host}: is no address of this machine.") from error
+        raise UsageError(f"--host {config.host}: is not an address of this machine.") from error
     family, address = addresses[0][0], addresses[0][4]
     if token is None and not config.insecure and not ipaddress.ip_address(address[0]).is_loopback:
         raise UsageError(

@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from finetext import __version__
-from finetext.data import Dataset, given_dataset, hold_out_validation
+from finetext.data import Dataset, dataset_from_memory, hold_out_validation
 from finetext.errors import DataError, UsageError, closest
 from finetext.models import merge_adapter, save_bundle
 from finetext.training.config import TrainConfig
@@ -235,7 +235,7 @@ def as_dataset(texts: Sequence[str], y: Any) -> tuple[NDArray[Any], Dataset]:
     names = [str(label) for label in classes.tolist()]
     if len(set(names)) < len(names):
         raise DataError("y: two different labels read the same; give all of them one type.")
-    return classes, given_dataset(texts, [(names[i],) for i in ids], names, multi=False)
+    return classes, dataset_from_memory(texts, [(names[i],) for i in ids], names, multi=False)
 
 
 def _indicator(texts: Sequence[str], y: Any) -> tuple[NDArray[Any], Dataset]:
@@ -243,4 +243,4 @@ def _indicator(texts: Sequence[str], y: Any) -> tuple[NDArray[Any], Dataset]:
     classes: NDArray[Any] = np.arange(matrix.shape[1])
     names = [str(number) for number in classes]
     labels = [tuple(names[column] for column in np.flatnonzero(row)) for row in matrix]
-    return classes, given_dataset(texts, labels, names, multi=True)
+    return classes, dataset_from_memory(texts, labels, names, multi=True)

@@ -1,0 +1,59 @@
+"""What a reader yields: the rows of a file, a batch at a time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Cells = Literal["native", "typed", "written", "lines"]
+"""How the values of JSON are read: as they are; with lists and objects as text; all as text, numbers as they are
+written in the file; or not at all but for the texts, because the lines are kept as they stand."""
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Some consecutive rows."""
+
+    frame: pl.DataFrame
+    lines: list[bytes] | None = None
+    """The objects of JSON Lines as they stand in the file."""
+
+    def slice(self, start: int, length: int | None = None) -> "RowBatch":
+        """Return some of the rows."""
+        end = None if length is None else start + length
+        return RowBatch(self.frame.slice(start, length), self.lines and self.lines[start:end])
+
+
+NumberedBatch = tuple[RowBatch, NDArray[np.int64]]
+"""A batch, and the row of each of its rows in the file, from 1; the header, where there is one, is row 1."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A file or stream that has been looked through and can be read from its start; a stream only once."""
+
+    name: str
+    """What to call it in messages."""
+    format: str
+    sample: pl.DataFrame
+    """The columns, with the first rows where the content decides which column is which."""
+    height: int | None
+    """Number of rows; None for a stream."""
+    read: Callable[[Cells, str | None], Iterator[NumberedBatch]] = field(repr=False)
+    """Yields the rows; with `lines` only the column of that name."""
+    headerless: bool = False
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A whole file: all its columns, nothing dropped but blank lines."""
+
+    frame: pl.DataFrame
+    rows: NDArray[np.int64]
+    """Row of each line in the file, from 1; the header, where there is one, is row 1."""
+    name: str
+    format: str
+    headerless: bool = False

@@ -1,0 +1,32 @@
+"""The tables of a source, before texts and labels are taken out of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetext.data.config import SplitName
+from finetext.data.readers.batches import RawTable
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table and the split that it is, if the source says so."""
+
+    split: SplitName | None
+    table: RawTable
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The tables of a source and where they came from."""
+
+    name: str
+    parts: tuple[Part, ...]
+    files: tuple[Path, ...]
+    digest: str
+    synthetic: bool = False
+    revision: str | None = None
+
+    @property
+    def format(self) -> str:
+        """The format of the first file."""
+        return self.parts[0].table.format
