@@ -4,10 +4,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from finetext.data.config import DataConfig
+from finetext.metric_names import SelectionMetric
 from finetext.models.config import ModelConfig
 from finetext.options import also, section
-
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "micro_f1", "roc_auc", "pr_auc", "log_loss")
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,7 @@ class OptimizationConfig:
     """Where the model runs."""
     seed: int = 42
     """Seed of the splits, the head, the order of the examples and dropout."""
-    metric: Annotated[
-        Literal[
-            "accuracy", "balanced_accuracy", "macro_f1", "mcc", "micro_f1", "roc_auc", "pr_auc", "log_loss"
-        ],
-        also("--metric-for-best-model"),
-    ] = "macro_f1"
+    metric: Annotated[SelectionMetric, also("--metric-for-best-model")] = "macro_f1"
     """Validation metric by which the best epoch is kept."""
     weight_averaging: bool = True
     """Keep the mean of the weights after each epoch, unless validation finds it worse than the best epoch."""
