@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from finetext.errors import RunError
 from finetext.evaluation import MAJORITY, TFIDF, RunMetrics
 from finetext.reporting import write_report
 from finetext.reporting.folder import read_predictions
@@ -476,6 +477,14 @@ def test_metrics_of_the_first_schema_are_read(run):
     assert metrics.data.characters == (("min", 1.0), ("max", 9.0))
     assert metrics.decision.rule == "argmax"
     assert report(run.folder.path, old).headings
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"task": "binary"}', '{"test": []}'])
+def test_a_damaged_metrics_json_is_named(tmp_path, content):
+    path = tmp_path / "metrics.json"
+    path.write_text(content)
+    with pytest.raises(RunError, match=r"metrics\.json: not a metrics\.json file"):
+        RunMetrics.read(path)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from typing import Any, Self, get_args, get_origin, get_type_hints
 from finetext import files
 from finetext.data import Dataset, Finding
 from finetext.decision import Decision, abstains
+from finetext.errors import RunError
 from finetext.evaluation.metrics import Interval, Metrics, Probs, Targets
 from finetext.evaluation.targets import is_right
 
@@ -244,8 +245,15 @@ class RunMetrics:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read `metrics.json`."""
-        return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        """Read `metrics.json`.
+
+        Raises:
+            RunError: It is damaged.
+        """
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise RunError(f"{path}: not a metrics.json file of finetext ({error}).") from error
 
 
 def _read(kind: Any, value: Any) -> Any:
@@ -261,9 +269,8 @@ def _read(kind: Any, value: Any) -> Any:
             return _read(next(part for part in arguments if part is not NoneType), value)
         case origin if origin is tuple:
             kinds = repeat(arguments[0]) if arguments[-1] is ... else arguments
-            parts = (
-                value.items() if isinstance(value, Mapping) else value
-            )  # pairs were an object in version 1
+            # Pairs were an object in schema version 1.
+            parts = value.items() if isinstance(value, Mapping) else value
             return tuple(_read(part_kind, part) for part_kind, part in zip(kinds, parts, strict=False))
         case origin if origin is Mapping:
             return {name: _read(arguments[1], part) for name, part in value.items()}
