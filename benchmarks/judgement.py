@@ -1,6 +1,5 @@
 """What judging costs: intervals, the report, a learning curve."""
 
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -72,7 +71,7 @@ def curve(source: str) -> dict[str, Any]:
         seconds = time.perf_counter() - began
         run = finetext.train(source, output=Path(folder) / "run", epochs=1)
         began = time.perf_counter()
-        write_report(run.folder.path, json.loads(run.folder.metrics.read_text()), "")
+        write_report(run.folder.path, run.metrics, "")
         report = time.perf_counter() - began
     tokens = sum(own.computed_tokens for own in found.trials)
     return {"seconds": seconds, "computed_tokens": tokens, "report": report}

@@ -64,10 +64,10 @@ def finetext_run(source: str, options: dict[str, Any]) -> dict[str, Any]:
         "features": environment["features"],
         "steps": len(steps),
         "step_seconds": sum(steps),
-        "task": run.metrics["task"],
-        "train_texts": run.metrics["examples"]["train"],
-        "test": {name: run.metrics["test"][name] for name in FIGURES},
-        "tfidf": {name: run.metrics["baselines"][TFIDF][name] for name in FIGURES},
+        "task": run.metrics.task,
+        "train_texts": run.metrics.examples["train"],
+        "test": {name: run.metrics.test.value(name) for name in FIGURES},
+        "tfidf": {name: run.metrics.baselines[TFIDF].value(name) for name in FIGURES},
     }
 
 

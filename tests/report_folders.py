@@ -1,12 +1,13 @@
-"""Folders as a training or an evaluation leaves them, made from given predictions."""
+"""Folders like those of a training or an evaluation, made from predictions."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 
-from finetext.evaluation import TFIDF, compute_metrics, is_right, mcnemar, verdict, write_predictions
+from finetext.evaluation import TFIDF, compare_with_baseline, compute_metrics, is_right, write_predictions
 from finetext.training.history import EVALUATION_COLUMNS, STEP_COLUMNS
 
 HOSTILE = "<script>document.title='taken'</script> & \"quotes\" <img src=x onerror=alert(1)>"
@@ -38,16 +39,16 @@ def make_folder(
     training: bool = True,
     **more,
 ) -> dict:
-    """Write a folder and return its figures.
+    """Write a folder and return the content of its `metrics.json`.
 
     Args:
         path: The folder.
         names: The classes.
         targets: Of the test texts.
         probs: Of the model.
-        baseline: Probabilities of TF-IDF + logistic regression, with what stands beside it.
+        baseline: Probabilities of TF-IDF + logistic regression; None leaves baselines and comparisons out.
         training: Whether it is a run's folder; else it is that of an evaluation.
-        **more: Put into the figures.
+        **more: Further content of `metrics.json`.
     """
     task = "multi-label" if targets.ndim == 2 else "binary" if len(names) == 2 else "multi-class"
     path.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def make_folder(
     ]
     write_predictions(path / "predictions.csv", texts, targets, probs, names, task)
     test = compute_metrics(targets, probs, names, task)
-    figures = {
+    metrics = {
         "schema_version": 2,
         "task": task,
         "class_names": names,
@@ -65,22 +66,15 @@ def make_folder(
         "test": test.to_dict(),
     }
     if training:
-        figures |= _train(path, names, texts, targets, task)
+        metrics |= _train(path, names, texts, targets, task)
     if baseline is not None:
         beside = compute_metrics(targets, baseline, names, task)
-        p_value = mcnemar(is_right(targets, probs, task), is_right(targets, baseline, task))
-        gap = test.accuracy - beside.accuracy
-        figures["baselines"] = {TFIDF: beside.to_dict()}
-        figures["comparisons"] = {
-            TFIDF: {
-                "accuracy_difference": gap,
-                "mcnemar_p_value": p_value,
-                "verdict": verdict(p_value, gap),
-            }
-        }
-    figures |= more
-    (path / "metrics.json").write_text(json.dumps(figures))
-    return figures
+        comparison = compare_with_baseline(*(is_right(targets, side, task) for side in (probs, baseline)))
+        metrics["baselines"] = {TFIDF: beside.to_dict()}
+        metrics["comparisons"] = {TFIDF: dataclasses.asdict(comparison)}
+    metrics |= more
+    (path / "metrics.json").write_text(json.dumps(metrics))
+    return metrics
 
 
 def _train(path: Path, names: list[str], texts: list[str], targets: np.ndarray, task: str) -> dict:

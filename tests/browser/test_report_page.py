@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from finetext.evaluation import TFIDF
+from finetext.evaluation import TFIDF, RunMetrics
 from finetext.reporting import write_report
 from report_folders import HOSTILE, guesses, make_folder
 from screens import WIDTHS, assert_fits, contrast, luminance
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    """The folders and figures of a report of each kind."""
+    """The folders and metrics of a report of each kind."""
     classes = {"binary": 2, "multi-class": 6, "many-class": 27, "multi-label": 12, "evaluation": 2}
     made = {}
     for task in TASKS:
@@ -24,15 +24,15 @@ def reports(tmp_path_factory):
         number = 40 * classes[task]
         targets, probs = guesses(number, classes[task], multi=task == "multi-label", skill=1.0)
         beside = None if task == "evaluation" else np.roll(probs, 1, axis=0)
-        figures = make_folder(folder, names, targets, probs, baseline=beside, training=beside is not None)
-        write_report(folder, figures, f"finetext train {'/a/long/path' * 12}.csv")
-        made[task] = folder, figures
+        metrics = make_folder(folder, names, targets, probs, baseline=beside, training=beside is not None)
+        write_report(folder, RunMetrics.from_dict(metrics), f"finetext train {'/a/long/path' * 12}.csv")
+        made[task] = folder, metrics
     return made
 
 
 @pytest.fixture
 def open_page(new_page, reports):
-    """A function that opens a report and returns the page, what it complained of and what it asked for."""
+    """A function that opens a report and returns the page, its console errors and its requests."""
 
     def opened(task, width="desktop", scheme="light"):
         page, complaints, requests = new_page(width, scheme)
@@ -45,11 +45,11 @@ def open_page(new_page, reports):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("task", TASKS)
-def test_a_page_fits_its_screen_and_asks_for_nothing(open_page, reports, task, width, scheme):
+def test_a_page_fits_its_screen_and_requests_nothing(open_page, reports, task, width, scheme):
     page, complaints, requests = open_page(task, width, scheme)
     assert complaints == []
-    own = (reports[task][0] / "report.html").as_uri()
-    assert [url for url in requests if not url.startswith("data:")] == [own]
+    address = (reports[task][0] / "report.html").as_uri()
+    assert [url for url in requests if not url.startswith("data:")] == [address]
     assert_fits(page)
     boxes = page.evaluate(
         "[...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect().toJSON())"
@@ -61,7 +61,7 @@ def test_a_page_fits_its_screen_and_asks_for_nothing(open_page, reports, task, w
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_texts_and_lines_stand_out_from_the_paper(open_page, scheme):
+def test_texts_and_lines_have_enough_contrast(open_page, scheme):
     page, _, _ = open_page("multi-class", "desktop", scheme)
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (luminance(paper) > 0.8) == (scheme == "light")
@@ -79,7 +79,7 @@ def test_texts_and_lines_stand_out_from_the_paper(open_page, scheme):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_hostile_texts_are_shown_and_not_run(open_page, task):
+def test_hostile_texts_are_shown_and_not_executed(open_page, task):
     page, _, _ = open_page(task)
     assert page.title() != "taken"
     assert page.locator("script, img").count() == 0
@@ -88,13 +88,13 @@ def test_hostile_texts_are_shown_and_not_run(open_page, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_figures_on_the_page_are_those_of_metrics_json(open_page, reports, task):
+def test_the_numbers_on_the_page_are_those_of_metrics_json(open_page, reports, task):
     page, _, _ = open_page(task)
-    figures = reports[task][1]
-    wanted = {"test": figures["test"]}
-    if "baselines" in figures:
-        wanted[f"baselines.{TFIDF}"] = figures["baselines"][TFIDF]
-    for prefix, metrics in wanted.items():
+    written = reports[task][1]
+    expected = {"test": written["test"]}
+    if "baselines" in written:
+        expected[f"baselines.{TFIDF}"] = written["baselines"][TFIDF]
+    for prefix, metrics in expected.items():
         for name in ("accuracy", "macro_f1", "mcc", "roc_auc", "log_loss", "calibration_error"):
             cell = page.locator(f'data[data-key="{prefix}.{name}"]')
             assert float(cell.get_attribute("value")) == metrics[name]

@@ -186,11 +186,11 @@ def test_the_card_and_the_test_figures_are_shown(visit, trained):
     expect(page.locator("#figures caption").first).to_contain_text("12 test texts")
     rows = {row[0]: row[1:] for row in cells(page, "#figures tbody tr")}
     for name, shown in {"accuracy": "Accuracy", "macro_f1": "Macro-F1", "log_loss": "Log loss"}.items():
-        columns = [metrics["test"], *metrics["baselines"].values()]
+        columns = [metrics.test, *metrics.baselines.values()]
         assert [float(cell[:5]) for cell in rows[shown]] == pytest.approx(
-            [own[name] for own in columns], abs=5.1e-4
+            [column.value(name) for column in columns], abs=5.1e-4
         )
-    low, high = metrics["test"]["accuracy_low"], metrics["test"]["accuracy_high"]
+    low, high = metrics.test.interval("accuracy")
     assert rows["Accuracy"][0].endswith(f"{low:.3f} to {high:.3f}")
     page.locator("#card-part summary").click()
     card = (run.folder.path / "model" / "README.md").read_text()

@@ -49,10 +49,10 @@ def test_an_encoder_is_told_of_and_the_rest_still_runs(checkpoint, messages, cap
 
 def test_the_figures_are_those_of_train(trained, checkpoint, messages):
     found = measure_baselines(messages, models=[str(checkpoint("bert"))])
-    beside = trained("bert").metrics["baselines"]
+    beside = trained("bert").metrics.baselines
     for own in found.results[:2]:
-        assert [list(row) for row in own.metrics.confusion] == beside[own.name]["confusion"]
-        assert own.metrics.accuracy == beside[own.name]["accuracy"]
+        assert own.metrics.confusion == beside[own.name].confusion
+        assert own.metrics.accuracy == beside[own.name].accuracy
 
 
 def test_a_run_stands_beside_what_its_own_model_answers_when_asked(tmp_path, checkpoint, messages, capfd):

@@ -109,5 +109,5 @@ def test_the_head_start_is_kept_where_no_step_is_better(tmp_path, checkpoint, me
     fresh = finetext.train(
         messages, output=tmp_path / "fresh", epochs=1, learning_rate=1e-9, head_start="none", **options
     )
-    assert found.metrics["best"]["step"] == 0
-    assert found.metrics["validation"]["log_loss"] < fresh.metrics["validation"]["log_loss"]
+    assert found.metrics.best.step == 0
+    assert found.metrics.validation.log_loss < fresh.metrics.validation.log_loss

@@ -275,7 +275,7 @@ def test_no_trial_reads_the_test_split(tmp_path, home, checkpoint, messages, mon
     config = sweep_file(tmp_path, checkpoint("bert"), "[sweep.grid]\nseed = [1, 2]\n")
     lines = []
     found = sweep(read_sweep(config, str(messages)), output=tmp_path / "s", progress=lines.append)
-    assert read == [None, None] and found.run.metrics["test"]["examples"] == 12
+    assert read == [None, None] and found.run.metrics.test.examples == 12
     assert any("not all were validated on the same texts" in line for line in lines)
 
 

@@ -202,7 +202,7 @@ def test_evaluation_of_the_run_s_own_test_split_repeats_its_figures(tmp_path, tr
     assert "seen texts" in (folder / "report.html").read_text().split("Looked for and not found", 1)[1]
     written = json.loads((folder / "metrics.json").read_text())["test"]
     for name in ("accuracy", "mcc", "log_loss", "roc_auc"):
-        assert written[name] == pytest.approx(fitted.metrics["test"][name], abs=1e-6)
+        assert written[name] == pytest.approx(fitted.metrics.test.value(name), abs=1e-6)
 
 
 def test_evaluation_counts_what_truncation_loses_and_names_the_threshold_alone(

@@ -153,7 +153,7 @@ def test_every_balance_trains(tmp_path, checkpoint, messages, balance):
     run = finetext.train(
         messages, output=tmp_path / "run", model=str(checkpoint("bert")), balance=balance, epochs=1
     )
-    examples = run.metrics["examples"]
+    examples = run.metrics.examples
     assert (examples["train"] != examples["train_after_balancing"]) == (balance != "weights")
 
 
@@ -169,7 +169,7 @@ def test_several_labels_a_text(tmp_path, checkpoint):
     with data.open("w", newline="") as file:
         csv.writer(file).writerows([("text", "labels"), *rows])
     run = finetext.train(data, output=tmp_path / "run", model=str(checkpoint("distilbert")), epochs=1)
-    assert run.metrics["task"] == "multi-label"
+    assert run.metrics.task == "multi-label"
     answer = run.classifier()("gold and rain", top_k=None)
     assert {entry["label"] for entry in answer} == {"gold", "rain", "none"}
     config = json.loads((run.folder.model / "config.json").read_text())
@@ -201,7 +201,7 @@ def test_patience_stops_early(tmp_path, checkpoint, messages):
         trainable="head",
     )
     steps = len(run.folder.history.read_text().splitlines()) - 1
-    per_epoch = -(-run.metrics["examples"]["train"] // 8)
+    per_epoch = -(-run.metrics.examples["train"] // 8)
     assert steps < 30 * per_epoch
 
 

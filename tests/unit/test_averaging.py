@@ -109,7 +109,7 @@ def test_a_run_keeps_the_mean_of_its_epochs(tmp_path, options, epoch_weights, mo
     assert (epochs, kept) == (3, True)
     best = json.loads(run.folder.metrics.read_text())["best"]
     assert best["averaged_epochs"] == 3 and best["epoch"] == 3
-    assert best["value"] == run.metrics["validation"]["macro_f1"] == metrics.macro_f1
+    assert best["value"] == run.metrics.validation.macro_f1 == metrics.macro_f1
     saved = load_file(run.folder.model / "model.safetensors")
     for name in epoch_weights[0]:
         mean = np.mean([own[name].numpy() for own in epoch_weights], axis=0)

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from finetext.decision import Decision, decide
 from finetext.evaluation import bootstrap_intervals, compute_metrics, with_intervals
-from finetext.evaluation.bootstrap import _class_decisions, _draws, _label_decisions, _Ranking, _sums
+from finetext.evaluation.resampling import DecisionSums, _draw_texts, _probability_metrics, _Ranking
 
-FIGURES = ("balanced_accuracy", "macro_f1", "weighted_f1", "micro_f1", "mcc")
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "micro_f1", "mcc")
 
 
 def predictions(seed: int, classes: int, texts: int = 60, rounded: bool = True):
@@ -23,53 +23,53 @@ def predictions(seed: int, classes: int, texts: int = 60, rounded: bool = True):
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
-def test_each_resample_has_the_figures_of_the_texts_that_were_drawn(classes):
+def test_each_resample_has_the_metrics_of_the_texts_drawn(classes):
     targets, probs = predictions(0, classes)
     task = "binary" if classes == 2 else "multi-class"
-    counts = next(_draws(targets, 5, 1))
-    decided = _class_decisions(targets, decide(probs, task), classes)(counts)
-    sums = _sums(targets, probs, False)(counts)
+    counts = next(_draw_texts(targets, 5, 1))
+    decided = DecisionSums(targets, decide(probs, task), classes).metrics(counts)
+    sums = _probability_metrics(targets, probs, False)(counts)
     columns = [1] if classes == 2 else range(classes)
-    rankings = [_Ranking((targets == c).astype(int), probs[:, c]) for c in columns]
+    rankings = [_Ranking(targets == c, probs[:, c]) for c in columns]
     areas = np.mean([ranking.areas(counts) for ranking in rankings], axis=0)
     for number in range(5):
         drawn = np.repeat(np.arange(len(targets)), counts[:, number].astype(int))
-        wanted = compute_metrics(targets[drawn], probs[drawn], [str(c) for c in range(classes)], task)
-        for name in FIGURES:
-            assert decided[name][number] == pytest.approx(wanted.value(name), abs=1e-6), name
-        assert sums["log_loss"][number] == pytest.approx(wanted.log_loss, rel=1e-5)
-        assert sums["calibration_error"][number] == pytest.approx(wanted.calibration_error, abs=1e-5)
-        assert areas[0, number] == pytest.approx(wanted.roc_auc, abs=1e-6)
-        assert areas[1, number] == pytest.approx(wanted.pr_auc, abs=1e-6)
+        expected = compute_metrics(targets[drawn], probs[drawn], [str(c) for c in range(classes)], task)
+        for name in METRICS:
+            assert decided[name][number] == pytest.approx(expected.value(name), abs=1e-6), name
+        assert sums["log_loss"][number] == pytest.approx(expected.log_loss, rel=1e-5)
+        assert sums["calibration_error"][number] == pytest.approx(expected.calibration_error, abs=1e-5)
+        assert areas[0, number] == pytest.approx(expected.roc_auc, abs=1e-6)
+        assert areas[1, number] == pytest.approx(expected.pr_auc, abs=1e-6)
 
 
-def test_each_resample_of_several_labels_has_their_figures():
+def test_each_multi_label_resample_has_the_metrics_of_the_texts_drawn():
     random = np.random.default_rng(2)
     targets = (random.random((80, 4)) < 0.4).astype(int)
     probs = np.round(random.random((80, 4)), 2)
     rule = Decision((0.3, 0.5, 0.5, 0.7))
-    counts = next(_draws(np.zeros(80, int), 4, 1))
-    decided = _label_decisions(targets, decide(probs, "multi-label", rule), 4)(counts)
-    sums = _sums(targets, probs, True)(counts)
+    counts = next(_draw_texts(np.zeros(80, int), 4, 1))
+    decided = DecisionSums(targets, decide(probs, "multi-label", rule), 4).metrics(counts)
+    sums = _probability_metrics(targets, probs, True)(counts)
     for number in range(4):
         drawn = np.repeat(np.arange(80), counts[:, number].astype(int))
-        wanted = compute_metrics(targets[drawn], probs[drawn], list("abcd"), "multi-label", rule)
-        for name in FIGURES:
-            assert decided[name][number] == pytest.approx(wanted.value(name), abs=1e-6), name
-        assert sums["log_loss"][number] == pytest.approx(wanted.log_loss, rel=1e-5)
-        assert sums["calibration_error"][number] == pytest.approx(wanted.calibration_error, abs=1e-5)
+        expected = compute_metrics(targets[drawn], probs[drawn], list("abcd"), "multi-label", rule)
+        for name in METRICS:
+            assert decided[name][number] == pytest.approx(expected.value(name), abs=1e-6), name
+        assert sums["log_loss"][number] == pytest.approx(expected.log_loss, rel=1e-5)
+        assert sums["calibration_error"][number] == pytest.approx(expected.calibration_error, abs=1e-5)
 
 
 def test_a_resample_keeps_the_size_of_each_class():
     strata = np.array([0] * 3 + [1] * 50 + [2])
-    for counts in _draws(strata, 40, 0):
+    for counts in _draw_texts(strata, 40, 0):
         for stratum, size in ((0, 3), (1, 50), (2, 1)):
             assert (counts[strata == stratum].sum(axis=0) == size).all()
 
 
 @settings(max_examples=25)
 @given(st.integers(0, 1000), st.integers(2, 5))
-def test_an_interval_holds_its_figure_and_a_seed_its_interval(seed, classes):
+def test_intervals_contain_their_metric_and_are_reproducible(seed, classes):
     targets, probs = predictions(seed, classes, 120, rounded=False)
     task = "binary" if classes == 2 else "multi-class"
     metrics = compute_metrics(targets, probs, [str(c) for c in range(classes)], task)
@@ -80,7 +80,7 @@ def test_an_interval_holds_its_figure_and_a_seed_its_interval(seed, classes):
     assert intervals == bootstrap_intervals(targets, probs, task, resamples=400)
 
 
-def test_the_intervals_of_rare_labels_hold_their_figures():
+def test_intervals_of_rare_labels_contain_their_metric():
     # A positive text that is drawn twice ranks above itself, so that resamples of few positives look too good.
     random = np.random.default_rng(0)
     targets = np.zeros((300, 100), int)
@@ -120,16 +120,19 @@ def test_edge_cases_have_intervals_or_none(targets, probs, task):
             assert np.isfinite(interval).all() and interval[0] < interval[1], name
 
 
-def test_a_figure_that_no_resample_changes_has_no_interval():
+def test_a_metric_that_no_resample_changes_has_no_interval():
     targets = np.array([0, 1] * 10)
     perfect = np.where(targets[:, None] == [0, 1], 0.9, 0.1) + np.linspace(-0.05, 0.05, 20)[:, None] * [1, -1]
     intervals = bootstrap_intervals(targets, perfect, "binary")
-    assert {name for name, own in intervals.items() if own is not None} == {"log_loss", "calibration_error"}
+    assert {name for name, interval in intervals.items() if interval is not None} == {
+        "log_loss",
+        "calibration_error",
+    }
     single = bootstrap_intervals(np.array([0, 1]), np.array([[0.4, 0.6], [0.2, 0.8]]), "binary")
     assert set(single.values()) == {None}
 
 
-def test_a_resample_without_a_rare_label_leaves_it_out_of_the_mean_areas():
+def test_resamples_without_a_rare_label_leave_it_out_of_the_mean_areas():
     random = np.random.default_rng(3)
     targets = (random.random((60, 8)) < 0.4).astype(int)
     targets[:, 1:] = 0

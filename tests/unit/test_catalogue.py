@@ -82,7 +82,7 @@ def test_the_embedded_model_trains_and_plain_transformers_agrees_on_every_test_t
     import finetext
 
     run = finetext.train("sample", output=tmp_path / "run", epochs=1, precision="fp32")
-    assert run.metrics["synthetic_data"]
+    assert run.metrics.synthetic_data
     with run.folder.predictions.open(newline="") as file:
         rows = list(csv.DictReader(file))
     plain = pipeline("text-classification", model=str(run.folder.model), device="cpu")

@@ -5,15 +5,26 @@ import pytest
 from scipy import stats
 
 from finetext.experiments import Curve, CurveTrial, points, verdict_sentences
+from finetext.metric_names import SELECTION_METRICS
 from finetext.training import TrainConfig
-from finetext.training.config import METRICS
 
 
 def curve_of(table, tmp_path):
     """A curve from `{size: [(model, baseline), …]}`."""
     trials = [
         CurveTrial(
-            size, n, size - 1, 1, 100, 1.0, dict.fromkeys(METRICS, m), dict.fromkeys(METRICS, b), 1, 0, 0, 0
+            size,
+            n,
+            size - 1,
+            1,
+            100,
+            1.0,
+            dict.fromkeys(SELECTION_METRICS, m),
+            dict.fromkeys(SELECTION_METRICS, b),
+            1,
+            0,
+            0,
+            0,
         )
         for size, pairs in table.items()
         for n, (m, b) in enumerate(pairs, 1)

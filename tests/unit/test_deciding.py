@@ -36,7 +36,7 @@ def pair(tmp_path_factory, checkpoint, messages):
 def test_the_temperature_is_in_the_saved_head(pair, messages):
     _, chosen = pair
     texts = pl.read_csv(messages)["text"].to_list()[:10]
-    temperature = chosen.metrics["decision"]["temperature"]
+    temperature = chosen.metrics.decision.temperature
     before, after = (predict_logits(load_bundle(run.folder.model), texts) for run in pair)
     assert temperature != 1
     np.testing.assert_allclose(after * temperature, before, rtol=1e-4, atol=1e-5)
@@ -55,17 +55,17 @@ def test_plain_transformers_gets_the_calibrated_scores(pair, messages):
 
 
 def test_few_validation_texts_are_replaced_by_cross_fitting(pair):
-    decision = pair[1].metrics["decision"]
-    assert decision["chosen_on"] == "cross-fitting"
-    assert decision["examples"] == 48  # all but the test split
+    decision = pair[1].metrics.decision
+    assert decision.chosen_on == "cross-fitting"
+    assert decision.examples == 48  # all but the test split
 
 
 def test_predictions_file_and_classifier_follow_the_saved_rule(pair):
     _, run = pair
-    decision = run.metrics["decision"]
+    decision = run.metrics.decision
     frame = pl.read_csv(run.folder.predictions)
     classifier = finetext.load(run.folder.path)
-    threshold = decision["thresholds"][0]
+    threshold = decision.thresholds[0]
     assert classifier.decision.thresholds == (threshold,)
     for text, predicted, spam, abstained in frame.select(
         "text", "predicted", "prob_spam", "abstained"
@@ -76,8 +76,8 @@ def test_predictions_file_and_classifier_follow_the_saved_rule(pair):
         assert classifier(text)[0]["label"] == (None if abstained else predicted)
         assert classifier.predict([text]) == [() if abstained else (predicted,)]
     kept = frame.filter(pl.col("abstained") == 0)
-    assert decision["test"]["texts"] == kept.height
-    assert decision["test"]["coverage"] == pytest.approx(kept.height / frame.height)
+    assert decision.test.texts == kept.height
+    assert decision.test.coverage == pytest.approx(kept.height / frame.height)
 
 
 def test_the_command_line_leaves_the_prediction_of_an_abstention_empty(pair, tmp_path, capsys):
@@ -145,10 +145,10 @@ def test_thresholds_of_several_labels_are_saved_one_a_label(tmp_path, checkpoint
     path = tmp_path / "data.csv"
     pl.DataFrame(rows, schema=["text", "label"], orient="row").write_csv(path)
     run = train(path, output=tmp_path / "run", model=str(checkpoint("bert")), threshold="f1", epochs=1)
-    thresholds = run.metrics["decision"]["thresholds"]
+    thresholds = run.metrics.decision.thresholds
     assert len(thresholds) == 3
     frame = pl.read_csv(run.folder.predictions)
-    names = run.metrics["class_names"]
+    names = run.metrics.class_names
     for row in frame.iter_rows(named=True):
         chosen = [n for n, t in zip(names, thresholds, strict=True) if row[f"prob_{n}"] >= t]
         assert (row["predicted"] or "") == "|".join(chosen)

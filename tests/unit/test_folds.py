@@ -44,11 +44,11 @@ def test_the_splits_of_a_fold_hold_every_text_once(repeated):
 def test_cross_validation_of_a_run_has_a_mean_and_runs_no_frozen_layer_again(tmp_path, checkpoint, messages):
     options = {"model": str(checkpoint("bert")), "epochs": 1, "trainable": "last-block", "seed": 3}
     run = train(messages, output=tmp_path / "run", folds=3, **options)
-    folds = run.metrics["folds"]
-    assert folds["k"] == 3
-    assert folds["examples"] == 60
-    accuracy = folds["metrics"]["accuracy"]
-    assert accuracy["mean"] == pytest.approx(np.mean(accuracy["values"]))
-    assert accuracy["std"] == pytest.approx(np.std(accuracy["values"], ddof=1))
+    folds = run.metrics.folds
+    assert folds.k == 3
+    assert folds.examples == 60
+    accuracy = folds.metrics["accuracy"]
+    assert accuracy.mean == pytest.approx(np.mean(accuracy.values))
+    assert accuracy.std == pytest.approx(np.std(accuracy.values, ddof=1))
     again = run_trial(override(TrainConfig(), {"source": str(messages), **options}))
     assert again.computed_tokens == 0

@@ -1,4 +1,4 @@
-"""The report of a folder: what it says, that its figures are those of metrics.json, and its files."""
+"""The report of a folder: what it says, that its numbers are those of metrics.json, and its files."""
 
 import html
 import json
@@ -10,9 +10,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from finetext.evaluation import MAJORITY, TFIDF
+from finetext.errors import RunError
+from finetext.evaluation import MAJORITY, TFIDF, RunMetrics
 from finetext.reporting import write_report
-from finetext.reporting.folder import read_folder
+from finetext.reporting.folder import read_predictions
 from finetext.runs import RunFolder
 from finetext.training import Run
 from report_folders import HOSTILE, guesses, make_folder
@@ -21,11 +22,11 @@ COMMAND = "finetext train --config 'a <b>.toml'"
 
 
 class Page(HTMLParser):
-    """Collects figures, headings, ids, scripts and the visible text."""
+    """Collects numbers, headings, ids, scripts and the visible text."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
-        self.figures: list[tuple[str, str, str]] = []
+        self.numbers: list[tuple[str, str, str]] = []
         self.headings: list[str] = []
         self.ids: list[str] = []
         self.tags: set[str] = set()
@@ -51,7 +52,7 @@ class Page(HTMLParser):
             return
         self.words.append(data)
         if self._open and self._open[-1] == "data":
-            self.figures.append((self._attributes.get("data-key", ""), self._attributes["value"], data))
+            self.numbers.append((self._attributes.get("data-key", ""), self._attributes["value"], data))
         if self._open and self._open[-1] == "h2":
             self.headings.append(data)
 
@@ -66,29 +67,29 @@ def run(trained, tmp_path):
     return Run.open(shutil.copytree(trained("bert").folder.path, tmp_path / "run"))
 
 
-def report(folder, figures) -> Page:
-    write_report(folder, figures, COMMAND)
+def report(folder, metrics) -> Page:
+    write_report(folder, RunMetrics.from_dict(metrics), COMMAND)
     return Page((folder / "report.html").read_text())
 
 
-def at(figures, key):
-    """Return what stands in the figures under a key such as `test.classes.0.f1`."""
-    names, found = key, figures
+def at(metrics, key):
+    """Return the value under a key such as `test.classes.0.f1`."""
+    names, value = key, metrics
     while names:
-        if isinstance(found, list | tuple):
+        if isinstance(value, list | tuple):
             head, _, names = names.partition(".")
-            found = found[int(head)]
+            value = value[int(head)]
         else:
-            head = next(name for name in found if names == name or names.startswith(name + "."))
-            found, names = found[head], names[len(head) + 1 :]
-    return found
+            head = next(name for name in value if names == name or names.startswith(name + "."))
+            value, names = value[head], names[len(head) + 1 :]
+    return value
 
 
-def check_figures(page, figures):
-    """Assert that every figure that names its place in metrics.json stands there, and is only rounded."""
-    keyed = [own for own in page.figures if own[0]]
+def check_numbers(page, metrics):
+    """Assert that every number with a key equals that value of metrics.json, and is only rounded."""
+    keyed = [number for number in page.numbers if number[0]]
     for key, value, shown in keyed:
-        stands = at(figures, key)
+        stands = at(metrics, key)
         assert (value == "") == (stands is None), key
         if stands is not None:
             assert float(value) == stands, key
@@ -98,30 +99,33 @@ def check_figures(page, figures):
     return [key for key, _, _ in keyed]
 
 
-def test_every_figure_of_a_real_run_equals_metrics_json(run):
-    page = report(run.folder.path, run.metrics)
-    keys = check_figures(page, run.metrics)
+def test_every_number_of_a_real_run_equals_metrics_json(run):
+    written = json.loads(run.folder.metrics.read_text())
+    costs = json.loads(run.folder.environment.read_text())["costs"]
+    page = report(run.folder.path, written)
+    keys = check_numbers(page, written | {"costs": costs})
+    assert "costs.finetext.train_seconds" in keys
     for name in ("accuracy", "macro_f1", "mcc", "roc_auc", "pr_auc", "log_loss", "calibration_error"):
         assert f"test.{name}" in keys
         assert f"baselines.{TFIDF}.{name}" in keys
         assert f"baselines.{MAJORITY}.{name}" in keys
     assert page.headings[1:] == [
-        "Figures",
+        "Metrics",
         "Training",
         "Confusion and classes",
         "Probabilities",
         "Decision",
         "Most confident mistakes",
         "Data",
-        "Repeating it",
+        "Reproducing it",
     ]
     assert COMMAND in page.text
-    low, high = run.metrics["test"]["accuracy_low"], run.metrics["test"]["accuracy_high"]
+    low, high = run.metrics.test.interval("accuracy")
     assert f"95 % interval {low:.3f}–{high:.3f}" in page.text
 
 
-def test_a_page_holds_all_it_needs_and_no_id_twice(run):
-    page = report(run.folder.path, run.metrics)
+def test_a_page_is_self_contained_and_its_ids_are_unique(run):
+    page = report(run.folder.path, run.metrics.to_dict())
     assert not page.tags & {"script", "iframe", "img", "object"}
     assert len(page.ids) == len(set(page.ids))
     assert all(link.startswith(("#", "data:")) for link in page.links)
@@ -146,7 +150,7 @@ def test_report_and_plots_are_the_same_bytes_each_time(run):
     assert set(first) == {"report.html", *(f"{n}.{kind}" for n in names for kind in ("svg", "png"))}
 
 
-def test_every_plot_is_whole_and_says_what_it_shows(run):
+def test_every_plot_is_valid_and_has_a_description(run):
     write_report(run.folder.path, run.metrics, COMMAND)
     for path in run.folder.plots.glob("*.svg"):
         root = ElementTree.parse(path).getroot()
@@ -160,7 +164,7 @@ def test_every_plot_is_whole_and_says_what_it_shows(run):
         assert b"tIME" not in content
 
 
-def test_hostile_texts_and_class_names_stay_text(tmp_path):
+def test_hostile_texts_and_class_names_are_escaped(tmp_path):
     names = ["_<b>&", "$x_{", "a|b\x07 \"c'", "</style><script>"]
     targets, probs = guesses(60, 4)
     page = report(tmp_path, make_folder(tmp_path, names, targets, probs, baseline=probs[::-1]))
@@ -174,10 +178,10 @@ def test_hostile_texts_and_class_names_stay_text(tmp_path):
     assert "$x_{" in (tmp_path / "plots" / "confusion.svg").read_text()
 
 
-def test_long_texts_are_cut_and_the_surest_mistakes_come_first(tmp_path):
+def test_long_texts_are_shortened_and_the_most_confident_mistakes_come_first(tmp_path):
     targets, probs = guesses(400, 2, skill=0.2)
-    figures = make_folder(tmp_path, ["no", "yes"], targets, probs)
-    report(tmp_path, figures)
+    metrics = make_folder(tmp_path, ["no", "yes"], targets, probs)
+    report(tmp_path, metrics)
     wrong = probs.max(axis=1)[probs.argmax(axis=1) != targets]
     source = (tmp_path / "report.html").read_text()
     quoted = [
@@ -188,7 +192,7 @@ def test_long_texts_are_cut_and_the_surest_mistakes_come_first(tmp_path):
     assert len(quoted) == len(sure) == 20
     np.testing.assert_allclose(sure, np.sort(wrong)[::-1][:20], atol=1e-6)
     assert max(map(len, quoted)) <= 500
-    assert any(own.endswith("…") for own in quoted)
+    assert any(text.endswith("…") for text in quoted)
 
 
 @pytest.mark.parametrize(
@@ -199,63 +203,61 @@ def test_long_texts_are_cut_and_the_surest_mistakes_come_first(tmp_path):
         ((2.0, 2.0), "Not shown", "open"),
     ],
 )
-def test_the_verdict_is_that_of_the_test(tmp_path, skills, said, tone):
+def test_the_verdict_is_that_of_the_paired_test(tmp_path, skills, said, tone):
     targets, probs = guesses(300, 2, skill=skills[0])
     _, other = guesses(300, 2, skill=skills[1])
-    figures = make_folder(tmp_path, ["no", "yes"], targets, probs, baseline=other)
-    page = report(tmp_path, figures)
+    metrics = make_folder(tmp_path, ["no", "yes"], targets, probs, baseline=other)
+    page = report(tmp_path, metrics)
     assert page.headings[0].startswith(said) and TFIDF in page.headings[0]
     assert f'class="verdict {tone}"' in (tmp_path / "report.html").read_text()
     assert ("instead" in page.text) == (tone == "worse")
-    assert figures["comparisons"][TFIDF]["verdict"] in page.text
+    assert metrics["comparisons"][TFIDF]["verdict"] in page.text
 
 
-def test_a_model_that_was_set_to_find_more_is_not_dismissed_by_its_accuracy_alone(tmp_path):
+def test_a_model_that_leads_in_other_metrics_is_not_dismissed_by_its_accuracy_alone(tmp_path):
     targets = np.array([0] * 180 + [1] * 20)
     ours, theirs = np.full((200, 2), [0.9, 0.1]), np.full((200, 2), [0.9, 0.1])
     ours[:40] = ours[180:] = [0.1, 0.9]  # finds all, with false alarms; the other never says yes
-    figures = make_folder(tmp_path, ["no", "yes"], targets, ours, baseline=theirs)
-    page = report(tmp_path, figures)
+    metrics = make_folder(tmp_path, ["no", "yes"], targets, ours, baseline=theirs)
+    page = report(tmp_path, metrics)
     assert page.headings[0] == f"Worse than {TFIDF}"
     assert (
         f"Worse in accuracy; against {TFIDF} it is ahead in balanced accuracy, macro-F1 and MCC" in page.text
     )
-    assert "Decide by the figure that matters to you." in page.text
+    assert "Decide by the metric that matters to you." in page.text
 
 
-def test_two_that_err_on_the_same_texts_are_said_to(tmp_path):
+def test_classifiers_right_on_the_same_texts_are_reported_as_such(tmp_path):
     targets, probs = guesses(80, 2)
-    figures = make_folder(tmp_path, ["no", "yes"], targets, probs, baseline=probs)
-    figures["comparisons"][TFIDF]["accuracy_difference_interval"] = None
-    page = report(tmp_path, figures)
-    assert "Both are right on the very same texts." in page.text and "can be chance" not in page.text
+    metrics = make_folder(tmp_path, ["no", "yes"], targets, probs, baseline=probs)
+    page = report(tmp_path, metrics)
+    assert "Both are right on exactly the same texts." in page.text and "can be chance" not in page.text
 
 
 def test_a_baseline_that_leads_by_chance_is_named(tmp_path):
     targets = np.array([0, 1] * 50)
     ours, theirs = np.eye(2)[targets] * 0.8 + 0.1, np.eye(2)[targets] * 0.8 + 0.1
     ours[:3] = ours[:3, ::-1]
-    figures = make_folder(tmp_path, ["no", "yes"], targets, ours, baseline=theirs)
-    page = report(tmp_path, figures)
+    metrics = make_folder(tmp_path, ["no", "yes"], targets, ours, baseline=theirs)
+    page = report(tmp_path, metrics)
     assert f"{TFIDF} has the higher accuracy, 1.0000; its lead can be chance." in page.text
     assert "The baseline is ahead in accuracy" in page.text
 
 
-def test_synthetic_data_raise_a_banner(tmp_path):
+def test_synthetic_data_are_announced_in_a_banner(tmp_path):
     targets, probs = guesses(50, 2)
     said = "say nothing about real messages"
     assert said not in report(tmp_path / "a", make_folder(tmp_path / "a", ["n", "y"], targets, probs)).text
-    figures = make_folder(tmp_path / "b", ["n", "y"], targets, probs, synthetic_data=True)
-    assert said in report(tmp_path / "b", figures).text
+    metrics = make_folder(tmp_path / "b", ["n", "y"], targets, probs, synthetic_data=True)
+    assert said in report(tmp_path / "b", metrics).text
 
 
-def test_everything_that_the_second_schema_adds_is_shown_and_equal(tmp_path):
+def test_costs_decision_data_and_folds_are_shown(tmp_path):
     targets, probs = guesses(120, 2)
-    figures = make_folder(tmp_path, ["no", "yes"], targets, probs, baseline=probs[::-1])
-    figures["test"]["intervals"] = {"mcc": [0.111, 0.222], "log_loss": [0.1, 0.9], "roc_auc": None}
-    figures["comparisons"][TFIDF]["accuracy_difference_interval"] = [-0.021, 0.123]
-    figures |= {
-        "costs": {"finetext": {"train_seconds": 61.25, "seconds_per_1000": 0.5}},
+    metrics = make_folder(tmp_path, ["no", "yes"], targets, probs, baseline=probs[::-1])
+    metrics["test"]["intervals"] = {"mcc": [0.111, 0.222], "log_loss": [0.1, 0.9], "roc_auc": None}
+    metrics["comparisons"][TFIDF]["accuracy_difference_interval"] = [-0.021, 0.123]
+    metrics |= {
         "decision": {
             "rule": "threshold",
             "criterion": "f1",
@@ -277,19 +279,26 @@ def test_everything_that_the_second_schema_adds_is_shown_and_equal(tmp_path):
             ],
             "characters": [["min", 2.0], ["median", 61.5]],
         },
-        "folds": {"k": 2, "metrics": {"accuracy": {"mean": 0.8, "std": 0.1, "values": [0.7, 0.9]}}},
+        "folds": {
+            "k": 2,
+            "examples": 80,
+            "metrics": {"accuracy": {"mean": 0.8, "std": 0.1, "values": [0.7, 0.9]}},
+        },
     }
-    page = report(tmp_path, json.loads(json.dumps(figures)))
-    keys = check_figures(page, figures)
+    costs = {"finetext": {"train_seconds": 61.25, "seconds_per_1000": 0.5}}
+    environment = tmp_path / "environment.json"
+    environment.write_text(json.dumps(json.loads(environment.read_text()) | {"costs": costs}))
+    page = report(tmp_path, json.loads(json.dumps(metrics)))
+    keys = check_numbers(page, metrics | {"costs": costs})
     assert "costs.finetext.train_seconds" in keys
     assert "folds.metrics.accuracy.values.1" in keys
     assert "data.findings.0.count" in keys
     assert "data.characters.1.1" in keys
     for words in (
-        "MCC " + f"{figures['test']['mcc']:.4f} (95 % interval 0.111–0.222)",
+        "MCC " + f"{metrics['test']['mcc']:.4f} (95 % interval 0.111–0.222)",
         "95 % interval −2.1 to +12.3",
         "61.2 s",
-        "“yes” from a probability of 0.37 on, chosen for f1 on validation",
+        "“yes” from a probability of 0.37, chosen for f1 on validation",
         "Below a probability of 0.8 it gets no label",
         "temperature of 1.75",
         "3, b.csv:9",
@@ -307,21 +316,21 @@ def test_texts_without_a_label_are_counted(tmp_path):
     limit = 0.7
     rule = {"rule": "argmax", "criterion": None, "thresholds": None, "abstain_below": limit}
     rule |= {"temperature": None, "chosen_on": None}
-    figures = make_folder(tmp_path, ["no", "yes"], targets, probs, decision=rule)
+    metrics = make_folder(tmp_path, ["no", "yes"], targets, probs, decision=rule)
     lines = (tmp_path / "predictions.csv").read_text().splitlines()
     unsure = probs.max(axis=1) < limit
     flagged = [f"{line},{int(own)}" for line, own in zip(lines[1:], unsure, strict=True)]
     (tmp_path / "predictions.csv").write_text("\n".join([f"{lines[0]},abstained", *flagged]) + "\n")
-    page = report(tmp_path, figures)
+    page = report(tmp_path, metrics)
     assert f"That is so for {unsure.sum()} of 80 texts" in page.text
     right = (probs.argmax(axis=1) == targets)[~unsure].mean()
     assert f"With the limit of 0.7, {(~unsure).mean():.1%} are kept, at {right:.4f}." in page.text
-    check_figures(page, figures)
+    check_numbers(page, metrics)
 
 
-def test_an_evaluation_leaves_out_what_it_does_not_have(tmp_path):
+def test_the_report_of_an_evaluation_leaves_out_training_and_baselines(tmp_path):
     targets, probs = guesses(90, 3)
-    figures = make_folder(
+    metrics = make_folder(
         tmp_path,
         ["a", "b", "c"],
         targets,
@@ -331,33 +340,33 @@ def test_an_evaluation_leaves_out_what_it_does_not_have(tmp_path):
         source="y.csv",
         split="test",
     )
-    page = report(tmp_path, figures)
-    check_figures(page, figures)
-    assert page.headings[0] == f"Accuracy {figures['test']['accuracy']:.4f} on 90 texts"
+    page = report(tmp_path, metrics)
+    check_numbers(page, metrics)
+    assert page.headings[0] == f"Accuracy {metrics['test']['accuracy']:.4f} on 90 texts"
     assert "y.csv · model" in page.text
     assert not {"Training", "Cross-validation"} & set(page.headings)
     assert "Baseline" not in page.text
 
 
 @pytest.mark.parametrize("classes", [3, 20, 21, 30])
-def test_many_classes_are_shown_by_their_confusions(tmp_path, classes):
+def test_many_classes_are_shown_by_their_most_confused_pairs(tmp_path, classes):
     targets, probs = guesses(40 * classes, classes, skill=1.5)
     names = [f"class {n}" for n in range(classes)]
-    figures = make_folder(tmp_path, names, targets, probs)
-    page = report(tmp_path, figures)
-    keys = check_figures(page, figures)
+    metrics = make_folder(tmp_path, names, targets, probs)
+    page = report(tmp_path, metrics)
+    keys = check_numbers(page, metrics)
     assert (tmp_path / "plots" / "confusion.svg").is_file() == (classes <= 20)
     assert ("Most confused pairs" in page.text) == (classes > 20)
     pairs = [key for key in keys if key.startswith("test.confusion.")]
     if classes > 20:
-        counts = [at(figures, key) for key in pairs]
-        confusion = np.array(figures["test"]["confusion"])
+        counts = [at(metrics, key) for key in pairs]
+        confusion = np.array(metrics["test"]["confusion"])
         np.fill_diagonal(confusion, 0)
         assert counts == sorted(confusion.ravel().tolist(), reverse=True)[:20]
     assert f"test.classes.{classes - 1}.f1" in keys
 
 
-def test_several_labels_have_their_own_thresholds(tmp_path):
+def test_multi_label_thresholds_are_shown(tmp_path):
     targets, probs = guesses(150, 5, multi=True, skill=1.0)
     targets[0] = 0
     rule = {
@@ -367,9 +376,9 @@ def test_several_labels_have_their_own_thresholds(tmp_path):
         "abstain_below": None,
     }
     names = ["a", "b", "c", "d", "e"]
-    figures = make_folder(tmp_path, names, targets, probs, baseline=probs[::-1], decision=rule)
-    page = report(tmp_path, figures)
-    keys = check_figures(page, figures)
+    metrics = make_folder(tmp_path, names, targets, probs, baseline=probs[::-1], decision=rule)
+    page = report(tmp_path, metrics)
+    keys = check_numbers(page, metrics)
     assert "decision.thresholds.4" in keys
     assert "test.hamming_loss" in keys
     assert "its own threshold, chosen for f1" in page.text
@@ -380,20 +389,20 @@ def test_several_labels_have_their_own_thresholds(tmp_path):
 def test_a_class_without_test_texts_has_no_recall(tmp_path):
     targets, probs = guesses(60, 3)
     targets[targets == 2] = 0
-    figures = make_folder(tmp_path, ["a", "b", "c"], targets, probs)
-    page = report(tmp_path, figures)
+    metrics = make_folder(tmp_path, ["a", "b", "c"], targets, probs)
+    page = report(tmp_path, metrics)
     assert "The test split has no text of “c”" in page.text
-    keys = check_figures(page, figures)
+    keys = check_numbers(page, metrics)
     assert "test.classes.1.recall" in keys
     assert "test.classes.2.recall" not in keys
     assert "over 2 classes" in page.text
 
 
-def test_a_model_that_always_says_the_same_is_called_out(tmp_path):
+def test_a_constant_prediction_is_pointed_out(tmp_path):
     targets = np.array([0] * 30 + [1] * 10)
     probs = np.tile([0.8, 0.2], (40, 1))
     page = report(tmp_path, make_folder(tmp_path, ["ham", "spam"], targets, probs))
-    assert "It says “ham” of every text." in page.text
+    assert "It predicts “ham” for every text." in page.text
     assert "Never predicted: “spam”" in page.text
 
 
@@ -403,55 +412,85 @@ def test_one_text_is_enough(tmp_path, right, classes):
     targets = np.array([1])
     probs = np.full((1, classes), 0.1)
     probs[0, 1 if right else 0] = 0.9
-    figures = make_folder(tmp_path, ["a", "b", "c"][:classes], targets, probs)
-    page = report(tmp_path, figures)
-    check_figures(page, figures)
+    metrics = make_folder(tmp_path, ["a", "b", "c"][:classes], targets, probs)
+    page = report(tmp_path, metrics)
+    check_numbers(page, metrics)
     assert "With only 1 text to test on" in page.text
     assert "there is no ROC or precision-recall curve" in page.text
     assert ("There is none among 1 text" in page.text) == right
 
 
 def test_one_text_with_several_labels_is_enough(tmp_path):
-    figures = make_folder(tmp_path, ["a", "b"], np.array([[0, 0]]), np.array([[0.1, 0.9]]))
-    check_figures(report(tmp_path, figures), figures)
+    metrics = make_folder(tmp_path, ["a", "b"], np.array([[0, 0]]), np.array([[0.1, 0.9]]))
+    check_numbers(report(tmp_path, metrics), metrics)
 
 
-def test_names_in_other_scripts_need_no_font(tmp_path):
+def test_class_names_in_other_scripts_are_kept(tmp_path):
     targets, probs = guesses(40, 3)
     page = report(tmp_path, make_folder(tmp_path, ["垃圾", "رسالة", "🙂"], targets, probs))
     assert "垃圾" in page.text
     assert "垃圾" in (tmp_path / "plots" / "confusion.svg").read_text()
 
 
-def test_predictions_with_line_breaks_and_quotes_are_read_as_written(tmp_path):
+def test_predictions_with_line_breaks_and_quotes_survive_a_round_trip(tmp_path):
     from finetext.evaluation import write_predictions
 
     texts = ['a "quoted"\nline', "carriage\rreturn", "", "comma, and ; semicolon", "\u2028separator", "null"]
     targets = np.array([0, 1, 0, 1, 0, 1])
     probs = np.eye(2)[targets] * 0.8 + 0.1
     write_predictions(tmp_path / "predictions.csv", texts, targets, probs, ['x,"y', "abstained"], "binary")
-    figures = {"class_names": ['x,"y', "abstained"], "task": "binary", "test": {}}
-    found = read_folder(tmp_path, figures).predictions
-    assert found.texts == texts
-    assert found.abstained is None
-    np.testing.assert_array_equal(found.targets, targets)
-    np.testing.assert_allclose(found.probs, probs)
+    predictions = read_predictions(tmp_path / "predictions.csv", ['x,"y', "abstained"], "binary")
+    assert predictions.texts == texts
+    assert predictions.abstained is None
+    np.testing.assert_array_equal(predictions.targets, targets)
+    np.testing.assert_allclose(predictions.probs, probs)
 
 
-def test_test_texts_that_stand_in_the_training_split_are_counted(tmp_path):
+def test_test_texts_that_are_in_the_training_split_are_counted(tmp_path):
     targets, probs = guesses(30, 2)
-    figures = make_folder(tmp_path, ["no", "yes"], targets, probs)
-    assert "None of the 30 texts of the test split stand" in report(tmp_path, figures).text
+    metrics = make_folder(tmp_path, ["no", "yes"], targets, probs)
+    assert "None of the 30 texts of the test split are" in report(tmp_path, metrics).text
     train = RunFolder(tmp_path).splits / "train.csv"
     test = (RunFolder(tmp_path).splits / "test.csv").read_text().splitlines()
     train.write_text(train.read_text() + test[1].upper() + "\n")
-    assert "1 of the 30 texts of the test split stands" in report(tmp_path, figures).text
+    assert "1 of the 30 texts of the test split is" in report(tmp_path, metrics).text
+
+
+def test_metrics_json_is_read_and_written_unchanged(run, tmp_path):
+    written = json.loads(run.folder.metrics.read_text())
+    assert json.loads(json.dumps(RunMetrics.from_dict(written).to_dict())) == written
+    run.metrics.write(tmp_path / "metrics.json")
+    assert (tmp_path / "metrics.json").read_bytes() == run.folder.metrics.read_bytes()
+    assert written["schema_version"] == 2
+
+
+def test_metrics_of_the_first_schema_are_read(run):
+    written = json.loads(run.folder.metrics.read_text())
+    old = {name: value for name, value in written.items() if name not in ("decision", "data", "folds")}
+    old |= {"schema_version": 1, "future": 3, "data": {"characters": {"min": 1.0, "max": 9.0}}}
+    for metrics in (old["validation"], old["test"], *old["baselines"].values()):
+        del metrics["intervals"]
+    del old["comparisons"][TFIDF]["accuracy_difference_interval"]
+    metrics = RunMetrics.from_dict(old)
+    assert metrics.test.accuracy == written["test"]["accuracy"]
+    assert metrics.test.interval("mcc") is None
+    assert metrics.data.characters == (("min", 1.0), ("max", 9.0))
+    assert metrics.decision.rule == "argmax"
+    assert report(run.folder.path, old).headings
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"task": "binary"}', '{"test": []}'])
+def test_a_damaged_metrics_json_is_named(tmp_path, content):
+    path = tmp_path / "metrics.json"
+    path.write_text(content)
+    with pytest.raises(RunError, match=r"metrics\.json: not a metrics\.json file"):
+        RunMetrics.read(path)
 
 
 @pytest.mark.slow
 def test_a_hundred_thousand_predictions_make_a_small_page(tmp_path):
     targets, probs = guesses(100_000, 4, skill=1.0)
-    figures = make_folder(tmp_path, ["a", "b", "c", "d"], targets, probs, training=False)
-    write_report(tmp_path, figures, "")
+    metrics = make_folder(tmp_path, ["a", "b", "c", "d"], targets, probs, training=False)
+    write_report(tmp_path, RunMetrics.from_dict(metrics), "")
     assert (tmp_path / "report.html").stat().st_size < 1_000_000
     assert max(path.stat().st_size for path in (tmp_path / "plots").iterdir()) < 300_000

@@ -1,4 +1,4 @@
-"""The numbers behind the plots, against scikit-learn and by hand."""
+"""The numbers behind the plots against scikit-learn and calculated by hand."""
 
 import numpy as np
 import pytest
@@ -53,30 +53,30 @@ def test_reliability_bins_add_up_to_the_calibration_error(multi):
     found = predictions_of(*guesses(500, 4, multi=multi))
     bins = curves.reliability(found)
     confidence, right = likeliest(found.targets, found.probs, multi)
-    assert sum(own.count for own in bins) == len(confidence)
-    error = sum(own.count * abs(own.confidence - own.accuracy) for own in bins) / len(confidence)
+    assert sum(row.count for row in bins) == len(confidence)
+    error = sum(row.count * abs(row.confidence - row.accuracy) for row in bins) / len(confidence)
     assert error == pytest.approx(expected_calibration_error(confidence, right))
 
 
-def test_threshold_rows_are_scikit_learns_figures():
+def test_threshold_rows_agree_with_scikit_learn():
     targets, probs = guesses(400, 2, skill=0.5)
-    for own in curves.threshold_rows(predictions_of(targets, probs), 0.5):
-        predicted = (probs[:, 1] >= own.threshold).astype(int)
-        assert own.positive == predicted.sum()
-        assert own.recall == pytest.approx(sk.recall_score(targets, predicted))
-        assert own.f1 == pytest.approx(sk.f1_score(targets, predicted))
-        assert own.mcc == pytest.approx(sk.matthews_corrcoef(targets, predicted))
+    for row in curves.threshold_rows(predictions_of(targets, probs), 0.5):
+        predicted = (probs[:, 1] >= row.threshold).astype(int)
+        assert row.positive == predicted.sum()
+        assert row.recall == pytest.approx(sk.recall_score(targets, predicted))
+        assert row.f1 == pytest.approx(sk.f1_score(targets, predicted))
+        assert row.mcc == pytest.approx(sk.matthews_corrcoef(targets, predicted))
         if predicted.any():
-            assert own.precision == pytest.approx(sk.precision_score(targets, predicted))
+            assert row.precision == pytest.approx(sk.precision_score(targets, predicted))
         else:
-            assert own.precision is None
+            assert row.precision is None
 
 
 def test_the_row_in_use_counts_what_was_predicted_whatever_the_rounding():
     found = Predictions(
         ["a", "b"], np.array([0, 1]), np.array([0, 1]), np.array([[0.5, 0.5], [0.5, 0.5]]), None
     )
-    (used,) = [own for own in curves.threshold_rows(found, 0.5) if own.used]
+    (used,) = [row for row in curves.threshold_rows(found, 0.5) if row.used]
     assert (used.positive, used.precision, used.recall) == (1, 1.0, 1.0)
 
 

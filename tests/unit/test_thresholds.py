@@ -22,39 +22,39 @@ SCORED = st.lists(st.tuples(st.integers(0, 1), st.floats(1e-6, 1 - 1e-6)), min_s
 
 @given(SCORED)
 def test_counts_at_a_threshold_are_those_of_scikit_learn(scored):
-    wanted, probs = np.array([s[0] for s in scored]), np.array([s[1] for s in scored])
-    counts = count_at(wanted, probs)
+    target, probs = np.array([s[0] for s in scored]), np.array([s[1] for s in scored])
+    counts = count_at(target, probs)
     for index, threshold in enumerate(counts.thresholds):
-        own = (probs >= threshold).astype(int)
-        tn, fp, fn, tp = sk.confusion_matrix(wanted, own, labels=[0, 1]).ravel()
+        predicted = (probs >= threshold).astype(int)
+        tn, fp, fn, tp = sk.confusion_matrix(target, predicted, labels=[0, 1]).ravel()
         assert (counts.tn[index], counts.fp[index]) == (tn, fp)
         assert (counts.fn[index], counts.tp[index]) == (fn, tp)
-        assert counts.f1[index] == pytest.approx(sk.f1_score(wanted, own, zero_division=0))
+        assert counts.f1[index] == pytest.approx(sk.f1_score(target, predicted, zero_division=0))
 
 
 @given(SCORED, st.sampled_from(["f1", "mcc", "cost=1:5", "cost=3:1"]))
 def test_no_threshold_at_all_is_better_than_the_chosen_one(scored, text):
-    wanted, probs = np.array([s[0] for s in scored]), np.array([s[1] for s in scored])
+    target, probs = np.array([s[0] for s in scored]), np.array([s[1] for s in scored])
     criterion = parse_criterion(text)
-    chosen = choose_threshold(wanted, probs, criterion)
+    chosen = choose_threshold(target, probs, criterion)
 
-    def worth(threshold: float) -> float:
-        counts = count_at(wanted, probs, np.array([threshold]))
+    def score(threshold: float) -> float:
+        counts = count_at(target, probs, np.array([threshold]))
         if criterion.kind == "cost":
             return -float(criterion.costs[0] * counts.fp[0] + criterion.costs[1] * counts.fn[0])
         return float(getattr(counts, criterion.kind)[0])
 
     levels = [0.0, *probs, 1.0]
     every = [*levels, *((a + b) / 2 for a, b in itertools.pairwise(sorted(levels)))]
-    assert worth(chosen) >= max(map(worth, every)) - 1e-9
+    assert score(chosen) >= max(map(score, every)) - 1e-9
 
 
 def test_a_wanted_precision_is_reached_with_the_most_recall_and_a_recall_with_the_most_precision():
-    wanted = np.array([1, 1, 1, 0, 1, 0, 0, 0])
+    target = np.array([1, 1, 1, 0, 1, 0, 0, 0])
     probs = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
-    assert choose_threshold(wanted, probs, parse_criterion("precision=1")) == pytest.approx(0.65)
-    assert choose_threshold(wanted, probs, parse_criterion("recall=1")) == pytest.approx(0.45)
-    assert choose_threshold(wanted, probs, parse_criterion("precision=0.8")) == pytest.approx(0.45)
+    assert choose_threshold(target, probs, parse_criterion("precision=1")) == pytest.approx(0.65)
+    assert choose_threshold(target, probs, parse_criterion("recall=1")) == pytest.approx(0.45)
+    assert choose_threshold(target, probs, parse_criterion("precision=0.8")) == pytest.approx(0.45)
 
 
 def test_of_equally_good_thresholds_the_one_nearest_to_a_half_is_taken():

@@ -54,7 +54,7 @@ def baseline(
     from finetext import files
     from finetext.cli.console import data as console
     from finetext.cli.console import prose
-    from finetext.cli.tables import figures_table
+    from finetext.cli.tables import metrics_table
     from finetext.experiments import measure_baselines
     from finetext.training import TrainConfig
 
@@ -80,8 +80,8 @@ def baseline(
         terminal.print(f"note: {note}", markup=False)
     if found.synthetic:
         console().print("Synthetic data: these figures say nothing about real messages.")
-    rows = {own.name: own.metrics.to_dict() for own in found.results}
-    console().print(figures_table(rows, f"Test split, {found.test:,} texts"))
+    rows = {result.name: result.metrics for result in found.results}
+    console().print(metrics_table(rows, f"Test split, {found.test:,} texts"))
     console().print(_cost_table(found))
     _print_written(found)
     if json is not None:

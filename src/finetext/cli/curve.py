@@ -80,10 +80,11 @@ def _parse(sizes: str) -> list[int]:
 
 def _tell(trial: "CurveTrial", done: int, total: int) -> None:
     from finetext.cli.console import prose
+    from finetext.metric_names import METRICS
 
     figures = ", ".join(
-        f"{name} {_four(trial.model[key])} (TF-IDF {_four(trial.baseline[key])})"
-        for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"))
+        f"{METRICS[name].text} {_four(trial.model[name])} (TF-IDF {_four(trial.baseline[name])})"
+        for name in ("accuracy", "macro_f1")
     )
     prose().print(
         f"{done:>3} of {total}  {trial.size:>6,} texts, trial {trial.trial}: {figures}, "
@@ -101,7 +102,7 @@ def _print(found: "Curve") -> None:
     from finetext.cli.tables import plain_table
     from finetext.evaluation import TFIDF
     from finetext.experiments import points, verdict_sentences
-    from finetext.experiments.curve_report import NAMES
+    from finetext.metric_names import METRICS
 
     console = data()
     if found.synthetic:
@@ -110,7 +111,7 @@ def _print(found: "Curve") -> None:
     metric = found.config.train.metric
     for name in dict.fromkeys(["accuracy", metric]):
         table = plain_table(
-            f"{NAMES[name]}: mean ± standard deviation of {trials} trials, each on {tests:,} test texts",
+            f"{METRICS[name].text}: mean ± standard deviation of {trials} trials, each on {tests:,} test texts",
             "labelled texts",
             "fine-tuned",
             TFIDF,

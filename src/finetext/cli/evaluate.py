@@ -38,8 +38,8 @@ def evaluate(
     from finetext.cli.console import data as data_console
     from finetext.cli.console import progress_bar, prose
     from finetext.cli.sentences import count, decision, interval
-    from finetext.cli.tables import class_table, figures_table
-    from finetext.data import Finding, examine
+    from finetext.cli.tables import class_table, metrics_table
+    from finetext.data import examine
     from finetext.errors import DataError
     from finetext.evaluation import evaluate as evaluate_texts
     from finetext.inference import load
@@ -65,19 +65,19 @@ def evaluate(
         result = evaluate_texts(classifier, dataset.texts, dataset.labels, progress=advance)
     named = {"model": str(model), "source": source, "split": split}
     command = shlex.join(["finetext", *sys.argv[1:]])
-    figures = write_evaluation(folder, classifier, dataset, result, named, command)
-    test = figures["test"]
+    metrics = write_evaluation(folder, classifier, dataset, result, named, command)
+    test = metrics.test
     console = data_console()
     if dataset.source.synthetic:
         console.print("Synthetic data: these figures say nothing about real messages.")
-    console.print(figures_table({"finetext": test}, f"{model} on {source}, {count(len(dataset))}"))
-    console.print(f"MCC {test['mcc']:.3f}{interval(test, 'mcc')}.", markup=False)
-    if rule := decision(figures):
+    console.print(metrics_table({"finetext": test}, f"{model} on {source}, {count(len(dataset))}"))
+    console.print(f"MCC {test.mcc:.3f}{interval(test, 'mcc')}.", markup=False)
+    if rule := decision(metrics):
         console.print(rule, markup=False, soft_wrap=True)
     console.print(class_table(test))
-    for found in (Finding(**own) for own in figures["data"]["findings"]):
-        if found.name in ("seen-texts", "long-texts") and found.count:
-            prose().print(f"note: {found.line}", markup=False)
+    for finding in metrics.data.findings:
+        if finding.name in ("seen-texts", "long-texts") and finding.count:
+            prose().print(f"note: {finding.line}", markup=False)
     prose().print(
         f"columns    text: {dataset.source.text_column} · label: {dataset.source.label_column}\n"
         f"report     {folder / 'report.html'}",

@@ -177,19 +177,19 @@ def _count(labels: list[tuple[str, ...]], name: str) -> int:
 
 
 def print_run(run: "Run") -> None:
-    """Print the figures of a finished run to stdout, and where its files are to stderr."""
+    """Print the metrics of a finished run to stdout, and where its files are to stderr."""
     from finetext.cli.sentences import conclusions
-    from finetext.cli.tables import class_table, figures_table
+    from finetext.cli.tables import class_table, metrics_table
 
     console = data()
-    figures = run.metrics
-    if figures["synthetic_data"]:
+    metrics = run.metrics
+    if metrics.synthetic_data:
         console.print("Synthetic data: these figures say nothing about real messages.")
-    rows = {"finetext": figures["test"], **figures["baselines"]}
-    console.print(figures_table(rows, f"Test split, {figures['examples']['test']:,} texts"))
-    for sentence in conclusions(figures):
+    rows = {"finetext": metrics.test, **metrics.baselines}
+    console.print(metrics_table(rows, f"Test split, {metrics.test.examples:,} texts"))
+    for sentence in conclusions(metrics):
         console.print(sentence, markup=False, soft_wrap=True)
-    console.print(class_table(figures["test"]))
+    console.print(class_table(metrics.test))
     prose().print(
         f"\nrun        {run.folder.path}\nreport     {run.folder.report}\n"
         f'try it     finetext predict {run.folder.path} "a text"',

@@ -55,10 +55,10 @@ def sweep(
 def _print(found: "Sweep") -> None:
     from finetext.cli.console import data, prose
     from finetext.cli.sentences import conclusions
-    from finetext.cli.tables import figures_table, plain_table
+    from finetext.cli.tables import metrics_table, plain_table
 
-    console, figures = data(), found.run.metrics
-    if figures["synthetic_data"]:
+    console, metrics = data(), found.run.metrics
+    if metrics.synthetic_data:
         console.print("Synthetic data: these figures say nothing about real messages.")
     columns = dict.fromkeys([found.metric, "accuracy", "macro_f1", "mcc", "log_loss"])
     names = [name.replace("_", " ") for name in columns]
@@ -86,9 +86,9 @@ def _print(found: "Sweep") -> None:
             console.print(f"{own.name} failed: {own.error}", markup=False, soft_wrap=True)
     if len(found.trials) > SHOWN:
         console.print(f"… and {len(found.trials) - SHOWN} more in sweep.csv")
-    rows = {"winner": figures["test"], **figures["baselines"]}
-    console.print(figures_table(rows, f"Winner on the test split, {figures['examples']['test']:,} texts"))
-    for sentence in conclusions(figures):
+    rows = {"winner": metrics.test, **metrics.baselines}
+    console.print(metrics_table(rows, f"Winner on the test split, {metrics.test.examples:,} texts"))
+    for sentence in conclusions(metrics):
         console.print(sentence, markup=False, soft_wrap=True)
     console.print(
         "The winner's value on validation is the best of many and flatters it; the test split was read once, "

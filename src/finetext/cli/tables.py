@@ -1,47 +1,38 @@
 """The tables that several commands print."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from finetext.metric_names import METRICS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-Figures = Mapping[str, Any]
-"""Metrics as `metrics.json` holds them."""
+    from finetext.evaluation import Metrics
 
-COLUMNS = {
-    "macro_f1": "macro-F1",
-    "mcc": "MCC",
-    "roc_auc": "ROC-AUC",
-    "pr_auc": "PR-AUC",
-    "log_loss": "log loss",
-    "calibration_error": "ECE",
-}
+COLUMNS = ("macro_f1", "mcc", "roc_auc", "pr_auc", "log_loss", "calibration_error")
 
 
-def figures_table(rows: Mapping[str, Figures], title: str) -> "Table":
-    """Return a table with a row a classifier: the headline figures, accuracy with its 95 % interval."""
-    multi = any(figures["confusion"] is None for figures in rows.values())
-    second = "micro-F1" if multi else "bal. acc."
-    table = plain_table(title, "", "accuracy (95 %)", second, *COLUMNS.values())
-    for name, own in rows.items():
-        interval = f"{own['accuracy']:.4f} ({own['accuracy_low']:.3f}–{own['accuracy_high']:.3f})"
-        keys = ("micro_f1" if multi else "balanced_accuracy", *COLUMNS)
-        table.add_row(name, interval, *(_number(own[key]) for key in keys))
+def metrics_table(rows: "Mapping[str, Metrics]", title: str) -> "Table":
+    """Return a table with a row per classifier: the main metrics, accuracy with its 95 % interval."""
+    multi = any(metrics.confusion is None for metrics in rows.values())
+    columns = ("micro_f1" if multi else "balanced_accuracy", *COLUMNS)
+    table = plain_table(title, "", "accuracy (95 %)", *(METRICS[column].short for column in columns))
+    for name, metrics in rows.items():
+        accuracy = f"{metrics.accuracy:.4f} ({metrics.accuracy_low:.3f}–{metrics.accuracy_high:.3f})"
+        table.add_row(name, accuracy, *(_number(metrics.value(column)) for column in columns))
     return table
 
 
-def class_table(figures: Figures) -> "Table":
-    """Return a table with a row a class: precision, recall, F1, support, and what its examples were taken for."""
-    confusion = figures["confusion"]
-    classes = figures["classes"]
-    shown = confusion is not None and len(classes) <= 10
-    predicted = [f"→ {own['name']}" for own in classes] if shown else []
+def class_table(metrics: "Metrics") -> "Table":
+    """Return a table with a row per class: precision, recall, F1, support, and the predictions of its examples."""
+    confusion = metrics.confusion if len(metrics.classes) <= 10 else None
+    predicted = [] if confusion is None else [f"→ {label.name}" for label in metrics.classes]
     table = plain_table("Per class", "", "precision", "recall", "F1", "texts", *predicted)
-    for index, own in enumerate(classes):
-        counts = [f"{count:,}" for count in confusion[index]] if shown else []
-        cells = [_number(own[key]) for key in ("precision", "recall", "f1")]
-        table.add_row(own["name"], *cells, f"{own['support']:,}", *counts)
+    for index, label in enumerate(metrics.classes):
+        counts = [] if confusion is None else [f"{count:,}" for count in confusion[index]]
+        cells = [_number(value) for value in (label.precision, label.recall, label.f1)]
+        table.add_row(label.name, *cells, f"{label.support:,}", *counts)
     return table
 
 

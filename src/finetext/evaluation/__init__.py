@@ -1,4 +1,4 @@
-"""How good a classifier is: metrics, baselines, and `evaluate()`. NumPy and scikit-learn only."""
+"""How good a classifier is: metrics, intervals, baselines, and `evaluate()`. NumPy and scikit-learn only."""
 
 import lazy_loader
 

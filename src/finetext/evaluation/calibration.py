@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes probabilities as sure as they are right."""
+"""Temperature scaling (Guo et al., 2017): one number that calibrates the confidence of probabilities."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from finetext.evaluation.metrics import Probs, Targets
 
 LOWEST, HIGHEST = 0.05, 20.0
-"""Between these a temperature is sought: beyond them the validation texts are all right, or tell nothing."""
+"""The search range; a temperature outside it means that the texts are all right, or uninformative."""
 
 
 def fit_temperature(logits: NDArray[np.floating[Any]], targets: Targets) -> float:
-    """Return the temperature by which logits are divided so that their log loss is least (Guo et al., 2017).
+    """Return the temperature to divide logits by that minimises their log loss.
 
-    It is 1 where all texts are right: their log loss has no least value then, it falls with the temperature.
+    It is 1 where all texts are right: their log loss then falls with the temperature and has no minimum.
 
     Args:
-        logits: `(N, C)` of texts that the model did not learn from.
+        logits: `(N, C)`, of texts that the model was not trained on.
         targets: `(N,)` class ids, or `(N, C)` zeros and ones if multi-label.
     """
     logits = logits.astype(np.float64)
@@ -32,8 +32,8 @@ def fit_temperature(logits: NDArray[np.floating[Any]], targets: Targets) -> floa
             return float(-(targets * log_expit(scaled) + (1 - targets) * log_expit(-scaled)).mean())
         return float(-log_softmax(scaled, axis=1)[np.arange(len(targets)), targets].mean())
 
-    found = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
-    return float(np.exp(found.x))
+    best = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
+    return float(np.exp(best.x))
 
 
 def _all_right(logits: NDArray[np.floating[Any]], targets: Targets) -> bool:
@@ -43,6 +43,6 @@ def _all_right(logits: NDArray[np.floating[Any]], targets: Targets) -> bool:
 
 
 def scaled_probabilities(logits: NDArray[np.floating[Any]], temperature: float, task: str) -> Probs:
-    """Return `(N, C)` probabilities of logits that are divided by a temperature."""
+    """Return the `(N, C)` probabilities of logits divided by a temperature."""
     scaled = logits.astype(np.float64) / temperature
     return np.asarray(expit(scaled) if task == "multi-label" else softmax(scaled, axis=1))

@@ -1,20 +1,19 @@
-"""The figures of a classifier on a split."""
+"""The metrics of a classifier on a split."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from finetext.decision import LIKELIEST, Decision, decide
 from finetext.evaluation.targets import is_right
 
 CALIBRATION_BINS = 15
-LOWER_IS_BETTER = frozenset({"log_loss", "calibration_error", "hamming_loss"})
 
 Probs = NDArray[np.floating[Any]]
 Targets = NDArray[np.integer[Any]]
@@ -23,7 +22,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """The figures of one class.
+    """The metrics of one class.
 
     Attributes:
         name: The class.
@@ -42,7 +41,7 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """The figures of a classifier on a split; None where one is not defined there.
+    """The metrics of a classifier on a split; None where one is not defined.
 
     Attributes:
         examples: Number of texts.
@@ -50,12 +49,12 @@ class Metrics:
         accuracy_low: Lower end of its 95 % Wilson interval.
         accuracy_high: Upper end.
         balanced_accuracy: Mean recall of the classes that occur.
-        macro_precision: Mean over classes; likewise the other macro figures.
-        macro_recall: See there.
-        macro_f1: See there.
-        weighted_precision: Mean weighted by each class's examples; likewise the other weighted figures.
-        weighted_recall: See there.
-        weighted_f1: See there.
+        macro_precision: Mean over classes, as are the other macro metrics.
+        macro_recall: Likewise.
+        macro_f1: Likewise.
+        weighted_precision: Mean weighted by each class's examples, as are the other weighted metrics.
+        weighted_recall: Likewise.
+        weighted_f1: Likewise.
         micro_f1: F1 of all decisions together.
         mcc: Matthews correlation coefficient; for multi-label, its mean over labels.
         roc_auc: Area under the ROC curve; one class against the rest, mean over classes.
@@ -64,8 +63,8 @@ class Metrics:
         calibration_error: Expected calibration error.
         hamming_loss: Share of wrong decisions, multi-label only.
         confusion: Rows are true classes, columns predicted ones; none for multi-label.
-        classes: The figures of each class.
-        intervals: 95 % intervals of the headline figures, where they were asked for.
+        classes: The metrics of each class.
+        intervals: 95 % intervals by metric, where they were computed.
     """
 
     examples: int
@@ -91,24 +90,23 @@ class Metrics:
     intervals: Mapping[str, Interval | None] = field(default_factory=dict)
 
     def value(self, name: str) -> float | None:
-        """Return one figure by its name."""
+        """Return a metric by its name."""
         value: float | None = getattr(self, name)
         return value
 
+    def interval(self, name: str) -> Interval | None:
+        """Return the 95 % interval of a metric, None if it has none."""
+        return (self.accuracy_low, self.accuracy_high) if name == "accuracy" else self.intervals.get(name)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return all figures as JSON values."""
+        """Return all metrics as JSON values."""
         return dataclasses.asdict(self)
-
-
-def higher_is_better(name: str) -> bool:
-    """Tell whether a larger value of a figure is the better one."""
-    return name not in LOWER_IS_BETTER
 
 
 def compute_metrics(
     targets: Targets, probs: Probs, class_names: Sequence[str], task: str, decision: Decision = LIKELIEST
 ) -> Metrics:
-    """Return the figures of some predictions.
+    """Return the metrics of some predictions.
 
     Args:
         targets: `(N,)` class ids, or `(N, C)` zeros and ones if multi-label.
@@ -124,14 +122,9 @@ def compute_metrics(
     one_hot = targets if multi else np.eye(len(ids), dtype=np.int64)[targets]
     right = is_right(targets, probs, task, decision)
     low, high = wilson_interval(int(right.sum()), len(right))
-    averages = {
-        kind: sk.precision_recall_fscore_support(
-            targets, predicted, labels=ids, average=kind, zero_division=0
-        )
-        for kind in ("macro", "weighted", "micro")
-    }
-    per_class = sk.precision_recall_fscore_support(
-        targets, predicted, labels=ids, average=None, zero_division=0
+    per_class, macro, weighted, micro = (
+        sk.precision_recall_fscore_support(targets, predicted, labels=ids, average=average, zero_division=0)
+        for average in (None, "macro", "weighted", "micro")
     )
     recalls = per_class[1][per_class[3] > 0]
     return Metrics(
@@ -140,18 +133,18 @@ def compute_metrics(
         accuracy_low=low,
         accuracy_high=high,
         balanced_accuracy=float(recalls.mean()) if len(recalls) else 0.0,
-        macro_precision=float(averages["macro"][0]),
-        macro_recall=float(averages["macro"][1]),
-        macro_f1=float(averages["macro"][2]),
-        weighted_precision=float(averages["weighted"][0]),
-        weighted_recall=float(averages["weighted"][1]),
-        weighted_f1=float(averages["weighted"][2]),
-        micro_f1=float(averages["micro"][2]),
+        macro_precision=float(macro[0]),
+        macro_recall=float(macro[1]),
+        macro_f1=float(macro[2]),
+        weighted_precision=float(weighted[0]),
+        weighted_recall=float(weighted[1]),
+        weighted_f1=float(weighted[2]),
+        micro_f1=float(micro[2]),
         mcc=_mcc(targets, predicted),
         roc_auc=_mean_over_classes(sk.roc_auc_score, one_hot, probs, task),
         pr_auc=_mean_over_classes(sk.average_precision_score, one_hot, probs, task),
         log_loss=float(text_losses(targets, probs, multi).mean()),
-        calibration_error=_calibration_error(targets, probs, multi),
+        calibration_error=expected_calibration_error(*likeliest(targets, probs, multi)),
         hamming_loss=float((predicted != targets).mean()) if multi else None,
         confusion=None if multi else _confusion(targets, predicted, ids),
         classes=tuple(
@@ -161,22 +154,37 @@ def compute_metrics(
     )
 
 
-def wilson_interval(right: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson, 1927).
+def wilson_interval(right: int, total: int) -> Interval:
+    """Return the 95 % Wilson interval of a share; 0 to 1 of nothing.
 
     Args:
-        right: How many of them.
-        total: Of how many.
-        z: Quantile of the normal distribution.
+        right: Number of successes.
+        total: Number of trials.
     """
     if total == 0:
         return 0.0, 1.0
-    share = right / total
-    centre = share + z * z / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    # At the ends the formula gives the share itself, but for the last digit of the arithmetic.
-    return max(0.0, min(share, (centre - spread) / scale)), min(1.0, max(share, (centre + spread) / scale))
+    interval = binomtest(right, total).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def ratio(part: Any, whole: Any, empty: float = 0.0) -> Any:
+    """Return `part / whole` element by element, `empty` where `whole` is not positive."""
+    out = np.full(np.broadcast(part, whole).shape, empty)
+    return np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
+
+
+def matthews(right: Any, true: Any, predicted: Any, total: Any) -> Any:
+    """Return the Matthews correlation coefficient (Gorodkin, 2004) from counts.
+
+    Args:
+        right: `(...)`, texts whose prediction is right.
+        true: `(C, ...)`, texts of each class.
+        predicted: `(C, ...)`, texts predicted to be of each class.
+        total: All texts.
+    """
+    covariance = right * total - (true * predicted).sum(axis=0)
+    spread = (total**2 - (true**2).sum(axis=0)) * (total**2 - (predicted**2).sum(axis=0))
+    return ratio(covariance, np.sqrt(np.maximum(spread, 0)))
 
 
 def expected_calibration_error(confidence: Probs, right: NDArray[np.bool_]) -> float:
@@ -194,9 +202,9 @@ def expected_calibration_error(confidence: Probs, right: NDArray[np.bool_]) -> f
 
 
 def likeliest(targets: Targets, probs: Probs, multi: bool) -> tuple[Probs, NDArray[np.bool_]]:
-    """Return the probability of each likeliest outcome and whether it came true, one a text, or a decision if multi.
+    """Return the probability of each likeliest outcome and whether it came true, per text, or per label if `multi`.
 
-    Calibration is about probabilities, so a chosen threshold has no part in it.
+    Calibration concerns the probabilities, so a chosen threshold plays no part in it.
     """
     if multi:
         return np.maximum(probs, 1 - probs).ravel(), ((probs >= 0.5) == targets).ravel()
@@ -212,15 +220,11 @@ def text_losses(targets: Targets, probs: Probs, multi: bool) -> NDArray[np.float
     return -np.log(safe[np.arange(len(targets)), targets])
 
 
-def _calibration_error(targets: Targets, probs: Probs, multi: bool) -> float:
-    return expected_calibration_error(*likeliest(targets, probs, multi))
-
-
 def _mcc(targets: Targets, predicted: Targets) -> float:
     if targets.ndim == 2:
         return float(np.mean([_mcc(t, p) for t, p in zip(targets.T, predicted.T, strict=True)]))
     if len(np.union1d(targets, predicted)) < 2:
-        return 0.0  # nothing to tell apart; scikit-learn says 0 too, with a warning
+        return 0.0  # a single class; scikit-learn returns 0 too, with a warning
     return float(sk.matthews_corrcoef(targets, predicted))
 
 

@@ -1,41 +1,23 @@
-"""Evaluating a classifier on a split, and the file of its predictions."""
+"""`evaluate()`, and `predictions.csv`."""
 
 import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finetext import files
 from finetext.decision import LIKELIEST, Decision, abstains, decide
-from finetext.evaluation.bootstrap import with_intervals
 from finetext.evaluation.metrics import Metrics, Probs, Targets, compute_metrics
+from finetext.evaluation.resampling import with_intervals
 from finetext.evaluation.targets import encode_targets
 
-
-class Probabilistic(Protocol):
-    """Anything with classes that gives each text a probability of each."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The classes in the order of their ids."""
-
-    @property
-    def task(self) -> str:
-        """Binary, multi-class or multi-label."""
-
-    @property
-    def decision(self) -> Decision:
-        """How its probabilities become labels."""
-
-    def predict_proba(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None
-    ) -> NDArray[np.float32]:
-        """Return `(N, C)` probabilities."""
+if TYPE_CHECKING:
+    from finetext.inference import Classifier
 
 
 @dataclass(frozen=True)
@@ -43,7 +25,7 @@ class Evaluation:
     """A classifier's predictions for labelled texts.
 
     Attributes:
-        metrics: Its figures.
+        metrics: With intervals.
         targets: `(N,)` class ids, or `(N, C)` zeros and ones if multi-label.
         probs: `(N, C)`.
     """
@@ -54,16 +36,16 @@ class Evaluation:
 
 
 def evaluate(
-    classifier: Probabilistic,
+    classifier: "Classifier",
     texts: Sequence[str],
     labels: Sequence[tuple[str, ...]],
     *,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Compare a classifier's predictions with the labels.
+    """Compare a classifier's predictions with the true labels.
 
     Args:
-        classifier: A classifier.
+        classifier: The classifier.
         texts: `N` texts.
         labels: The class names of each.
         progress: Called with the number of texts done since the last call.
@@ -89,8 +71,8 @@ def write_predictions(
 ) -> None:
     """Write a CSV file with the columns text, label, predicted, and the probability of each class.
 
-    Several labels of a text are joined by `|`. Where the decision may abstain, a last column `abstained` says for
-    which texts it does; their prediction is the one that they would get.
+    The labels of a multi-label text are joined by `|`. Where the decision may abstain, a last column `abstained` says
+    for which texts it does; their prediction is the one that they would get.
     """
 
     def names(row: NDArray[np.integer[Any]]) -> str:
@@ -103,14 +85,13 @@ def write_predictions(
     abstained = abstains(probs, task, decision)
     content = io.StringIO(newline="")
     writer = csv.writer(content, lineterminator="\n")
-    careful = csv.writer(
-        content, lineterminator="\n", quoting=csv.QUOTE_ALL
-    )  # a lone \r ends a line for many readers
+    # Many readers take a lone \r for the end of a line.
+    quoting = csv.writer(content, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(
         ["text", "label", "predicted", *(f"prob_{name}" for name in class_names), *["abstained"] * rejects]
     )
     for text, target, guess, prob, left_out in zip(texts, targets, predicted, probs, abstained, strict=True):
         last = [int(left_out)] * rejects
-        own = careful if "\r" in text else writer
-        own.writerow([text, names(target), names(guess), *(f"{p:.7g}" for p in prob), *last])
+        row_writer = quoting if "\r" in text else writer
+        row_writer.writerow([text, names(target), names(guess), *(f"{p:.7g}" for p in prob), *last])
     files.write_text(path, content.getvalue())

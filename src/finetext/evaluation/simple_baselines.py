@@ -1,4 +1,4 @@
-"""What a simple method reaches on the same split: the bar that a fine-tuned model has to clear."""
+"""Baselines without a language model, which a fine-tuned model has to beat on the same split."""
 
 import time
 import warnings
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import SGDClassifier
@@ -21,7 +20,7 @@ from finetext.evaluation.targets import is_right
 MAJORITY = "majority class"
 TFIDF = "TF-IDF + logistic regression"
 Predict = Callable[[Sequence[str]], NDArray[np.floating[Any]]]
-"""Gives texts the probability of each class."""
+"""Returns the `(M, C)` class probabilities of `M` texts."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,10 @@ class BaselineResult:
 
     Attributes:
         name: What it is.
-        metrics: Its figures.
+        metrics: On the test split.
         probs: `(M, C)`.
         right: `(M,)`, whether it is right on each text.
-        train_seconds: Time to train it.
+        train_seconds: Training time.
         predict_seconds: Time to label the test split.
     """
 
@@ -78,59 +77,10 @@ def baselines(
     return results
 
 
-def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> float:
-    """Return the two-sided p-value of McNemar's exact test (McNemar, 1947) that two classifiers err alike.
-
-    Args:
-        first_right: `(N,)`, whether one classifier is right on each text.
-        second_right: `(N,)`, whether the other is on the same texts.
-    """
-    only_first = int((first_right & ~second_right).sum())
-    only_second = int((~first_right & second_right).sum())
-    if only_first + only_second == 0:
-        return 1.0
-    return float(binomtest(only_first, only_first + only_second).pvalue)
-
-
-def compare_right(right: NDArray[np.bool_], baseline: NDArray[np.bool_]) -> dict[str, Any]:
-    """Compare a classifier with a baseline on the same texts, as JSON values.
-
-    The 95 % interval of the difference is by the bootstrap; there is none where both are right on the same texts.
-    Only how many texts the first alone and the second alone is right on matters, so resamples are drawn from three
-    numbers.
-
-    Args:
-        right: `(N,)`, whether the classifier is right on each text.
-        baseline: `(N,)`, whether the baseline is.
-    """
-    difference = float(right.mean() - baseline.mean())
-    p_value = mcnemar(right, baseline)
-    only_first, only_second = int((right & ~baseline).sum()), int((~right & baseline).sum())
-    rest = len(right) - only_first - only_second
-    shares = np.array([only_first, only_second, rest]) / len(right)
-    drawn = np.random.default_rng(0).multinomial(len(right), shares, size=20_000)
-    low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / len(right), [0.025, 0.975])
-    return {
-        "accuracy_difference": difference,
-        "accuracy_difference_interval": [float(low), float(high)] if only_first + only_second else None,
-        "mcnemar_p_value": p_value,
-        "verdict": verdict(p_value, difference),
-    }
-
-
-def verdict(p_value: float, difference: float) -> str:
-    """Return `better`, `worse`, or `no difference shown` at the 5 % level, for a difference in accuracy."""
-    if p_value >= 0.05 or difference == 0:
-        return "no difference shown"
-    return "better" if difference > 0 else "worse"
-
-
 def _fit_majority(texts: Sequence[str], targets: Targets, classes: int, seed: int) -> Predict:
-    # The share of each class in the training split: its argmax is the majority class.
-    shares = (
-        targets.mean(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=classes) / len(targets)
-    )
-    return lambda wanted: np.tile(shares, (len(wanted), 1))
+    # The argmax of the class shares is the majority class.
+    shares = _class_counts(targets, classes) / len(targets)
+    return lambda new_texts: np.tile(shares, (len(new_texts), 1))
 
 
 def fit_tfidf(texts: Sequence[str], targets: Targets, classes: int, seed: int) -> Predict:
@@ -139,19 +89,19 @@ def fit_tfidf(texts: Sequence[str], targets: Targets, classes: int, seed: int) -
     Args:
         texts: `N` texts.
         targets: `(N,)` class ids, or `(N, C)` zeros and ones if multi-label.
-        classes: How many classes there are; not all need occur.
+        classes: Number of classes; not all need occur.
         seed: Of the descent.
 
     Returns:
-        What gives texts the probability of each class, `(M, C)`.
+        A function from `M` texts to their `(M, C)` class probabilities.
     """
-    known = targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=classes)
-    varied = [c for c in range(classes) if 0 < known[c] < len(texts)]
-    constant = known / len(texts)
+    counts = _class_counts(targets, classes)
+    varied = [c for c in range(classes) if 0 < counts[c] < len(texts)]
+    constant = counts / len(texts)
     if not varied:
-        return lambda wanted: np.tile(constant, (len(wanted), 1))
+        return lambda new_texts: np.tile(constant, (len(new_texts), 1))
     classifier = SGDClassifier(loss="log_loss", random_state=seed)
-    # A word may be a single sign: the vectorizer's own pattern drops every one-letter word.
+    # The default token pattern drops one-letter words and punctuation, which may be all that a text has.
     vectorizer = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b|[^\w\s]")
     pipeline = make_pipeline(vectorizer, OneVsRestClassifier(classifier) if targets.ndim == 2 else classifier)
     with warnings.catch_warnings():
@@ -161,13 +111,17 @@ def fit_tfidf(texts: Sequence[str], targets: Targets, classes: int, seed: int) -
         except ValueError as error:
             if "empty vocabulary" not in str(error):
                 raise
-            return lambda wanted: np.tile(constant, (len(wanted), 1))
+            return lambda new_texts: np.tile(constant, (len(new_texts), 1))
     columns = varied if targets.ndim == 2 else list(pipeline.classes_)
 
-    def predict(wanted: Sequence[str]) -> NDArray[np.float64]:
-        probs = np.tile(constant if targets.ndim == 2 else np.zeros(classes), (len(wanted), 1))
-        found = pipeline.predict_proba(wanted)
-        probs[:, columns] = found if found.shape[1] == len(columns) else found[:, -len(columns) :]
+    def predict(new_texts: Sequence[str]) -> NDArray[np.float64]:
+        probs = np.tile(constant if targets.ndim == 2 else np.zeros(classes), (len(new_texts), 1))
+        # With a single varied label scikit-learn returns the probability of its absence too, first.
+        probs[:, columns] = pipeline.predict_proba(new_texts)[:, -len(columns) :]
         return probs
 
     return predict
+
+
+def _class_counts(targets: Targets, classes: int) -> NDArray[np.integer[Any]]:
+    return targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=classes)

@@ -1,4 +1,4 @@
-"""Choosing the probability from which on a class is predicted, on texts that the model did not learn from."""
+"""Choosing the probability from which a class is predicted, on texts that the model was not trained on."""
 
 import re
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetext.errors import UsageError
-from finetext.evaluation.metrics import Probs, Targets
+from finetext.evaluation.metrics import Probs, Targets, matthews, ratio
 
 LEAST_POSITIVES = 5
-"""A label with fewer examples to choose on keeps 0.5: a threshold from so few would be chance."""
+"""A label with fewer positive examples keeps 0.5: a threshold chosen on so few would be chance."""
 _FORM = re.compile(r"(f1|mcc)|(precision|recall)=([0-9.]+)|cost=([0-9.]+):([0-9.]+)|([0-9.]+)")
 Values = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ class Criterion:
 
     Attributes:
         kind: f1, mcc, precision, recall, cost or fixed.
-        value: The wanted precision or recall, or the threshold itself.
+        value: The least precision or recall, or the fixed threshold itself.
         costs: What a false positive and a false negative cost.
     """
 
@@ -35,16 +35,16 @@ def parse_criterion(text: str) -> Criterion:
     """Read `f1`, `mcc`, `precision=0.95`, `recall=0.9`, `cost=FALSE_POSITIVE:FALSE_NEGATIVE`, or a number.
 
     Raises:
-        UsageError: It is none of them.
+        UsageError: It is none of these.
     """
-    found = _FORM.fullmatch(text.strip().lower())
+    match = _FORM.fullmatch(text.strip().lower())
     try:
-        if found is not None:
-            name, wanted, share, false_positive, false_negative, fixed = found.groups()
-            if name:
-                return Criterion(name)
-            if wanted and 0 < float(share) <= 1:
-                return Criterion(wanted, float(share))
+        if match is not None:
+            score, minimum, share, false_positive, false_negative, fixed = match.groups()
+            if score:
+                return Criterion(score)
+            if minimum and 0 < float(share) <= 1:
+                return Criterion(minimum, float(share))
             if fixed and 0 < float(fixed) < 1:
                 return Criterion("fixed", float(fixed))
             if false_positive and float(false_positive) + float(false_negative) > 0:
@@ -58,8 +58,8 @@ def parse_criterion(text: str) -> Criterion:
 
 
 @dataclass(frozen=True)
-class Counts:
-    """What happens at each threshold, all `(K,)`: true and false positives, false and true negatives."""
+class ThresholdCounts:
+    """True and false positives, false and true negatives at each threshold, all `(K,)`."""
 
     thresholds: Values
     tp: Values
@@ -70,76 +70,77 @@ class Counts:
     @property
     def precision(self) -> Values:
         """1 where nothing is predicted: no prediction is wrong there."""
-        return np.divide(self.tp, self.tp + self.fp, out=np.ones_like(self.tp), where=self.tp + self.fp > 0)
+        return np.asarray(ratio(self.tp, self.tp + self.fp, empty=1.0))
 
     @property
     def recall(self) -> Values:
-        """0 where there is nothing to find."""
-        return np.divide(self.tp, self.tp + self.fn, out=np.zeros_like(self.tp), where=self.tp + self.fn > 0)
+        """0 where no text has the class."""
+        return np.asarray(ratio(self.tp, self.tp + self.fn))
 
     @property
     def f1(self) -> Values:
-        """Harmonic mean of both."""
-        whole = 2 * self.tp + self.fp + self.fn
-        return np.divide(2 * self.tp, whole, out=np.zeros_like(self.tp), where=whole > 0)
+        """Their harmonic mean."""
+        return np.asarray(ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn))
 
     @property
     def mcc(self) -> Values:
         """Matthews correlation coefficient."""
         tp, fp, fn, tn = self.tp, self.fp, self.fn, self.tn
-        spread = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
-        return np.divide(tp * tn - fp * fn, spread, out=np.zeros_like(tp), where=spread > 0)
+        true, predicted = np.stack([tp + fn, tn + fp]), np.stack([tp + fp, tn + fn])
+        return np.asarray(matthews(tp + tn, true, predicted, tp + fp + fn + tn))
 
 
-def count_at(wanted: NDArray[np.integer[Any]], probs: Probs, thresholds: Values | None = None) -> Counts:
-    """Count what is predicted rightly and wrongly at each threshold.
+def count_at(
+    target: NDArray[np.integer[Any]], probs: Probs, thresholds: Values | None = None
+) -> ThresholdCounts:
+    """Count right and wrong predictions at each threshold.
 
     Args:
-        wanted: `(N,)` zeros and ones.
-        probs: `(N,)`, of a one.
+        target: `(N,)` zeros and ones.
+        probs: `(N,)`, probability of a one.
         thresholds: `(K,)`; by default the middle of each gap between probabilities.
     """
     probs = probs.astype(np.float64)
     if thresholds is None:
         levels = np.unique(np.concatenate([[0.0], probs, [1.0]]))
         thresholds = (levels[1:] + levels[:-1]) / 2
-    positives, negatives = np.sort(probs[wanted == 1]), np.sort(probs[wanted != 1])
+    positives, negatives = np.sort(probs[target == 1]), np.sort(probs[target != 1])
     fn = np.searchsorted(positives, thresholds, side="left").astype(np.float64)
     tn = np.searchsorted(negatives, thresholds, side="left").astype(np.float64)
-    return Counts(thresholds, len(positives) - fn, len(negatives) - tn, fn, tn)
+    return ThresholdCounts(thresholds, len(positives) - fn, len(negatives) - tn, fn, tn)
 
 
-def choose_threshold(wanted: NDArray[np.integer[Any]], probs: Probs, criterion: Criterion) -> float:
-    """Return the threshold that serves a criterion best; of several that do, the one nearest to 0.5.
+def choose_threshold(target: NDArray[np.integer[Any]], probs: Probs, criterion: Criterion) -> float:
+    """Return the best threshold by a criterion; of several, the one nearest to 0.5.
 
-    A precision is wanted with the most recall, a recall with the most precision. Where a precision cannot be had,
-    the highest that can be is taken.
+    For a minimum precision that is the one of highest recall, and the other way round. A precision that cannot be
+    reached gives way to the highest that can.
 
     Args:
-        wanted: `(N,)` zeros and ones.
-        probs: `(N,)`, of a one.
+        target: `(N,)` zeros and ones.
+        probs: `(N,)`, probability of a one.
         criterion: What it is chosen for.
     """
     if criterion.kind == "fixed":
         return criterion.value
-    counts = count_at(wanted, probs)
+    counts = count_at(target, probs)
     if criterion.kind in ("f1", "mcc"):
-        worth = getattr(counts, criterion.kind)
+        score = getattr(counts, criterion.kind)
     elif criterion.kind == "cost":
-        worth = -(criterion.costs[0] * counts.fp + criterion.costs[1] * counts.fn)
+        score = -(criterion.costs[0] * counts.fp + criterion.costs[1] * counts.fn)
     else:
-        own, other = counts.precision, counts.recall
+        required, other = counts.precision, counts.recall
         if criterion.kind == "recall":
-            own, other = other, own
-        own = np.where(counts.tp > 0, own, 0)  # predicting nothing is no way to be precise
-        reached = own >= criterion.value - 1e-12
-        worth = np.where(reached, 1 + other, own) if reached.any() else own
-    best = counts.thresholds[worth >= worth.max() - 1e-12]
+            required, other = other, required
+        required = np.where(counts.tp > 0, required, 0)  # predicting nothing does not count as precise
+        reached = required >= criterion.value - 1e-12
+        score = np.where(reached, 1 + other, required) if reached.any() else required
+    best = counts.thresholds[score >= score.max() - 1e-12]
     return float(best[np.abs(best - 0.5).argmin()])
 
 
 def choose_thresholds(targets: Targets, probs: Probs, task: str, criterion: Criterion) -> tuple[float, ...]:
-    """Return one threshold of the second class for a binary task, or one a label for multi-label.
+    """Return the threshold of the second class for a binary task, or of each label for multi-label.
 
     Args:
         targets: `(N,)` class ids, or `(N, C)` zeros and ones.
@@ -150,8 +151,8 @@ def choose_thresholds(targets: Targets, probs: Probs, task: str, criterion: Crit
     if task == "binary":
         return (choose_threshold(targets, probs[:, 1], criterion),)
     return tuple(
-        choose_threshold(wanted, own, criterion)
-        if criterion.kind == "fixed" or LEAST_POSITIVES <= wanted.sum() < len(wanted)
+        choose_threshold(target, label_probs, criterion)
+        if criterion.kind == "fixed" or LEAST_POSITIVES <= target.sum() < len(target)
         else 0.5
-        for wanted, own in zip(targets.T, probs.T, strict=True)
+        for target, label_probs in zip(targets.T, probs.T, strict=True)
     )

@@ -17,15 +17,17 @@ from finetext import files
 from finetext.errors import DataError, RunError, UsageError
 from finetext.evaluation import (
     PairedDifference,
+    Probs,
+    Targets,
     compute_metrics,
-    decision_figures,
+    decision_metrics,
     encode_targets,
     mcnemar,
     paired_differences,
     verdict,
     wilson_interval,
 )
-from finetext.evaluation.metrics import Probs, Targets
+from finetext.reporting import render
 from finetext.runs import RunFolder
 
 SCHEMA_VERSION = 1
@@ -241,7 +243,7 @@ def _entrant(
     right = same.all(axis=1) if same.ndim == 2 else same
     low, high = wilson_interval(int(right.sum()), len(right))
     # Of what was predicted, which need not be the likeliest class: a run may decide otherwise.
-    figures = decision_figures(targets, predicted, len(names))
+    figures = decision_metrics(targets, predicted, len(names))
     model, trainable = _options(RunFolder(folder).config)
     return Entrant(
         name=str(folder),
@@ -301,13 +303,4 @@ def _parameters(folder: Path) -> int | None:
 
 def write_page(comparison: Comparison, path: Path) -> None:
     """Write the comparison as one HTML file that needs no other."""
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(
-        loader=PackageLoader("finetext.experiments", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("compare.html.j2")
-    files.write_text(path, page.render(comparison=comparison))
+    files.write_text(path, render("comparison.html", comparison=comparison))

@@ -13,10 +13,11 @@ from finetext.errors import RunError, UsageError
 from finetext.evaluation import TFIDF, BaselineResult, Metrics, baselines, is_right, mcnemar
 from finetext.experiments.folder import ExperimentFolder
 from finetext.experiments.subsets import Draw, Pool
+from finetext.metric_names import SELECTION_METRICS
 from finetext.runs import next_run_folder
 from finetext.training import TrainConfig, Trial, check_config, override, run_trial
 from finetext.training.api import refuse_other_options
-from finetext.training.config import METRICS, DecisionConfig
+from finetext.training.config import DecisionConfig
 from finetext.training.run import holding
 from finetext.training.setup import with_absolute_paths
 from finetext.training.signals import StopRequest
@@ -300,4 +301,4 @@ def _baseline(trial: Trial, draw: Draw) -> BaselineResult:
 
 
 def _headline(metrics: Metrics) -> dict[str, float | None]:
-    return {name: metrics.value(name) for name in METRICS}
+    return {name: metrics.value(name) for name in SELECTION_METRICS}

@@ -13,25 +13,14 @@ import numpy as np
 from scipy import stats
 
 from finetext import files
-from finetext.evaluation import TFIDF, higher_is_better
+from finetext.evaluation import TFIDF
 from finetext.experiments.curve import SCHEMA_VERSION, Curve, CurveTrial
 from finetext.experiments.folder import ExperimentFolder
-from finetext.training.config import METRICS
+from finetext.metric_names import METRICS, SELECTION_METRICS, higher_is_better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro-F1",
-    "mcc": "MCC",
-    "micro_f1": "micro-F1",
-    "roc_auc": "ROC-AUC",
-    "pr_auc": "PR-AUC",
-    "log_loss": "log loss",
-}
 
 
 @dataclass(frozen=True)
@@ -105,7 +94,7 @@ def verdict_sentences(found: Sequence[Point], metric: str) -> str:
     A size counts as ahead if the 95 % t interval of the paired difference lies on the model's side of zero. The model
     stops being ahead at the smallest size from which on no size does.
     """
-    name, trials = NAMES[metric], max(own.trials for own in found)
+    name, trials = METRICS[metric].text, max(own.trials for own in found)
     if trials < 2:
         return (
             f"One trial a size has no spread: it cannot show where the model stops being ahead of {TFIDF} in "
@@ -161,7 +150,7 @@ def write_curve(curve: Curve, folder: ExperimentFolder) -> None:
         figure.savefig(content, format=kind, dpi=150)
         files.write_bytes(folder.path / f"curve.{kind}", content.getvalue())
     metric = curve.config.train.metric
-    found = {name: points(curve, name) for name in METRICS}
+    found = {name: points(curve, name) for name in SELECTION_METRICS}
     files.write_json(
         folder.results,
         {
@@ -184,7 +173,7 @@ def _table(curve: Curve) -> str:
     writer = csv.writer(text, lineterminator="\n")
     columns = [field.name for field in dataclasses.fields(Point) if field.name != "size"]
     writer.writerow(["metric", "size", *columns])
-    for metric in METRICS:
+    for metric in SELECTION_METRICS:
         for own in points(curve, metric):
             values: list[Any] = [getattr(own, name) for name in columns]
             writer.writerow([metric, own.size, *("" if value is None else value for value in values)])
@@ -220,6 +209,6 @@ def _panel(axes: "Axes", found: Sequence[Point], metric: str) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.set_xlabel("labelled texts, validation included")
-    axes.set_ylabel(f"{NAMES[metric]} on the test texts")
+    axes.set_ylabel(f"{METRICS[metric].text} on the test texts")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -18,9 +18,9 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from finetext.errors import UsageError
-from finetext.evaluation import higher_is_better
 from finetext.experiments.folder import ExperimentFolder
 from finetext.experiments.sweep_file import Dimension, SweepPlan, describe_options
+from finetext.metric_names import higher_is_better
 
 MOST_ATTEMPTS = 3
 """A trial that was killed so often is given up: it may be what kills the process."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from finetext.errors import UsageError, closest
+from finetext.metric_names import SELECTION_METRICS
 from finetext.options import conform
 from finetext.training import TrainConfig, check_config, override
-from finetext.training.config import METRICS
 from finetext.training.config_file import option_types, options_in
 
 MOST_ROWS = 10_000
@@ -170,8 +170,10 @@ def _sweep_options(tried: Mapping[str, Any], given: Mapping[str, Any], path: Pat
         if values.get(name, least) < least:
             problems.append(f"`{name}` in [sweep] must be at least {least}, not {values[name]}.")
     metric = values.get("metric")
-    if metric is not None and metric not in METRICS:
-        problems.append(f"`metric` in [sweep] must be one of {', '.join(METRICS)}.{closest(metric, METRICS)}")
+    if metric is not None and metric not in SELECTION_METRICS:
+        problems.append(
+            f"`metric` in [sweep] must be one of {', '.join(SELECTION_METRICS)}.{closest(metric, SELECTION_METRICS)}"
+        )
     elif metric is not None and given.get("metric", metric) != metric:
         problems.append(f"`metric` is {metric} in [sweep] and {given['metric']} in [train]: leave one out.")
     if problems:

@@ -18,10 +18,10 @@ from finetext.errors import FinetextError, Interrupted, RunError, UsageError
 from finetext.experiments.folder import ExperimentFolder
 from finetext.experiments.study import Candidate, SharedStudy, SweepTrial
 from finetext.experiments.sweep_file import SweepPlan
+from finetext.metric_names import SELECTION_METRICS
 from finetext.models import describe
 from finetext.runs import RunFolder, next_run_folder
 from finetext.training import EpochLine, Run, TrainConfig, Trial, override, resume, run_trial, train
-from finetext.training.config import METRICS
 from finetext.training.progress import Silent
 from finetext.training.setup import read_splits, with_absolute_paths
 from finetext.training.signals import StopRequest
@@ -211,7 +211,7 @@ def _carry_out(
 def _figures(found: Trial, seconds: float) -> dict[str, Any]:
     metrics = found.validation_metrics()
     return {
-        **{name: metrics.value(name) for name in METRICS},
+        **{name: metrics.value(name) for name in SELECTION_METRICS},
         "validation_texts": metrics.examples,
         "epoch": found.selection.epoch,
         "epochs": found.job.config.train.epochs,
@@ -243,6 +243,7 @@ def _train_winner(folder: ExperimentFolder, config: TrainConfig, stop: StopReque
 
 def _write(found: Sweep, folder: ExperimentFolder) -> None:
     files.write_text(folder.path / "sweep.csv", _table(found))
+    metrics = found.run.metrics.to_dict()
     files.write_json(
         folder.results,
         {
@@ -254,8 +255,8 @@ def _write(found: Sweep, folder: ExperimentFolder) -> None:
                 "options": found.winner.options,
                 "validation": found.winner.value,
                 "run": "best",
-                "test": found.run.metrics["test"],
-                "comparisons": found.run.metrics["comparisons"],
+                "test": metrics["test"],
+                "comparisons": metrics["comparisons"],
             },
         },
     )
@@ -268,7 +269,7 @@ def _table(found: Sweep) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
         ["rank", "name", "state", found.metric, *(f"option_{name}" for name in options)]
-        + [f"validation_{name}" if name in METRICS else name for name in figures]
+        + [f"validation_{name}" if name in SELECTION_METRICS else name for name in figures]
         + ["error"]
     )
     for rank, own in enumerate(found.trials, 1):

@@ -1,21 +1,18 @@
-"""The numbers behind the plots and the tables that `metrics.json` does not hold."""
+"""The numbers behind plots and tables that are not in `metrics.json`."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from finetext.evaluation import CALIBRATION_BINS, likeliest
+from finetext.evaluation import CALIBRATION_BINS, ThresholdCounts, likeliest
 from finetext.reporting.folder import Floats, Ids, Predictions
 
 CURVE_POINTS = 200
-"""Most points of a drawn curve, so that a page stays small whatever the number of texts."""
+"""Most points of a drawn curve: a page stays small, however many texts there are."""
 GRID = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Curve:
 def varied(one_hot: Ids) -> list[int]:
     """Return the classes that some texts have and some have not: only those can be ranked."""
     counts = one_hot.sum(axis=0)
-    return [index for index, own in enumerate(counts) if 0 < own < len(one_hot)]
+    return [index for index, count in enumerate(counts) if 0 < count < len(one_hot)]
 
 
 def roc(target: Ids, score: Floats) -> Curve:
@@ -49,20 +46,22 @@ def precision_recall(target: Ids, score: Floats) -> Curve:
 
 
 def mean_curve(curves: Sequence[Curve], staircase: bool) -> Curve:
-    """Return the mean height of some curves over a common grid.
+    """Return the mean height of several curves over a common grid.
 
     Args:
         curves: At least one.
-        staircase: Whether a curve keeps, left of a point, that point's height; else it is interpolated.
+        staircase: Whether a curve has, left of a point, that point's height; else it is interpolated.
     """
     grid = np.linspace(0, 1, CURVE_POINTS + 1)
-    heights = []
-    for own in curves:
-        if staircase:
-            heights.append(own.y[np.searchsorted(own.x, grid, side="left")])
-        else:
-            heights.append(np.interp(grid, own.x, own.y))
-    y = np.mean(heights, axis=0)
+    y = np.mean(
+        [
+            curve.y[np.searchsorted(curve.x, grid, side="left")]
+            if staircase
+            else np.interp(grid, curve.x, curve.y)
+            for curve in curves
+        ],
+        axis=0,
+    )
     # Every ROC curve starts at the origin; where it rises at once, interpolation gives the upper end.
     return Curve(grid, y) if staircase else Curve(np.r_[0.0, grid], np.r_[0.0, y])
 
@@ -89,7 +88,7 @@ class Bin:
 
 
 def reliability(predictions: Predictions) -> list[Bin]:
-    """Return the bins that hold any prediction, of the likeliest outcomes as the calibration error takes them."""
+    """Return the non-empty bins of the likeliest outcomes, as the calibration error uses them."""
     confidence, right = likeliest(predictions.targets, predictions.probs, predictions.multi)
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     counts, sums, hits = (
@@ -105,7 +104,7 @@ def reliability(predictions: Predictions) -> list[Bin]:
 
 @dataclass(frozen=True)
 class ThresholdRow:
-    """What becomes of a binary task at a threshold; None where a figure is not defined."""
+    """The metrics of a binary task at a threshold; None where one is not defined."""
 
     threshold: float
     precision: float | None
@@ -117,35 +116,37 @@ class ThresholdRow:
 
 
 def threshold_rows(predictions: Predictions, used: float) -> list[ThresholdRow]:
-    """Return a row for each threshold of a grid and for the one in use, whose labels are those predicted."""
-    target = predictions.targets == 1
-    rows = []
-    for threshold in sorted({*GRID, used}):
-        if threshold == used:
-            positive = predictions.predicted == 1
-        else:
-            positive = predictions.probs[:, 1] >= threshold
-        rows.append(_threshold_row(threshold, target, positive, threshold == used))
-    return rows
-
-
-def _threshold_row(threshold: float, target: Bools, positive: Bools, used: bool) -> ThresholdRow:
-    tp, fp = int((target & positive).sum()), int((~target & positive).sum())
-    fn, tn = int((target & ~positive).sum()), int((~target & ~positive).sum())
-    product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
-    return ThresholdRow(
-        threshold,
-        tp / (tp + fp) if tp + fp else None,
-        tp / (tp + fn) if tp + fn else None,
-        2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None,
-        (tp * tn - fp * fn) / math.sqrt(product) if product else 0.0,  # as in metrics.json
-        tp + fp,
-        used,
+    """Return a row for each threshold of a grid and for the one in use, with its actual predictions."""
+    thresholds = np.array(sorted({*GRID, used}))
+    positive = predictions.probs[:, 1, None] >= thresholds  # (N, K)
+    positive[:, thresholds == used] = (predictions.predicted == 1)[:, None]
+    target = (predictions.targets == 1)[:, None]
+    tp, fp, fn, tn = (
+        (truth & said).sum(axis=0).astype(np.float64)
+        for said, truth in (
+            (positive, target),
+            (positive, ~target),
+            (~positive, target),
+            (~positive, ~target),
+        )
     )
+    at = ThresholdCounts(thresholds, tp, fp, fn, tn)
+    return [
+        ThresholdRow(
+            float(threshold),
+            float(at.precision[k]) if tp[k] + fp[k] else None,
+            float(at.recall[k]) if tp[k] + fn[k] else None,
+            float(at.f1[k]) if tp[k] + fp[k] + fn[k] else None,
+            float(at.mcc[k]),
+            int(tp[k] + fp[k]),
+            bool(threshold == used),
+        )
+        for k, threshold in enumerate(thresholds)
+    ]
 
 
 @dataclass(frozen=True)
-class Coverage:
+class CoverageCurve:
     """Accuracy on the most confident texts.
 
     Attributes:
@@ -163,14 +164,14 @@ class Coverage:
         return min(int(np.searchsorted(self.share, share - 1e-12)), len(self.share) - 1)
 
 
-def coverage(predictions: Predictions) -> Coverage:
-    """Return the accuracy on the texts kept as the confidence limit falls; texts that tie are kept together."""
+def coverage(predictions: Predictions) -> CoverageCurve:
+    """Return the accuracy on the texts kept as the confidence limit falls; ties are kept together."""
     confidence, right = predictions.confidence, predictions.right
     order = np.argsort(-confidence, kind="stable")
     falling = confidence[order]
     ends = np.flatnonzero(np.r_[falling[1:] != falling[:-1], True])
     kept = ends + 1
-    return Coverage(falling[ends], kept / len(order), np.cumsum(right[order])[ends] / kept)
+    return CoverageCurve(falling[ends], kept / len(order), np.cumsum(right[order])[ends] / kept)
 
 
 def grouped(curve: Curve, most: int = CURVE_POINTS) -> Curve:

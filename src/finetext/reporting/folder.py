@@ -1,9 +1,9 @@
-"""What a run folder or an evaluation's folder holds, read for the report."""
+"""The files of a run folder or an evaluation's folder, read for the report."""
 
 import json
 import tomllib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from finetext.evaluation import encode_targets
-from finetext.reporting.blocks import Figures
+from finetext.evaluation import RunMetrics, encode_targets
+from finetext.metric_names import HEADLINE_METRICS
 from finetext.runs import RunFolder
 
 SPLITS = ("train", "validation", "test")
-EVALUATED = ("validation_loss", "accuracy", "macro_f1", "mcc")
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
@@ -25,14 +24,14 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """The test texts with what was predicted for them.
+    """The test texts with their predictions.
 
     Attributes:
         texts: `N` texts.
         targets: `(N,)` class ids, or `(N, C)` zeros and ones if multi-label.
         predicted: Likewise.
         probs: `(N, C)`.
-        abstained: `(N,)`, whether the classifier gave no label; None if it always does.
+        abstained: `(N,)`, whether the classifier gave no label; None if it never abstains.
     """
 
     texts: list[str]
@@ -72,7 +71,7 @@ class History:
         examples: `(S,)`, examples seen after each step.
         loss: `(S,)`, training loss of each step.
         evaluated: `(E,)`, examples seen at each evaluation.
-        scores: Figures on validation by name, `(E,)` each.
+        scores: `(E,)` each, validation loss and metrics by name.
     """
 
     examples: Floats
@@ -83,37 +82,36 @@ class History:
 
 @dataclass(frozen=True)
 class Split:
-    """The texts of a split."""
+    """The texts and labels of a split."""
 
     texts: pl.Series
     labels: pl.Series
 
     def class_counts(self, multi: bool) -> Counter[str]:
-        """Return how many texts carry each class."""
-        counted = self.labels.value_counts()
+        """Return how many texts have each class."""
         counts: Counter[str] = Counter()
-        for cell, number in zip(counted[self.labels.name], counted["count"], strict=True):
+        for cell, number in self.labels.value_counts().iter_rows():
             for name in cell.split("|") if multi else [cell]:
                 counts[name] += number
         return counts
 
 
 @dataclass(frozen=True)
-class Material:
-    """Everything a report is made from; what the folder does not hold is None or empty.
+class ReportInputs:
+    """Everything a report is made from; what the folder does not contain is None or empty.
 
     Attributes:
-        figures: What `metrics.json` holds.
+        metrics: The content of `metrics.json`.
         name: The folder's name.
         predictions: Of the test split.
         history: Of the training.
         splits: By name.
         config: The tables of `config.toml`.
-        environment: What `environment.json` holds.
-        bundle: What `model/finetext.json` holds.
+        environment: The content of `environment.json`.
+        bundle: The content of `model/finetext.json`.
     """
 
-    figures: Figures
+    metrics: RunMetrics
     name: str
     predictions: Predictions | None
     history: History | None
@@ -123,59 +121,57 @@ class Material:
     bundle: Mapping[str, Any]
 
     @property
-    def task(self) -> str:
-        """Binary, multi-class or multi-label."""
-        task: str = self.figures["task"]
-        return task
+    def multi(self) -> bool:
+        """Whether a text can have several labels."""
+        return self.metrics.task == "multi-label"
 
     @property
-    def class_names(self) -> list[str]:
-        """The classes in the order of their ids."""
-        names: list[str] = self.figures["class_names"]
-        return names
+    def costs(self) -> Mapping[str, Mapping[str, float]]:
+        """Training time and time per 1,000 texts of the classifier and of each baseline, in seconds."""
+        return self.environment.get("costs") or {}
 
     @property
     def data_name(self) -> str:
-        """What the data is called: the last part of where it came from."""
-        source = self.figures.get("source") or self.environment.get("data", {}).get("source") or self.name
-        return last_part(str(source))
+        """The last part of the data's source."""
+        return last_part(self.metrics.source or self.environment.get("data", {}).get("source") or self.name)
 
     @property
     def model_name(self) -> str:
-        """What the model, or the backbone of a run, is called."""
-        name = self.figures.get("model") or self.environment.get("model", {}).get("name") or ""
-        return last_part(str(name))
+        """The last part of the name of the model, or of a run's backbone."""
+        return last_part(self.metrics.model or self.environment.get("model", {}).get("name") or "")
 
 
 def last_part(path: str) -> str:
-    """Return the file or folder name of a path of any system; the name itself if it is none."""
+    """Return the file or folder name of a path on any system; a name that is no path as it is."""
     if path.startswith("hf:"):
         return path[3:]
     return path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or path
 
 
-def read_folder(path: Path, figures: Figures) -> Material:
+def read_folder(path: Path, metrics: RunMetrics) -> ReportInputs:
     """Read what a report needs from a run folder or an evaluation's folder.
 
     Args:
         path: The folder.
-        figures: What its `metrics.json` holds or will hold.
+        metrics: The content of its `metrics.json`, which may not be written yet.
     """
     folder = RunFolder(path)
-    names, task = figures["class_names"], figures["task"]
-    return Material(
-        figures,
-        path.resolve().name,
-        read_predictions(folder.predictions, names, task) if folder.predictions.is_file() else None,
-        read_history(folder.history) if folder.history.is_file() else None,
-        read_split_files(folder.splits),
-        tomllib.loads(folder.config.read_text(encoding="utf-8")) if folder.config.is_file() else {},
-        _read_json(folder.environment),
-        _read_json(folder.model / "finetext.json"),
+    has_predictions = folder.predictions.is_file()
+    return ReportInputs(
+        metrics=metrics,
+        name=path.resolve().name,
+        predictions=read_predictions(folder.predictions, metrics.class_names, metrics.task)
+        if has_predictions
+        else None,
+        history=read_history(folder.history) if folder.history.is_file() else None,
+        splits=read_splits(folder.splits),
+        config=tomllib.loads(folder.config.read_text(encoding="utf-8")) if folder.config.is_file() else {},
+        environment=_read_json(folder.environment),
+        bundle=_read_json(folder.model / "finetext.json"),
     )
 
 
-def read_predictions(path: Path, class_names: list[str], task: str) -> Predictions:
+def read_predictions(path: Path, class_names: Sequence[str], task: str) -> Predictions:
     """Read `predictions.csv`.
 
     Args:
@@ -188,8 +184,8 @@ def read_predictions(path: Path, class_names: list[str], task: str) -> Predictio
 
     def ids(column: str) -> Ids:
         labels = cells[column].to_list()
-        parts = [tuple(filter(None, c.split("|"))) if task == "multi-label" else (c,) for c in labels]
-        return encode_targets(parts, class_names, task)
+        names = [tuple(filter(None, c.split("|"))) if task == "multi-label" else (c,) for c in labels]
+        return encode_targets(names, class_names, task)
 
     return Predictions(
         cells["text"].to_list(),
@@ -211,23 +207,22 @@ def read_history(path: Path) -> History | None:
         values["examples"].to_numpy(),
         values["loss"].to_numpy(),
         evaluations["examples"].to_numpy(),
-        {name: evaluations[name].to_numpy() for name in EVALUATED},
+        {name: evaluations[name].to_numpy() for name in ("validation_loss", *HEADLINE_METRICS)},
     )
 
 
-def read_split_files(folder: Path) -> dict[str, Split]:
+def read_splits(folder: Path) -> dict[str, Split]:
     """Read the texts and labels of a run's splits, by the split's name."""
-    found = {}
+    splits = {}
     for name in SPLITS:
-        path = folder / f"{name}.csv"
-        if path.is_file():
+        if (path := folder / f"{name}.csv").is_file():
             cells = _read_csv(path)
-            found[name] = Split(cells["text"], cells["label"])
-    return found
+            splits[name] = Split(cells["text"], cells["label"])
+    return splits
 
 
 def _read_csv(path: Path) -> pl.DataFrame:
-    # By position and as text: class names are whatever their author chose.
+    # As text, and class columns by position: class names can be anything.
     return pl.read_csv(path, infer_schema=False, empty_string_is_null=False, glob=False)
 
 

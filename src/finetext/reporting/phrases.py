@@ -1,47 +1,19 @@
-"""Figures and names as they are shown."""
+"""Numbers and names as they are shown."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from finetext.reporting.blocks import Figures, Number
-
-NAMES = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro-F1",
-    "weighted_f1": "Weighted F1",
-    "micro_f1": "Micro-F1",
-    "mcc": "MCC",
-    "roc_auc": "ROC-AUC",
-    "pr_auc": "PR-AUC",
-    "log_loss": "Log loss",
-    "calibration_error": "Calibration error (ECE)",
-    "hamming_loss": "Hamming loss",
-}
-"""The figures of a classifier in the order of the report, and what they are called."""
+from finetext.evaluation import Metrics
+from finetext.metric_names import higher_is_better
+from finetext.reporting.elements import Number
 
 ELLIPSIS = "…"
 
 
-def figures_of(task: str) -> tuple[str, ...]:
-    """Return the names of the figures that are shown for a task."""
-    left_out = {"hamming_loss", "micro_f1"} if task != "multi-label" else {"balanced_accuracy"}
-    return tuple(name for name in NAMES if name not in left_out)
-
-
 def decimal(value: float | None, digits: int = 4) -> str:
-    """Return a figure with a fixed number of digits; a dash where it is not defined."""
+    """Return a number with a fixed number of digits; a dash where it is not defined."""
     if value is None:
         return "–"
     return f"{value:.{digits}f}".replace("-", "−") if round(value, digits) else f"{0:.{digits}f}"
-
-
-def interval_of(figures: Figures, name: str) -> tuple[float, float] | None:
-    """Return the 95 % interval of a figure, None if it has none."""
-    if name == "accuracy":
-        return figures["accuracy_low"], figures["accuracy_high"]
-    found = (figures.get("intervals") or {}).get(name)
-    return None if found is None else (found[0], found[1])
 
 
 def span(interval: Sequence[float] | None, digits: int = 3) -> str:
@@ -52,17 +24,22 @@ def span(interval: Sequence[float] | None, digits: int = 3) -> str:
     return f"{low} to {high}" if interval[0] < 0 else f"{low}–{high}"
 
 
-def figure(figures: Figures, name: str, prefix: str, best: bool = False) -> Number:
-    """Return a figure of a classifier with its interval below.
+def metric_cell(metrics: Metrics, name: str, prefix: str, best: bool = False) -> Number:
+    """Return a metric with its interval below.
 
     Args:
-        figures: The classifier's metrics.
+        metrics: Of a classifier.
         name: Which of them.
-        prefix: Where these metrics stand in `metrics.json`, such as `test`.
+        prefix: The path of these metrics in `metrics.json`, such as `test`.
         best: Whether it is the best of its row.
     """
-    value = figures.get(name)
-    return Number(value, decimal(value), f"{prefix}.{name}", span(interval_of(figures, name)), best)
+    value = metrics.value(name)
+    return Number(value, decimal(value), f"{prefix}.{name}", span(metrics.interval(name)), best)
+
+
+def decimal_cell(value: float | None, key: str = "", digits: int = 4) -> Number:
+    """Return a number with a fixed number of digits."""
+    return Number(value, decimal(value, digits), key)
 
 
 def count(value: int, key: str = "") -> Number:
@@ -81,7 +58,7 @@ def p_value(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """Return a time in a unit that suits it."""
+    """Return a duration in a suitable unit."""
     if value < 0.001:
         return "< 1 ms"
     if value < 1:
@@ -92,11 +69,11 @@ def seconds(value: float) -> str:
 
 
 def listing(names: Iterable[str], most: int = 8, last: str = "and") -> str:
-    """Return names as `a, b and c`; of many the first and how many more there are."""
-    known = list(names)
-    if len(known) > most:
-        return f"{', '.join(known[:most])} and {len(known) - most} more"
-    return f" {last} ".join(part for part in (", ".join(known[:-1]), *known[-1:]) if part)
+    """Return names as `a, b and c`; of many names the first, and how many more there are."""
+    listed = list(names)
+    if len(listed) > most:
+        return f"{', '.join(listed[:most])} and {len(listed) - most} more"
+    return f" {last} ".join(part for part in (", ".join(listed[:-1]), *listed[-1:]) if part)
 
 
 def texts(number: int) -> str:
@@ -116,23 +93,23 @@ def shorten(text: str, most: int) -> str:
 
 def plain(name: str, most: int = 24) -> str:
     """Return a class name for a plot: one line, without control characters, shortened."""
-    shown = "".join(sign if sign.isprintable() else " " for sign in name)
-    return shorten(" ".join(shown.split()) or "(blank)", most)
+    printable = "".join(sign if sign.isprintable() else " " for sign in name)
+    return shorten(" ".join(printable.split()) or "(blank)", most)
 
 
-def better_than(name: str, first: float | None, second: float | None) -> bool:
-    """Tell whether `first` is the better value of a figure, beyond what four digits show."""
-    from finetext.evaluation import higher_is_better
-
-    if first is None or second is None or decimal(first) == decimal(second):
+def better_than(name: str, first: Metrics, second: Metrics) -> bool:
+    """Tell whether the first value of a metric is better than the second, as shown with four digits."""
+    left, right = first.value(name), second.value(name)
+    if left is None or right is None or decimal(left) == decimal(right):
         return False
-    return first > second if higher_is_better(name) else first < second
+    return left > right if higher_is_better(name) else left < right
 
 
-def best_of(name: str, classifiers: Mapping[str, Any]) -> str | None:
-    """Return which classifier alone has the best value of a figure, None if two share it."""
-    known = {own: figures.get(name) for own, figures in classifiers.items() if figures.get(name) is not None}
-    for own, value in known.items():
-        if all(better_than(name, value, other) for rival, other in known.items() if rival != own):
-            return own if len(known) > 1 else None
+def best_of(name: str, classifiers: Mapping[str, Metrics]) -> str | None:
+    """Return which classifier has the best value of a metric, None if two share it or there is one only."""
+    defined = {who: metrics for who, metrics in classifiers.items() if metrics.value(name) is not None}
+    for who, metrics in defined.items():
+        rivals = [other for rival, other in defined.items() if rival != who]
+        if rivals and all(better_than(name, metrics, other) for other in rivals):
+            return who
     return None

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finetext.metric_names import HEADLINE_METRICS, METRICS
 from finetext.reporting import curves, svg
-from finetext.reporting.blocks import Drawing
 from finetext.reporting.curves import Curve
+from finetext.reporting.elements import Plot
 from finetext.reporting.folder import Floats, History
 from finetext.reporting.phrases import decimal, listing, plain, quoted, texts
 from finetext.reporting.svg import CELL, DASHES, MUTED, SERIES, TEXT
@@ -17,50 +18,49 @@ if TYPE_CHECKING:
 
 LEGEND_INSIDE = 3
 """Up to how many entries a legend stands inside the plot."""
+POINTS = {"marker": "o", "markersize": 4}
 
 
-def losses(history: History, per_epoch: int, best: float | None) -> Drawing:
+def losses(history: History, per_epoch: int, best: float | None) -> Plot:
     """Draw training and validation loss.
 
     Args:
         history: The course of the training.
         per_epoch: Examples of an epoch.
-        best: Epoch of the weights that were kept.
+        best: Epoch of the weights that were kept, if it can be marked.
     """
-    figure, plot = svg.axes()
+    figure, ax = svg.subplot()
     steps = curves.grouped(Curve(history.examples, history.loss))
-    train = curves.smooth(steps)
-    plot.plot(steps.x / per_epoch, steps.y, color=SERIES[0], linewidth=0.7, alpha=0.45)
-    _line(plot, train.x / per_epoch, train.y, "training, smoothed", 0)
-    found = history.scores["validation_loss"]
-    _line(plot, history.evaluated / per_epoch, found, "validation", 1, marker="o", markersize=4)
-    _epochs(plot, history, per_epoch, best)
-    plot.set_ylabel("loss (nats)")
-    plot.set_ylim(bottom=0)
-    svg.legend(plot)
-    finding = f"The training loss ends at about {decimal(float(train.y[-1]), 3)}"
-    if len(found):
-        lowest = int(np.argmin(found))
+    smoothed = curves.smooth(steps)
+    ax.plot(steps.x / per_epoch, steps.y, color=SERIES[0], linewidth=0.7, alpha=0.45)
+    _line(ax, smoothed.x / per_epoch, smoothed.y, "training, smoothed", 0)
+    validation = history.scores["validation_loss"]
+    _line(ax, history.evaluated / per_epoch, validation, "validation", 1, **POINTS)
+    _epochs(ax, history, per_epoch, best)
+    ax.set_ylabel("loss (nats)")
+    ax.set_ylim(bottom=0)
+    svg.legend(ax)
+    finding = f"The training loss ends at about {decimal(float(smoothed.y[-1]), 3)}"
+    if len(validation):
+        lowest = int(np.argmin(validation))
         finding += (
-            f"; the validation loss is lowest, {decimal(found[lowest])}, at epoch "
-            f"{history.evaluated[lowest] / per_epoch:.3g} and ends at {decimal(found[-1])}"
+            f"; the validation loss is lowest, {decimal(validation[lowest])}, at epoch "
+            f"{history.evaluated[lowest] / per_epoch:.3g} and ends at {decimal(validation[-1])}"
         )
-    return svg.save(figure, "loss", "Loss during training", finding + ".")
+    return svg.save(figure, "loss", "Loss during training", f"{finding}.")
 
 
-def scores(history: History, per_epoch: int, best: float | None) -> Drawing:
+def scores(history: History, per_epoch: int, best: float | None) -> Plot:
     """Draw accuracy, macro-F1 and MCC on validation."""
-    figure, plot = svg.axes()
-    shown = {"accuracy": "accuracy", "macro_f1": "macro-F1", "mcc": "MCC"}
-    for index, (name, label) in enumerate(shown.items()):
-        _line(
-            plot, history.evaluated / per_epoch, history.scores[name], label, index, marker="o", markersize=4
-        )
-    _epochs(plot, history, per_epoch, best)
-    plot.set_ylabel("on validation")
-    lowest = min((float(own.min()) for name, own in history.scores.items() if name in shown), default=0.0)
-    plot.set_ylim(min(lowest - 0.03, 0.9), 1.01)
-    svg.legend_below(plot, 3)
+    figure, ax = svg.subplot()
+    for index, name in enumerate(HEADLINE_METRICS):
+        label = METRICS[name].text
+        _line(ax, history.evaluated / per_epoch, history.scores[name], label, index, **POINTS)
+    _epochs(ax, history, per_epoch, best)
+    ax.set_ylabel("on validation")
+    lowest = min(float(history.scores[name].min()) for name in HEADLINE_METRICS)
+    ax.set_ylim(min(lowest - 0.03, 0.9), 1.01)
+    svg.legend_below(ax, 3)
     accuracy = history.scores["accuracy"]
     highest = int(np.argmax(accuracy))
     finding = (
@@ -70,85 +70,66 @@ def scores(history: History, per_epoch: int, best: float | None) -> Drawing:
     return svg.save(figure, "accuracy", "Accuracy during training", finding)
 
 
-def _epochs(plot: "Axes", history: History, per_epoch: int, best: float | None) -> None:
-    """Put epochs below and examples seen above."""
+def _epochs(ax: "Axes", history: History, per_epoch: int, best: float | None) -> None:
+    """Put epochs below the plot and examples seen above it, and mark the epoch that was kept."""
     last = float(history.examples[-1]) / per_epoch
-    plot.set_xlim(0, last * 1.02)
-    plot.set_xlabel("epochs")
-    plot.xaxis.get_major_locator().set_params(integer=last >= 1, nbins=8)
-    above = plot.secondary_xaxis("top", functions=(lambda x: x * per_epoch, lambda x: x / per_epoch))
+    ax.set_xlim(0, last * 1.02)
+    ax.set_xlabel("epochs")
+    ax.xaxis.get_major_locator().set_params(integer=last >= 1, nbins=8)
+    above = ax.secondary_xaxis("top", functions=(lambda x: x * per_epoch, lambda x: x / per_epoch))
     above.set_xlabel("examples seen")
     above.xaxis.get_major_locator().set_params(nbins=4)
     above.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if best is not None:
-        plot.axvline(best, color=MUTED, linewidth=0.9, linestyle="dashed")
-        plot.annotate(
-            "kept",
-            (best, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(-3 if best > last / 2 else 3, -9),
-            textcoords="offset points",
-            ha="right" if best > last / 2 else "left",
-            color=MUTED,
-            fontsize=8,
-        )
+        ax.axvline(best, color=MUTED, linewidth=0.9, linestyle="dashed")
+        shift, side = (-3, "right") if best > last / 2 else (3, "left")
+        _annotate(ax, "kept", (best, 1), (shift, -9), side, xycoords=("data", "axes fraction"), color=MUTED)
 
 
-def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Drawing:
+def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Plot:
     """Draw a confusion matrix: counts, shaded by their share of the true class."""
     from matplotlib.patches import Rectangle
 
     size = len(names)
     side = max(3.2, 0.42 * size + 1.4)
-    figure, plot = svg.axes(max(4.2, side + 0.5), side)
-    plot.grid(visible=False)
+    figure, ax = svg.subplot(max(4.2, side + 0.5), side)
+    ax.grid(visible=False)
+    font: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 10 if size <= 6 else 8}
     for row, counts in enumerate(matrix):
-        total = sum(counts)
         for column, number in enumerate(counts):
-            share = number / total if total else 0.0
+            weight = "bold" if row == column else "normal"
+            ax.text(column, row, f"{number:,}", color=TEXT if number else MUTED, weight=weight, **font)
             if number:
+                alpha = 0.08 + 0.5 * number / sum(counts)
                 corner = (column - 0.5, row - 0.5)
-                plot.add_patch(Rectangle(corner, 1, 1, color=CELL, alpha=0.08 + 0.5 * share, linewidth=0))
-            strong = "bold" if row == column else "normal"
-            colour = TEXT if number else MUTED
-
-            plot.text(
-                column,
-                row,
-                f"{number:,}",
-                ha="center",
-                va="center",
-                fontsize=10 if size <= 6 else 8,
-                color=colour,
-                weight=strong,
-            )
-    plot.set_xlim(-0.5, size - 0.5)
-    plot.set_ylim(size - 0.5, -0.5)
+                ax.add_patch(Rectangle(corner, 1, 1, color=CELL, alpha=alpha, linewidth=0))
+    ax.set_xlim(-0.5, size - 0.5)
+    ax.set_ylim(size - 0.5, -0.5)
     labels = [plain(name, 14) for name in names]
     turned = sum(map(len, labels)) > 34
-    plot.set_xticks(range(size), labels, rotation=45 if turned else 0, ha="right" if turned else "center")
-    plot.set_yticks(range(size), labels)
-    plot.tick_params(length=0)
-    plot.set_xlabel("predicted")
-    plot.set_ylabel("true")
-    plot.spines[:].set_visible(False)
+    ax.set_xticks(range(size), labels, rotation=45 if turned else 0, ha="right" if turned else "center")
+    ax.set_yticks(range(size), labels)
+    ax.tick_params(length=0)
+    ax.set_xlabel("predicted")
+    ax.set_ylabel("true")
+    ax.spines[:].set_visible(False)
     return svg.save(figure, "confusion", "Confusion matrix", confusion_in_words(matrix, names))
 
 
 def confusion_in_words(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
-    """Say how many texts of each class are recognised, and what is confused most."""
-    found = [
+    """Say how many texts of each class are recognised, and which classes are confused most often."""
+    recognised = [
         f"{row[i]:,} of {sum(row):,} {quoted(name)}"
         for i, (row, name) in enumerate(zip(matrix, names, strict=True))
         if sum(row)
     ]
-    said = f"Recognised: {listing(found, 20)}."
+    text = f"Recognised: {listing(recognised, 20)}."
     pairs = confused_pairs(matrix)
     if not pairs:
-        return f"{said} No text is taken for another class."
+        return f"{text} No text is taken for another class."
     number, true, predicted = pairs[0]
     return (
-        f"{said} Most often, {quoted(names[true])} is taken for {quoted(names[predicted])}: {texts(number)}."
+        f"{text} Most often, {quoted(names[true])} is taken for {quoted(names[predicted])}: {texts(number)}."
     )
 
 
@@ -160,105 +141,82 @@ def confused_pairs(matrix: Sequence[Sequence[int]]) -> list[tuple[int, int, int]
     return sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2]))
 
 
-def roc(lines: Mapping[str, Curve], mean: Curve | None, finding: str) -> Drawing:
+def roc(lines: Mapping[str, Curve], mean: Curve | None, finding: str) -> Plot:
     """Draw ROC curves.
 
     Args:
         lines: By class.
-        mean: Over all classes, None where there is one curve only.
+        mean: Over all classes, None for a single curve.
         finding: In words.
     """
-    figure, plot = _ranking_axes(lines, mean)
-    plot.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle="dotted")
-    for index, (name, line) in enumerate(lines.items()):
-        own = curves.thin(line)
-        _line(plot, own.x, own.y, name, index, linewidth=1.6 if mean is None else 1.0)
-    if mean is not None:
-        _line(plot, mean.x, mean.y, "macro mean", 0, color=TEXT, linestyle="solid", linewidth=2.2)
-    plot.set_xlabel("false-positive rate")
-    plot.set_ylabel("true-positive rate (recall)")
-    _legend_of_curves(plot, "lower right")
+    figure, ax = _ranking_plot(lines, mean, "lower right")
+    ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle="dotted", zorder=1.9)
+    ax.set_xlabel("false-positive rate")
+    ax.set_ylabel("true-positive rate (recall)")
     return svg.save(figure, "roc", "ROC curve", finding)
 
 
 def precision_recall(
     lines: Mapping[str, Curve], mean: Curve | None, prevalence: float | None, finding: str
-) -> Drawing:
+) -> Plot:
     """Draw precision-recall curves.
 
     Args:
         lines: By class.
-        mean: Over all classes, None where there is one curve only.
-        prevalence: Precision of calling every text positive, None where there are several curves.
+        mean: Over all classes, None for a single curve.
+        prevalence: Precision of predicting the class for every text, None for several curves.
         finding: In words.
     """
-    figure, plot = _ranking_axes(lines, mean)
+    figure, ax = _ranking_plot(lines, mean, "lower left", drawstyle="steps-pre")
     if prevalence is not None:
-        plot.axhline(prevalence, color=MUTED, linewidth=0.9, linestyle="dotted")
-    for index, (name, line) in enumerate(lines.items()):
-        own = curves.thin(line)
-        width = 1.6 if mean is None else 1.0
-        _line(plot, own.x, own.y, name, index, linewidth=width, drawstyle="steps-pre")
-    if mean is not None:
-        _line(plot, mean.x, mean.y, "macro mean", 0, color=TEXT, linestyle="solid", linewidth=2.2)
-    plot.set_xlabel("recall")
-    plot.set_ylabel("precision")
-    _legend_of_curves(plot, "lower left")
+        ax.axhline(prevalence, color=MUTED, linewidth=0.9, linestyle="dotted", zorder=1.9)
+    ax.set_xlabel("recall")
+    ax.set_ylabel("precision")
     return svg.save(figure, "precision-recall", "Precision-recall curve", finding)
 
 
-def _ranking_axes(lines: Mapping[str, Curve], mean: Curve | None) -> Any:
+def _ranking_plot(lines: Mapping[str, Curve], mean: Curve | None, inside: str, **how: Any) -> Any:
+    """Draw curves within the unit square; `inside` is the place of a short legend."""
     entries = len(lines) + (mean is not None)
     rows = 0 if entries <= LEGEND_INSIDE else (entries + 1) // 2
-    figure, plot = svg.axes(height=3.5 + 0.18 * rows)
-    plot.set_xlim(-0.01, 1.01)
-    plot.set_ylim(-0.01, 1.02)
-    return figure, plot
-
-
-def _legend_of_curves(plot: "Axes", inside: str) -> None:
-    entries = sum(1 for line in plot.get_lines() if getattr(line, "shown_as", None))
-    if entries <= LEGEND_INSIDE:
-        svg.legend(plot, loc=inside)
+    figure, ax = svg.subplot(height=3.5 + 0.18 * rows)
+    ax.set_xlim(-0.01, 1.01)
+    ax.set_ylim(-0.01, 1.02)
+    for index, (name, line) in enumerate(lines.items()):
+        thinned = curves.thin(line)
+        _line(ax, thinned.x, thinned.y, name, index, linewidth=1.6 if mean is None else 1.0, **how)
+    if mean is not None:
+        _line(ax, mean.x, mean.y, "macro mean", 0, color=TEXT, linestyle="solid", linewidth=2.2)
+    if rows:
+        svg.legend_below(ax)
     else:
-        svg.legend_below(plot)
+        svg.legend(ax, loc=inside)
+    return figure, ax
 
 
-def reliability(bins: Sequence[curves.Bin], error: float) -> Drawing:
+def reliability(bins: Sequence[curves.Bin], error: float) -> Plot:
     """Draw accuracy over confidence, with the number of predictions in each bin."""
-    figure, (plot, counts) = svg.stacked_axes(height=3.8)
-    plot.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle="dotted")
-    confidence = np.array([own.confidence for own in bins])
-    accuracy = np.array([own.accuracy for own in bins])
-    plot.vlines(
-        confidence,
-        np.minimum(confidence, accuracy),
-        np.maximum(confidence, accuracy),
-        color=SERIES[1],
-        linewidth=1.2,
+    figure, (ax, histogram) = svg.stacked_subplots(height=3.8)
+    ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle="dotted")
+    confidence, accuracy, counts = (
+        np.array([getattr(part, name) for part in bins]) for name in ("confidence", "accuracy", "count")
     )
-    _line(plot, confidence, accuracy, "", 0, marker="o", markersize=4)
-    plot.set_ylabel("accuracy")
-    plot.set_ylim(-0.02, 1.04)
-    plot.set_xlim(-0.01, 1.01)
-    width = bins[0].high - bins[0].low
-    counts.bar(
-        [own.low for own in bins],
-        [own.count for own in bins],
-        width=width * 0.92,
-        align="edge",
-        color=SERIES[0],
-        alpha=0.7,
-    )
-    counts.set_yscale("log")
-    counts.set_ylim(bottom=0.7)
-    counts.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    counts.minorticks_off()
-    counts.set_ylabel("number")
-    counts.set_xlabel("confidence")
-    total = sum(own.count for own in bins)
-    sure = sum(own.confidence * own.count for own in bins) / total
-    right = sum(own.accuracy * own.count for own in bins) / total
+    low, high = np.minimum(confidence, accuracy), np.maximum(confidence, accuracy)
+    ax.vlines(confidence, low, high, color=SERIES[1], linewidth=1.2)
+    _line(ax, confidence, accuracy, "", 0, **POINTS)
+    ax.set_ylabel("accuracy")
+    ax.set_ylim(-0.02, 1.04)
+    ax.set_xlim(-0.01, 1.01)
+    width = (bins[0].high - bins[0].low) * 0.92
+    histogram.bar([part.low for part in bins], counts, width=width, align="edge", color=SERIES[0], alpha=0.7)
+    histogram.set_yscale("log")
+    histogram.set_ylim(bottom=0.7)
+    histogram.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    histogram.minorticks_off()
+    histogram.set_ylabel("number")
+    histogram.set_xlabel("confidence")
+    total = int(counts.sum())
+    sure, right = float(confidence @ counts) / total, float(accuracy @ counts) / total
     finding = (
         f"Over {total:,} predictions the mean confidence is {sure:.3f} and the accuracy {right:.3f}: on average "
         f"{_tendency(sure - right)}. The expected calibration error is {decimal(error)}."
@@ -268,78 +226,76 @@ def reliability(bins: Sequence[curves.Bin], error: float) -> Drawing:
 
 def _tendency(gap: float) -> str:
     if abs(gap) < 0.005:
-        return "neither too sure nor too unsure"
-    return f"too {'sure' if gap > 0 else 'unsure'} by {abs(gap):.3f}"
+        return "neither overconfident nor underconfident"
+    return f"{'over' if gap > 0 else 'under'}confident by {abs(gap):.3f}"
 
 
-def coverage(found: curves.Coverage, limit: float | None, finding: str) -> Drawing:
-    """Draw the accuracy on the texts kept over the share kept, and where the classifier abstains."""
-    figure, plot = svg.axes()
-    thinned = curves.thin(Curve(found.share, found.accuracy))
-    _line(plot, thinned.x * 100, thinned.y, "", 0)
-    kept = int((found.limit >= limit).sum()) if limit is not None else 0
-    if kept:
-        share, accuracy = float(found.share[kept - 1]), float(found.accuracy[kept - 1])
-        plot.plot([share * 100], [accuracy], marker="o", color=SERIES[1])
-        plot.annotate(
-            "abstains beyond",
-            (share * 100, accuracy),
-            xytext=(-6, -12),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-        )
-    plot.set_xlim(0, 101)
-    lowest = float(found.accuracy.min())
-    plot.set_ylim(max(0.0, lowest - max(0.02, 0.15 * (1 - lowest))), 1.005)
-    plot.set_xlabel("texts kept, the most confident first (%)")
-    plot.set_ylabel("accuracy on them")
+def coverage(kept: curves.CoverageCurve, limit: float | None, finding: str) -> Plot:
+    """Draw the accuracy on the texts kept over the share kept, and mark where the classifier abstains."""
+    figure, ax = svg.subplot()
+    thinned = curves.thin(Curve(kept.share, kept.accuracy))
+    _line(ax, thinned.x * 100, thinned.y, "", 0)
+    number = int((kept.limit >= limit).sum()) if limit is not None else 0
+    if number:
+        share, accuracy = float(kept.share[number - 1]) * 100, float(kept.accuracy[number - 1])
+        ax.plot([share], [accuracy], marker="o", color=SERIES[1])
+        _annotate(ax, "abstains beyond", (share, accuracy), (-6, -12), "right")
+    ax.set_xlim(0, 101)
+    lowest = float(kept.accuracy.min())
+    ax.set_ylim(max(0.0, lowest - max(0.02, 0.15 * (1 - lowest))), 1.005)
+    ax.set_xlabel("texts kept, the most confident first (%)")
+    ax.set_ylabel("accuracy on them")
     return svg.save(figure, "coverage", "Accuracy and coverage", finding)
 
 
-def lengths(by_class: Mapping[str, Floats], finding: str) -> Drawing:
+def lengths(by_class: Mapping[str, Floats], finding: str) -> Plot:
     """Draw the distribution of the texts' lengths in characters, as shares of each class."""
-    figure, plot = svg.axes()
-    longest = max(float(own.max()) for own in by_class.values() if len(own))
-    shortest = min(float(own.min()) for own in by_class.values() if len(own))
-    edges = np.unique(np.round(np.geomspace(max(shortest, 1), max(longest, 2) + 1, 26)))
-    for index, (name, own) in enumerate(by_class.items()):
-        if len(own):
-            shares = np.histogram(own, edges)[0] / len(own) * 100
-            line = plot.stairs(shares, edges, color=SERIES[index], linewidth=1.5)
-            line.set_linestyle(DASHES[index % len(DASHES)])
-            line.shown_as = f"{plain(name)} ({len(own):,})"
-    if longest >= 10 * max(shortest, 1):  # within one power of ten the labels of a log scale overlap
-        plot.set_xscale("log")
+    figure, ax = svg.subplot()
+    every = np.concatenate(list(by_class.values()))
+    shortest, longest = max(float(every.min()), 1), float(every.max())
+    edges = np.unique(np.round(np.geomspace(shortest, max(longest, 2) + 1, 26)))
+    for index, (name, values) in enumerate(by_class.items()):
+        if len(values):
+            shares = np.histogram(values, edges)[0] / len(values) * 100
+            stairs = ax.stairs(shares, edges, color=SERIES[index], linewidth=1.5)
+            stairs.set_linestyle(DASHES[index % len(DASHES)])
+            stairs.shown_as = f"{plain(name)} ({len(values):,})"
+    if longest >= 10 * shortest:  # within one power of ten the labels of a log scale overlap
+        ax.set_xscale("log")
     else:
-        plot.xaxis.get_major_locator().set_params(integer=True)
-    plot.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    plot.set_xlabel("characters")
-    plot.set_ylabel("texts of the class (%)" if len(by_class) > 1 else "texts (%)")
-    svg.legend(plot, loc="best")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    ax.set_xlabel("characters")
+    ax.set_ylabel("texts of the class (%)" if len(by_class) > 1 else "texts (%)")
+    svg.legend(ax, loc="best")
     return svg.save(figure, "lengths", "Length of the texts", finding)
 
 
-def class_shares(shares: Mapping[str, Mapping[str, float]], names: Sequence[str], finding: str) -> Drawing:
+def class_shares(shares: Mapping[str, Mapping[str, float]], names: Sequence[str], finding: str) -> Plot:
     """Draw the share of each class in each split."""
-    figure, plot = svg.axes(height=1.3 + 0.17 * (len(shares) + 1) * len(names))
+    figure, ax = svg.subplot(height=1.3 + 0.17 * (len(shares) + 1) * len(names))
     thickness = 0.8 / len(shares)
-    for index, (split, own) in enumerate(shares.items()):
+    for index, (split, by_class) in enumerate(shares.items()):
         places = np.arange(len(names)) + (index - (len(shares) - 1) / 2) * thickness
-        bars = plot.barh(
-            places, [own[name] * 100 for name in names], height=thickness * 0.9, color=SERIES[index]
-        )
+        values = [by_class[name] * 100 for name in names]
+        bars = ax.barh(places, values, height=thickness * 0.9, color=SERIES[index])
         bars.patches[0].shown_as = split
-    plot.set_yticks(range(len(names)), [plain(name, 18) for name in names])
-    plot.tick_params(axis="y", length=0)
-    plot.set_ylim(len(names) - 0.5, -0.5)
-    plot.set_xlabel("texts of the split (%)")
-    plot.grid(visible=False, axis="y")
-    svg.legend_below(plot, len(shares))
+    ax.set_yticks(range(len(names)), [plain(name, 18) for name in names])
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_xlabel("texts of the split (%)")
+    ax.grid(visible=False, axis="y")
+    svg.legend_below(ax, len(shares))
     return svg.save(figure, "classes", "Classes in each split", finding)
 
 
-def _line(plot: "Axes", x: Floats, y: Floats, name: str, index: int, **how: Any) -> None:
+def _line(ax: "Axes", x: Floats, y: Floats, name: str, index: int, **how: Any) -> None:
     defaults = {"color": SERIES[index % len(SERIES)], "linestyle": DASHES[index % len(DASHES)]}
-    (line,) = plot.plot(x, y, **(defaults | how))
+    (line,) = ax.plot(x, y, **(defaults | how))
     line.shown_as = plain(name) if name else None
+
+
+def _annotate(
+    ax: "Axes", text: str, place: tuple[float, float], shift: tuple[int, int], side: str, **how: Any
+) -> None:
+    ax.annotate(text, place, xytext=shift, textcoords="offset points", ha=side, fontsize=8, **how)

@@ -1,4 +1,4 @@
-"""Matplotlib as the report uses it: one size, two palettes, the same bytes each time."""
+"""Matplotlib for the report: one style, colours that follow the page's scheme, reproducible bytes."""
 
 import contextlib
 import io
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from finetext.reporting.blocks import Drawing
+from finetext.reporting.elements import Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,14 +31,14 @@ SERIES = (
     "#4b57c9",
     "#5f7d1f",
 )
-"""Told apart with every common kind of colour vision for the first three; lines differ in their dashes too."""
+"""The first three can be told apart with every common kind of colour vision; lines also differ in their dashes."""
 DASHES = ("solid", "dashed", "dotted", "dashdot")
 
 _VARIABLES = {TEXT: "currentColor", MUTED: "var(--muted)", GRID: "var(--grid)", CELL: "var(--cell)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)
 }
 _SETTINGS = {
-    "svg.fonttype": "none",  # letters stay letters: small, searchable, in the page's own font
+    "svg.fonttype": "none",  # text stays text: small, searchable, in the page's font
     "svg.hashsalt": "finetext",
     "text.parse_math": False,  # a class may be called $x$
     "font.family": "sans-serif",
@@ -78,21 +78,21 @@ def style() -> Iterator[None]:
     import matplotlib
 
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
-        # A script that matplotlib's own font lacks: the SVG keeps its letters, the PNG shows boxes.
+        # A script that matplotlib's font lacks: the SVG keeps its letters, the PNG shows boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
-def axes(width: float = 4.8, height: float = 3.5) -> "tuple[Figure, Axes]":
-    """Return an empty figure of one plot; its size in inches."""
+def subplot(width: float = 4.8, height: float = 3.5) -> "tuple[Figure, Axes]":
+    """Return an empty figure with one plot; its size in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()
 
 
-def stacked_axes(width: float = 4.8, height: float = 3.5) -> "tuple[Figure, tuple[Axes, Axes]]":
-    """Return an empty figure of a plot and a lower one under it, with one x axis."""
+def stacked_subplots(width: float = 4.8, height: float = 3.5) -> "tuple[Figure, tuple[Axes, Axes]]":
+    """Return an empty figure with a plot and a lower one under it, which share the x axis."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -100,30 +100,30 @@ def stacked_axes(width: float = 4.8, height: float = 3.5) -> "tuple[Figure, tupl
     return figure, (upper, lower)
 
 
-def legend(plot: "Axes", **where: Any) -> None:
-    """Put a legend of everything that `shown_as` names into the plot."""
-    plot.legend(*_entries(plot), **where)
+def legend(ax: "Axes", **where: Any) -> None:
+    """Put a legend of everything that has a `shown_as` into the plot."""
+    ax.legend(*_entries(ax), **where)
 
 
-def legend_below(plot: "Axes", columns: int = 2) -> None:
-    """Put the legend under the plot and what is written below it."""
-    handles, labels = _entries(plot)
-    plot.figure.legend(handles, labels, ncols=columns, loc="outside lower center", handlelength=2.4)
+def legend_below(ax: "Axes", columns: int = 2) -> None:
+    """Put the legend under the plot and its axis label."""
+    handles, labels = _entries(ax)
+    ax.figure.legend(handles, labels, ncols=columns, loc="outside lower center", handlelength=2.4)
 
 
-def _entries(plot: "Axes") -> tuple[list[Any], list[str]]:
-    handles = [part for part in (*plot.get_lines(), *plot.patches) if getattr(part, "shown_as", None)]
+def _entries(ax: "Axes") -> tuple[list[Any], list[str]]:
+    handles = [part for part in (*ax.get_lines(), *ax.patches) if getattr(part, "shown_as", None)]
     return handles, [part.shown_as for part in handles]
 
 
-def save(figure: "Figure", name: str, title: str, finding: str) -> Drawing:
-    """Return a figure as the files of a drawing.
+def save(figure: "Figure", name: str, title: str, finding: str) -> Plot:
+    """Return a figure as the files of a plot.
 
     Args:
         figure: What was drawn, in `style()`.
         name: Of its files, letters and hyphens.
         title: What it shows.
-        finding: What is to be seen in it, in words: the text alternative.
+        finding: What it tells, in words: the text alternative.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -133,21 +133,23 @@ def save(figure: "Figure", name: str, title: str, finding: str) -> Drawing:
     figure.savefig(
         png, format="png", dpi=PNG_DOTS_PER_INCH, facecolor="white", metadata={"Software": "finetext"}
     )
-    figure.set_layout_engine("none")  # what was laid out for the PNG holds for the SVG too
+    figure.set_layout_engine("none")  # the SVG keeps the layout of the PNG
     FigureCanvasSVG(figure)
     figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None, "Creator": "finetext"})
-    return Drawing(name, title, finding, _describe(svg.getvalue(), title, finding), png.getvalue())
+    return Plot(name, title, finding, _describe(svg.getvalue(), title, finding), png.getvalue())
 
 
 def _describe(svg: str, title: str, finding: str) -> str:
-    """Give an SVG file its title, description and short numbers."""
+    """Give an SVG file a title, a description and shorter numbers."""
     start = svg.index(">", svg.index("<svg")) + 1
-    said = "".join(sign if sign.isprintable() else " " for sign in finding)  # XML knows no control characters
-    words = f'\n <title id="title">{escape(title)}</title>\n <desc id="desc">{escape(said)}</desc>'
+    description = "".join(
+        sign if sign.isprintable() else " " for sign in finding
+    )  # XML knows no control characters
+    labels = f'\n <title id="title">{escape(title)}</title>\n <desc id="desc">{escape(description)}</desc>'
     head = svg[: start - 1] + ' role="img" aria-labelledby="title desc">'
     body = re.sub(r'(<g) id="[^"]*"', r"\1", svg[start:])
     body = re.sub(r' (?:d|x|y|transform)="[^"]*"', _short_numbers, body)
-    return head + words + body
+    return head + labels + body
 
 
 def _short_numbers(attribute: re.Match[str]) -> str:
@@ -155,10 +157,10 @@ def _short_numbers(attribute: re.Match[str]) -> str:
 
 
 def inline(svg: str, name: str) -> Markup:
-    """Return an SVG file as a part of a page.
+    """Return an SVG file for use inside a page.
 
-    Its colours become the page's variables, its ids begin with `name`, and what would reach beyond it (its style
-    sheet, its declarations) is left out.
+    Its colours become the page's variables, its ids begin with `name`, and what would affect the rest of the page (its
+    style sheet, its declarations) is left out.
     """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
@@ -169,5 +171,5 @@ def inline(svg: str, name: str) -> Markup:
     rest = re.sub(r' id="([^"]*)"', rf' id="{name}-\1"', rest)
     rest = re.sub(r"url\(#", f"url(#{name}-", rest)
     rest = re.sub(r'xlink:href="#', f'href="#{name}-', rest)
-    rest = re.sub("#[0-9a-f]{6}", lambda found: _VARIABLES.get(found[0], found[0]), rest)
+    rest = re.sub("#[0-9a-f]{6}", lambda colour: _VARIABLES.get(colour[0], colour[0]), rest)
     return Markup(f"{head}>{rest.strip()}")

@@ -1,20 +1,17 @@
-"""The verdict: how good the classifier is, and whether it beats what is simple."""
+"""The verdict: how good the classifier is, and whether it beats the baselines."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
-from finetext.evaluation import MAJORITY, TFIDF
-from finetext.reporting.blocks import Cell, Figures, Number, Row, Statement, Table
-from finetext.reporting.folder import Material
+from finetext.evaluation import MAJORITY, TFIDF, Metrics, RunMetrics
+from finetext.metric_names import METRICS, metrics_of
+from finetext.reporting.elements import Cell, Number, Row, Statement, Table
+from finetext.reporting.folder import ReportInputs
 from finetext.reporting.phrases import (
-    NAMES,
     best_of,
     better_than,
     decimal,
-    figure,
-    figures_of,
-    interval_of,
     listing,
+    metric_cell,
     p_value,
     points,
     quoted,
@@ -26,23 +23,21 @@ from finetext.reporting.phrases import (
 OURS = "finetext"
 NO_INTERVAL = "no interval: resampling these texts does not change it"
 FEW_TEXTS = 100
-"""Below this many test texts the report says that the figures are rough."""
+"""With fewer test texts the report calls every metric rough."""
 
 
-def in_order(baselines: Mapping[str, Any]) -> list[str]:
+def in_order(baselines: Iterable[str]) -> list[str]:
     """Return the baselines' names, the one to beat first and the trivial one last."""
     return sorted(baselines, key=lambda name: (name != TFIDF, name == MAJORITY))
 
 
-def headline(figures: Figures) -> tuple[str, str]:
+def headline(metrics: RunMetrics) -> tuple[str, str]:
     """Return the verdict in a sentence, and its tone: better, worse or open."""
-    comparisons = figures.get("comparisons") or {}
-    if not comparisons:
-        test = figures["test"]
-        return f"Accuracy {decimal(test['accuracy'])} on {texts(test['examples'])}", "open"
+    if not metrics.comparisons:
+        return f"Accuracy {decimal(metrics.test.accuracy)} on {texts(metrics.test.examples)}", "open"
     by_verdict: dict[str, list[str]] = {}
-    for name in in_order(comparisons):
-        by_verdict.setdefault(comparisons[name]["verdict"], []).append(_called(name))
+    for name in in_order(metrics.comparisons):
+        by_verdict.setdefault(metrics.comparisons[name].verdict, []).append(_with_article(name))
     if lost := by_verdict.get("worse"):
         return f"Worse than {listing(lost)}", "worse"
     if level := by_verdict.get("no difference shown"):
@@ -50,142 +45,126 @@ def headline(figures: Figures) -> tuple[str, str]:
     return f"Better than {listing(by_verdict['better'])}", "better"
 
 
-def _called(name: str) -> str:
+def _with_article(name: str) -> str:
     return f"the {name}" if name == MAJORITY else name
 
 
-def summary(material: Material) -> tuple[str, ...]:
+def summary(metrics: RunMetrics) -> tuple[str, ...]:
     """Return the sentences under the headline."""
-    figures = material.figures
-    test, multi = figures["test"], material.task == "multi-label"
-    what = "every label of" if multi else "the label of"
-    accuracy, mcc = span(interval_of(test, "accuracy")), span(interval_of(test, "mcc"))
+    test = metrics.test
+    multi = metrics.task == "multi-label"
+    verb, adverb = ("gets every label of", "right") if multi else ("labels", "correctly")
+    accuracy, mcc = span(test.interval("accuracy")), span(test.interval("mcc"))
     sentences = [
-        f"It gets {what} {decimal(test['accuracy'] * 100, 1)} % of {texts(test['examples'])} right: "
-        f"accuracy {decimal(test['accuracy'])} (95 % interval {accuracy}), "
-        f"MCC {decimal(test['mcc'])} ({f'95 % interval {mcc}' if mcc else NO_INTERVAL})."
+        f"It {verb} {decimal(test.accuracy * 100, 1)} % of {texts(test.examples)} {adverb}: "
+        f"accuracy {decimal(test.accuracy)} (95 % interval {accuracy}), "
+        f"MCC {decimal(test.mcc)} ({f'95 % interval {mcc}' if mcc else NO_INTERVAL})."
     ]
-    worst = [name for name, own in (figures.get("comparisons") or {}).items() if own["verdict"] == "worse"]
-    if worst:
-        sentences.append(_advice(figures, worst))
-    for name in in_order(figures.get("comparisons") or {}):
-        own = figures["comparisons"][name]
-        if own["verdict"] == "no difference shown" and own["accuracy_difference"] < 0:
-            higher = decimal(figures["baselines"][name]["accuracy"])
+    worse_than = [name for name, other in metrics.comparisons.items() if other.verdict == "worse"]
+    if worse_than:
+        sentences.append(_advice(metrics, worse_than))
+    for name in in_order(metrics.comparisons):
+        comparison = metrics.comparisons[name]
+        if comparison.verdict == "no difference shown" and comparison.accuracy_difference < 0:
+            subject = _with_article(name)
             sentences.append(
-                f"{_capital(_called(name))} has the higher accuracy, {higher}; its lead can be chance."
+                f"{subject[0].upper()}{subject[1:]} has the higher accuracy, "
+                f"{decimal(metrics.baselines[name].accuracy)}; its lead can be chance."
             )
-    if test["examples"] < FEW_TEXTS:
-        sentences.append(f"With only {texts(test['examples'])} to test on, every figure here is rough.")
-    return (*sentences, *_oddities(material))
+    if test.examples < FEW_TEXTS:
+        sentences.append(f"With only {texts(test.examples)} to test on, every number here is rough.")
+    absent = [quoted(label.name) for label in test.classes if not label.support]
+    if absent:
+        sentences.append(
+            f"The test split has no text of {listing(absent)}: how well it recognises that is unknown."
+        )
+    if test.confusion is not None:
+        columns = zip(test.classes, zip(*test.confusion, strict=True), strict=True)
+        predicted = [label.name for label, column in columns if sum(column)]
+        if len(predicted) == 1:
+            sentences.append(f"It predicts {quoted(predicted[0])} for every text.")
+    return tuple(sentences)
 
 
-def _advice(figures: Figures, worst: list[str]) -> str:
-    """Say what to do where baselines have the better accuracy: a threshold may have been chosen for another figure."""
-    test, rivals = figures["test"], [figures["baselines"][name] for name in worst]
+def _advice(metrics: RunMetrics, worse_than: list[str]) -> str:
+    """Say what to do where baselines have the better accuracy: thresholds may have been chosen for another metric."""
+    rivals = [metrics.baselines[name] for name in worse_than]
     ahead = [
-        _in_sentence(name)
+        METRICS[name].text
         for name in ("balanced_accuracy", "macro_f1", "micro_f1", "mcc")
-        if name in figures_of(figures["task"])
-        and all(better_than(name, test.get(name), own.get(name)) for own in rivals)
+        if name in metrics_of(metrics.task)
+        and all(better_than(name, metrics.test, rival) for rival in rivals)
     ]
-    named = listing(map(_called, worst))
+    named = listing(map(_with_article, worse_than))
     if not ahead:
         return f"Use {named} instead, or look for what went wrong here."
     return (
-        f"Worse in accuracy; against {named} it is ahead in {listing(ahead)}. Decide by the figure that matters to "
+        f"Worse in accuracy; against {named} it is ahead in {listing(ahead)}. Decide by the metric that matters to "
         f"you. If that is accuracy, use {named} instead."
     )
 
 
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
-def _oddities(material: Material) -> list[str]:
-    """Say what makes the figures mean less than they seem to."""
-    classes = material.figures["test"]["classes"]
-    said = []
-    absent = [quoted(own["name"]) for own in classes if not own["support"]]
-    if absent:
-        said.append(f"The test split has no text of {listing(absent)}: nothing is known about that.")
-    confusion = material.figures["test"]["confusion"]
-    if confusion is not None:
-        predicted = [
-            classes[i]["name"] for i, column in enumerate(zip(*confusion, strict=True)) if sum(column)
-        ]
-        if len(predicted) == 1:
-            said.append(f"It says {quoted(predicted[0])} of every text.")
-    return said
-
-
-def statements(figures: Figures) -> tuple[Statement, ...]:
+def statements(metrics: RunMetrics) -> tuple[Statement, ...]:
     """Return the comparison with each baseline in words."""
-    comparisons = figures.get("comparisons") or {}
     return tuple(
-        Statement(comparisons[name]["verdict"], _called(name), _compare(figures, name))
-        for name in in_order(comparisons)
+        Statement(metrics.comparisons[name].verdict, _with_article(name), _compare(metrics, name))
+        for name in in_order(metrics.comparisons)
     )
 
 
-def _compare(figures: Figures, name: str) -> str:
-    own, test, other = figures["comparisons"][name], figures["test"], figures["baselines"][name]
-    interval = own.get("accuracy_difference_interval")
+def _compare(metrics: RunMetrics, name: str) -> str:
+    comparison, test, baseline = metrics.comparisons[name], metrics.test, metrics.baselines[name]
+    interval = comparison.accuracy_difference_interval
     ends = f" (95 % interval {points(interval[0])} to {points(interval[1])})" if interval else ""
-    said = (
-        f"Accuracy {decimal(test['accuracy'])} against {decimal(other['accuracy'])}: "
-        f"{points(own['accuracy_difference'])} points{ends}. McNemar’s exact test on the same "
-        f"{texts(test['examples'])}: {p_value(own['mcnemar_p_value'])}."
-    )
-    if "accuracy_difference_interval" in own and interval is None:
-        said += " Both are right on the very same texts."
-    elif own["verdict"] == "no difference shown":
-        said += " A difference of this size can be chance; it may be real all the same."
-    task = "multi-label" if test["confusion"] is None else "other"
-    ahead = [_in_sentence(f) for f in figures_of(task) if better_than(f, other.get(f), test.get(f))]
+    sentences = [
+        f"Accuracy {decimal(test.accuracy)} against {decimal(baseline.accuracy)}: "
+        f"{points(comparison.accuracy_difference)} points{ends}. McNemar’s exact test on the same "
+        f"{texts(test.examples)}: {p_value(comparison.mcnemar_p_value)}."
+    ]
+    if interval is None and comparison.accuracy_difference == 0:
+        sentences.append("Both are right on exactly the same texts.")
+    elif comparison.verdict == "no difference shown":
+        sentences.append("A difference of this size can be chance; it may be real all the same.")
+    ahead = [METRICS[f].text for f in metrics_of(metrics.task) if better_than(f, baseline, test)]
     if ahead:
-        said += f" The baseline is ahead in {listing(ahead, 20)}."
-    return said
+        sentences.append(f"The baseline is ahead in {listing(ahead, 20)}.")
+    return " ".join(sentences)
 
 
-def _in_sentence(name: str) -> str:
-    label = NAMES[name]
-    return label if label.isupper() or "AUC" in label or "Hamming" in label else label[0].lower() + label[1:]
+def classifiers(metrics: RunMetrics) -> dict[str, Metrics]:
+    """Return the metrics of the classifier and of the baselines, by the heading of their column."""
+    return {OURS: metrics.test} | {name: metrics.baselines[name] for name in in_order(metrics.baselines)}
 
 
-def figures_table(material: Material) -> Table:
-    """Return all figures of the classifier and the baselines, a row a figure."""
-    figures = material.figures
-    baselines = figures.get("baselines") or {}
-    classifiers = {OURS: figures["test"]} | {name: baselines[name] for name in in_order(baselines)}
-    prefixes = {name: "test" if name == OURS else f"baselines.{name}" for name in classifiers}
+def metrics_table(inputs: ReportInputs) -> Table:
+    """Return all metrics of the classifier and the baselines, a row per metric."""
+    metrics, columns = inputs.metrics, classifiers(inputs.metrics)
+    prefixes = {name: "test" if name == OURS else f"baselines.{name}" for name in columns}
     rows = []
-    for name in figures_of(material.task):
-        best = best_of(name, classifiers)
-        cells = [figure(own, name, prefixes[who], who == best) for who, own in classifiers.items()]
+    for name in metrics_of(metrics.task):
+        best = best_of(name, columns)
+        cells = [metric_cell(column, name, prefixes[who], who == best) for who, column in columns.items()]
         if any(cell.value is not None for cell in cells):
-            rows.append(Row((NAMES[name], *cells)))
-    rows += _cost_rows(figures.get("costs") or {}, list(classifiers))
-    test = figures["test"]
+            rows.append(Row((METRICS[name].title, *cells)))
+    rows += _cost_rows(inputs.costs, columns)
+    hamming = ", Hamming loss" if metrics.task == "multi-label" else ""
     return Table(
-        f"Test split, {texts(test['examples'])}",
-        ("", *classifiers),
+        f"Test split, {texts(metrics.test.examples)}",
+        ("", *columns),
         tuple(rows),
-        "Below a figure stands its 95 % interval, where it has one; bold is the best of a row. Lower is better for "
-        f"log loss{', Hamming loss' if material.task == 'multi-label' else ''} and calibration error.",
+        "Below a metric stands its 95 % interval, where it has one; bold is the best of a row. Lower is better for "
+        f"log loss{hamming} and calibration error.",
     )
 
 
-def _cost_rows(costs: Mapping[str, Mapping[str, float | None]], classifiers: list[str]) -> list[Row]:
+def _cost_rows(costs: Mapping[str, Mapping[str, float]], classifiers: Iterable[str]) -> list[Row]:
     rows = []
     for key, label in (("train_seconds", "Training time"), ("seconds_per_1000", "Time for 1,000 texts")):
-        cells: list[Cell] = []
-        for name in classifiers:
-            value = (costs.get(name) or {}).get(key)
-            if value is None:
-                cells.append(Number(None, "–"))
-            else:
-                cells.append(Number(value, seconds(value), f"costs.{name}.{key}"))
-        if any(isinstance(cell, Number) and cell.value is not None for cell in cells):
+        values = {name: costs.get(name, {}).get(key) for name in classifiers}
+        cells: list[Cell] = [
+            Number(None, "–") if value is None else Number(value, seconds(value), f"costs.{name}.{key}")
+            for name, value in values.items()
+        ]
+        if any(value is not None for value in values.values()):
             rows.append(Row((label, *cells)))
     return rows

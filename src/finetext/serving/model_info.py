@@ -5,24 +5,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+from finetext.metric_names import METRICS
 from finetext.runs import RunFolder, model_folder
 
 MOST_BYTES = 4_194_304
 """Of a card or of the figures; a larger file is none that finetext wrote."""
-NAMES = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "weighted_f1",
-    "micro_f1",
-    "mcc",
-    "roc_auc",
-    "pr_auc",
-    "log_loss",
-    "calibration_error",
-    "hamming_loss",
-)
-"""The figures of a classifier in `metrics.json`, in the order of the report."""
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -83,7 +70,7 @@ def _read_test(path: Path) -> dict[str, Any] | None:
 def _figures(own: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {"name": name, "value": value, **_interval(own, name)}
-        for name in NAMES
+        for name in METRICS
         if (value := _number(own.get(name))) is not None
     ]
 

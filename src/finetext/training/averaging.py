@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from finetext.evaluation import Metrics, higher_is_better, is_right, text_losses
+from finetext.evaluation import Metrics, is_right, text_losses
+from finetext.metric_names import higher_is_better
 
 
 @dataclass

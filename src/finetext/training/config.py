@@ -2,18 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from finetext import files
 from finetext.data.config import DataConfig
 from finetext.errors import UsageError
+from finetext.metric_names import SelectionMetric
 from finetext.models.config import ModelConfig
 from finetext.options import AtLeast0, AtLeast1, Bounds, Rate, Share, also, section
-
-Metric = Literal[
-    "accuracy", "balanced_accuracy", "macro_f1", "mcc", "micro_f1", "roc_auc", "pr_auc", "log_loss"
-]
-METRICS: tuple[str, ...] = get_args(Metric)
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ class OptimizationConfig:
     """Device that the model runs on."""
     seed: Annotated[int, Bounds(at_least=0, below=2**32)] = 42
     """Seed of the splits, the head, the order of the examples and dropout."""
-    metric: Annotated[Metric, also("--metric-for-best-model")] = "macro_f1"
+    metric: Annotated[SelectionMetric, also("--metric-for-best-model")] = "macro_f1"
     """Validation metric by which the best epoch is kept."""
     weight_averaging: bool = True
     """Average the weights at the ends of the epochs, unless that scores worse on validation than the best epoch."""

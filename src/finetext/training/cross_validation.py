@@ -2,23 +2,23 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from finetext import metric_names
 from finetext.data import Dataset, fold_splits, held_out_folds, join
-from finetext.evaluation import Metrics
+from finetext.evaluation import CrossValidation, FoldMetric, Metrics
 from finetext.training.config import DecisionConfig
 from finetext.training.progress import Progress
 from finetext.training.setup import Job
 from finetext.training.trial import Trial, run_trial
 
-FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "micro_f1", "mcc", "roc_auc", "pr_auc")
+METRICS = tuple(name for name in metric_names.METRICS if name not in ("calibration_error", "hamming_loss"))
 
 
-def cross_validate(job: Job, folds: int, progress: Progress) -> dict[str, Any]:
-    """Return mean and standard deviation of the figures over folds, as JSON values.
+def cross_validate(job: Job, folds: int, progress: Progress) -> CrossValidation:
+    """Return mean and standard deviation of the metrics over folds.
 
     All examples are used but those of a test split that the source brought.
 
@@ -32,17 +32,12 @@ def cross_validate(job: Job, folds: int, progress: Progress) -> dict[str, Any]:
     found: list[Metrics] = [
         trial.test_metrics() for _, trial in fold_trials(job, join(parts), folds, progress)
     ]
-    every = {name: [own.value(name) for own in found] for name in (*FIGURES, "log_loss")}
-    values = {name: [own for own in each if own is not None] for name, each in every.items()}
-    return {
-        "k": len(found),
-        "examples": sum(own.examples for own in found),
-        "metrics": {
-            name: {"mean": float(np.mean(own)), "std": float(np.std(own, ddof=1)), "values": own}
-            for name, own in values.items()
-            if len(own) == len(found)
-        },
-    }
+    metrics = {}
+    for name in METRICS:
+        values = tuple(value for fold in found if (value := fold.value(name)) is not None)
+        if len(values) == len(found):
+            metrics[name] = FoldMetric(float(np.mean(values)), float(np.std(values, ddof=1)), values)
+    return CrossValidation(len(found), sum(fold.examples for fold in found), metrics)
 
 
 def held_out_logits(job: Job, folds: int, progress: Progress) -> tuple[Dataset, NDArray[np.float32]]:

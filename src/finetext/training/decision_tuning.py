@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 from finetext.decision import LIKELIEST, Decision
 from finetext.evaluation import choose_thresholds, fit_temperature, parse_criterion, scaled_probabilities
@@ -34,19 +33,6 @@ class Chosen:
     temperature: float | None = None
     chosen_on: str | None = None
     examples: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        thresholds = self.decision.thresholds
-        return {
-            "rule": "argmax" if thresholds is None else "threshold",
-            "criterion": self.criterion,
-            "thresholds": None if thresholds is None else list(thresholds),
-            "abstain_below": self.decision.abstain_below,
-            "temperature": self.temperature,
-            "chosen_on": self.chosen_on,
-            "examples": self.examples,
-        }
 
 
 def choose_decision(job: Job, inputs: RunInputs, progress: Progress) -> Chosen:

@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 from finetext import __version__, files
 from finetext.cache import Inputs
 from finetext.data import Dataset
-from finetext.decision import Decision
 from finetext.evaluation import (
     BaselineResult,
+    BestEvaluation,
+    CrossValidation,
+    DataSummary,
     Metrics,
-    compare_right,
+    RunMetrics,
+    compare_with_baseline,
     compute_metrics,
-    coverage,
     is_right,
+    summarize_decision,
     with_intervals,
     write_predictions,
 )
@@ -29,7 +32,7 @@ from finetext.reporting import write_card, write_report
 from finetext.runs import RunFolder
 from finetext.training.baselines import frozen_features_baseline, simple_baselines, zero_shot_baseline
 from finetext.training.cross_validation import cross_validate
-from finetext.training.decision_tuning import apply_decision, choose_decision
+from finetext.training.decision_tuning import Chosen, apply_decision, choose_decision
 from finetext.training.environment import describe_environment
 from finetext.training.inputs import RunInputs
 from finetext.training.progress import Progress
@@ -38,7 +41,6 @@ from finetext.training.selection import Selection
 from finetext.training.setup import Job
 from finetext.training.verify import prove
 
-SCHEMA_VERSION = 2
 PROVED_TEXTS = 4
 """How many training texts the saved bundle must give the same logits for."""
 TIMED_TEXTS = 128
@@ -94,15 +96,10 @@ def finish(
     costs |= {b.name: _cost(b.train_seconds, b.predict_seconds / len(job.splits.test)) for b in beside}
     environment = describe_environment(job, inputs, started, seconds) | {"costs": costs}
     files.write_json(folder.environment, environment)
-    metrics = _figures(job, selection, validation, test, probs, beside)
-    metrics |= {
-        "decision": chosen.to_dict() | _coverage(job, probs, chosen.decision),
-        "data": _data(job),
-        "folds": crossed,
-    }
+    metrics = _run_metrics(job, selection, chosen, validation, test, probs, beside, crossed)
     write_card(folder.path, metrics)
-    write_report(folder.path, metrics | {"costs": costs}, f"finetext train --config {folder.config}")
-    files.write_json(folder.metrics, metrics)
+    write_report(folder.path, metrics, f"finetext train --config {folder.config}")
+    metrics.write(folder.metrics)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     return Run.open(folder.path)
 
@@ -168,26 +165,6 @@ def _cost(train_seconds: float, seconds_a_text: float) -> dict[str, float]:
     return {"train_seconds": train_seconds, "seconds_per_1000": seconds_a_text * 1000}
 
 
-def _coverage(job: Job, probs: NDArray[np.float32], rule: Decision) -> dict[str, Any]:
-    if rule.abstain_below is None:
-        return {}
-    return {"test": coverage(job.targets(job.splits.test), probs, job.dataset.task, rule)}
-
-
-def _data(job: Job) -> dict[str, Any]:
-    source, findings = job.dataset.source, job.dataset.findings
-    items = [*findings.items, *([job.lengths] if job.lengths.count else [])]
-    return {
-        "source": source.name,
-        "digest": source.digest,
-        "revision": source.revision,
-        "findings": [dataclasses.asdict(item) for item in items],
-        "classes": [list(pair) for pair in findings.classes],
-        "characters": [list(pair) for pair in findings.characters],
-        "notes": list(job.splits.notes),
-    }
-
-
 def _baselines(job: Job, inputs: RunInputs, features: float, labelling: float) -> list[BaselineResult]:
     """Return the simple baselines, a classifier on stored features if there are any, zero-shot prompting if asked for.
 
@@ -211,31 +188,48 @@ def _baselines(job: Job, inputs: RunInputs, features: float, labelling: float) -
     return found
 
 
-def _figures(
+def _run_metrics(
     job: Job,
     selection: Selection,
+    chosen: Chosen,
     validation: Metrics,
     test: Metrics,
     probs: NDArray[np.float32],
-    beside: list[BaselineResult],
-) -> dict[str, Any]:
-    best, task = selection.to_dict(), job.dataset.task
-    targets = job.targets(job.splits.test)
-    right = is_right(targets, probs, task, job.model.settings.decision)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "task": task,
-        "class_names": list(job.dataset.class_names),
-        "synthetic_data": job.dataset.source.synthetic,
-        "examples": {
-            "train": len(job.splits.train),
+    baselines: list[BaselineResult],
+    folds: CrossValidation | None,
+) -> RunMetrics:
+    """Return the content of `metrics.json`."""
+    splits, task, targets = job.splits, job.dataset.task, job.targets(job.splits.test)
+    right = is_right(targets, probs, task, chosen.decision)
+    return RunMetrics(
+        task=task,
+        class_names=job.dataset.class_names,
+        synthetic_data=job.dataset.source.synthetic,
+        examples={
+            "train": len(splits.train),
             "train_after_balancing": len(job.train),
-            "validation": len(job.splits.validation),
-            "test": len(job.splits.test),
+            "validation": len(splits.validation),
+            "test": len(splits.test),
         },
-        "best": {name: best[name] for name in ("metric", "value", "step", "epoch", "averaged_epochs")},
-        "validation": validation.to_dict(),
-        "test": test.to_dict(),
-        "baselines": {b.name: with_intervals(b.metrics, targets, b.probs, task).to_dict() for b in beside},
-        "comparisons": {b.name: compare_right(right, b.right) for b in beside},
-    }
+        best=BestEvaluation(
+            selection.metric, selection.value, selection.step, selection.epoch, selection.averaged_epochs
+        ),
+        validation=validation,
+        test=test,
+        baselines={b.name: with_intervals(b.metrics, targets, b.probs, task) for b in baselines},
+        comparisons={b.name: compare_with_baseline(right, b.right) for b in baselines},
+        decision=summarize_decision(
+            chosen.decision,
+            targets,
+            probs,
+            task,
+            criterion=chosen.criterion,
+            temperature=chosen.temperature,
+            chosen_on=chosen.chosen_on,
+            examples=chosen.examples,
+        ),
+        data=DataSummary.of(
+            job.dataset, *([job.lengths] if job.lengths.count else []), notes=tuple(splits.notes)
+        ),
+        folds=folds,
+    )

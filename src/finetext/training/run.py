@@ -1,18 +1,18 @@
 """A run's folder: claiming it, and what a finished one gives back."""
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from finetext import files
 from finetext.errors import RunError, UsageError
+from finetext.evaluation import RunMetrics
 from finetext.runs import RunFolder
 from finetext.training.config import TrainConfig
 from finetext.training.config_file import read_config, write_config
@@ -28,12 +28,12 @@ class Run:
     Attributes:
         folder: Its files.
         config: Every option as resolved.
-        metrics: What `metrics.json` holds.
+        metrics: The content of `metrics.json`.
     """
 
     folder: RunFolder
     config: TrainConfig
-    metrics: dict[str, Any]
+    metrics: RunMetrics
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -46,7 +46,7 @@ class Run:
         if not folder.finished:
             remedy = f" Go on with: finetext train --resume {path}" if folder.config.is_file() else ""
             raise RunError(f"{path}: is not the folder of a finished run.{remedy}")
-        return cls(folder, read_config(folder.config), json.loads(folder.metrics.read_text(encoding="utf-8")))
+        return cls(folder, read_config(folder.config), RunMetrics.read(folder.metrics))
 
     def classifier(self) -> "Classifier":
         """Load the trained classifier."""

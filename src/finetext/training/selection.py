@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from finetext.evaluation import Metrics, higher_is_better
+from finetext.evaluation import Metrics
+from finetext.metric_names import higher_is_better
 from finetext.training.averaging import WeightAverage
 
 

@@ -1,21 +1,17 @@
-"""What a report is made of; the template knows these types and nothing else."""
+"""The elements of a report; the template knows these types and no others."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-Figures = Mapping[str, Any]
-"""What `metrics.json` holds, or a part of it."""
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
 class Number:
-    """A figure in a table.
+    """A number in a table.
 
     Attributes:
-        value: As it was computed; None where it is not defined.
-        text: As it is shown.
-        key: Where it stands in `metrics.json`, such as `test.accuracy`; empty if it does not.
+        value: Unrounded; None where it is not defined.
+        text: As shown.
+        key: Its path in `metrics.json`, such as `test.accuracy`, or for costs in `environment.json`; else empty.
         below: A second line, such as its interval.
         best: Whether it is the best of its row.
     """
@@ -40,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; a long one scrolls inside its own box on a screen, a half one takes half the width there."""
+    """A table; on a screen a `long` one scrolls in its own box, and a `half` one takes half the width."""
 
     kind: ClassVar[str] = "table"
     caption: str
@@ -61,47 +57,40 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Code:
-    """What can be copied into a terminal."""
+    """A command to copy into a terminal."""
 
     kind: ClassVar[str] = "code"
     text: str
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Plot:
     """A plot.
 
     Attributes:
         name: Of its files.
         title: What it shows.
-        finding: What is to be seen in it, in words.
-        svg: The file.
-        png: The file.
+        finding: What it tells, in words.
+        svg: The SVG file.
+        png: The PNG file.
     """
 
-    kind: ClassVar[str] = "drawing"
+    kind: ClassVar[str] = "plot"
     name: str
     title: str
     finding: str
     svg: str
     png: bytes
 
-    @property
-    def inline(self) -> str:
-        """The SVG as the page holds it: its colours are the page's, its ids its own."""
-        from finetext.reporting.svg import inline
-
-        return inline(self.svg, self.name)
-
 
 @dataclass(frozen=True)
 class Statement:
-    """How the model stands against one baseline.
+    """The comparison with one baseline.
 
     Attributes:
         verdict: better, worse, or no difference shown.
         against: The baseline.
-        text: The test's outcome.
+        text: The outcome of the test.
     """
 
     verdict: str
@@ -110,7 +99,7 @@ class Statement:
 
     @property
     def tone(self) -> str:
-        """The CSS class that goes with the verdict."""
+        """The CSS class of the verdict."""
         return self.verdict if self.verdict in ("better", "worse") else "open"
 
 
@@ -125,23 +114,23 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Mistakes:
-    """The most confident mistakes, the worst first."""
+class MistakeList:
+    """The most confident mistakes, the most confident first."""
 
     kind: ClassVar[str] = "mistakes"
     items: tuple[Mistake, ...]
 
 
-Block = Table | Paragraph | Code | Drawing | Mistakes
+Element = Table | Paragraph | Code | Plot | MistakeList
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it."""
+    """A heading and its elements."""
 
     name: str
     title: str
-    blocks: tuple[Block, ...]
+    elements: tuple[Element, ...]
 
 
 @dataclass(frozen=True)
@@ -150,11 +139,11 @@ class Report:
 
     Attributes:
         title: Data and model.
-        subtitle: What was done with them.
-        synthetic: Whether its figures say nothing about real texts.
+        subtitle: Task and sizes.
+        synthetic: Whether the texts were made up.
         headline: The verdict in a sentence.
         tone: Its CSS class: better, worse or open.
-        summary: The verdict's sentences.
+        summary: The sentences under the headline.
         statements: The comparisons behind it.
         sections: Everything else.
         version: Of finetext; empty if the folder does not say.
@@ -171,8 +160,6 @@ class Report:
     version: str
 
     @property
-    def drawings(self) -> tuple[Drawing, ...]:
+    def plots(self) -> tuple[Plot, ...]:
         """Every plot in it."""
-        return tuple(
-            block for section in self.sections for block in section.blocks if isinstance(block, Drawing)
-        )
+        return tuple(item for section in self.sections for item in section.elements if isinstance(item, Plot))
