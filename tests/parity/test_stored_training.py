@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from accelerate import Accelerator
+from finetext.training.loop import Learner, training_steps
 from transformers import AutoModelForSequenceClassification, get_scheduler
 
 from finetext.cache import FeatureStore, store_features
@@ -12,7 +13,6 @@ from finetext.engine import collate
 from finetext.models import find_model, load_model, make_trunk
 from finetext.training.config import TrainConfig
 from finetext.training.config_file import override
-from finetext.training.loop import Learner, training_steps
 
 STEPS = 50
 TEXTS = [

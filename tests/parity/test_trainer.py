@@ -5,12 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from finetext.training.loop import Learner, epoch_order, training_steps
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
 
 from finetext.engine import collate
 from finetext.models import find_model, load_model
 from finetext.training import TrainConfig, override
-from finetext.training.loop import Learner, epoch_order, training_steps
 
 STEPS = 30
 NAMES = ("ham", "spam")

@@ -5,11 +5,11 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from finetext.training.loop import Learner, epoch_order, grouped_by_length, training_steps
 
 from finetext.errors import RunError
 from finetext.models import find_model, load_model
 from finetext.training import TrainConfig, override
-from finetext.training.loop import Learner, epoch_order, grouped_by_length, training_steps
 
 TEXTS = [f"text number {n} says {'hello' if n % 2 else 'goodbye now'}" for n in range(22)]
 TARGETS = torch.tensor([n % 2 for n in range(22)])

@@ -30,6 +30,7 @@ from finetext.engine import (
     read_one_position,
     token_budget_batches,
 )
+from finetext.errors import UsageError
 from finetext.models.pooling import Pooling
 from finetext.models.structure import Anatomy
 from finetext.models.tokenization import TextEncoder
@@ -162,6 +163,35 @@ class Model:
         ]
         behind = [module for name, module in self.network.named_modules() if name in names]
         return [*self.anatomy.layers[self.replay.cut :], *behind, *outside]
+
+    def train_mode(self) -> None:
+        """Enable dropout in the trained part; frozen layers below the cut do not run."""
+        network = self.network
+        if network.training:
+            return
+        if self.replay is None:
+            network.train()
+            return
+        for module in self.tail():
+            module.train()
+        network.training = True
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass.
+
+        Raises:
+            UsageError: The architecture does not support it.
+        """
+        if not self.network.supports_gradient_checkpointing:
+            raise UsageError(
+                f"{type(self.network).__name__} has no gradient checkpointing. Leave out --gradient-checkpointing."
+            )
+        if self.reading is not None:  # a recomputed layer must give the same tensors as its first pass
+            self.reading.remove()
+        if self.unpadding is not None:
+            self.unpadding.remove()
+            self.unpadding = None
+        self.network.gradient_checkpointing_enable({"use_reentrant": False})
 
     def _ordinary_ids(self) -> list[int]:
         special = {*self.tokenizer.all_special_ids, self.pad_id}
