@@ -8,8 +8,8 @@ import pytest
 
 import finetext
 from finetext.errors import RunError
-from finetext.training.checkpoints import load_checkpoint
 from finetext.training import Progress
+from finetext.training.checkpoints import load_checkpoint
 
 SIZE = 3 << 20
 

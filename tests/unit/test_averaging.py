@@ -53,7 +53,12 @@ def predictions(wrong, sure=0.9, texts=100):
             True,
         ),  # one text fewer, and a log loss that chance explains
         (predictions([0, 1], 0.8), predictions([2], 0.9), "accuracy", False),  # every text is less sure
-        (predictions([0, 1], 0.99), predictions([2], 0.8), "accuracy", True),  # one text fewer, a lower log loss
+        (
+            predictions([0, 1], 0.99),
+            predictions([2], 0.8),
+            "accuracy",
+            True,
+        ),  # one text fewer, a lower log loss
         # Two texts fewer of two: the root of two is less. Three of seven: the root of seven is not.
         (predictions([0, 1], 0.99), predictions([], 0.8), "accuracy", False),
         (predictions([0, 1, 2, 3], 0.99), predictions([4, 5, 6], 0.6), "accuracy", True),

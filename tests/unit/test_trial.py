@@ -59,7 +59,10 @@ def test_the_frozen_layers_do_not_run_for_an_unread_test_split(options, monkeypa
     monkeypatch.setenv("FINETEXT_HOME", str(tmp_path))
     trial = run_trial(override(TrainConfig(), options), read_test=False)
     splits = trial.setup.splits
-    read = {tuple(encoded[0]) for encoded in trial.setup.model.encode(splits.train.texts + splits.validation.texts)}
+    read = {
+        tuple(encoded[0])
+        for encoded in trial.setup.model.encode(splits.train.texts + splits.validation.texts)
+    }
     assert trial.computed_tokens == sum(map(len, read))
     assert len(shelved(tmp_path)) == len(read)
 
