@@ -145,11 +145,11 @@ def test_every_optimizer_lowers_the_loss(make_trainer, optimizer):
 def test_clipping_scales_the_update_as_smaller_gradients_would(optimizer):
     def updated(gradient, limit):
         parameter = torch.nn.Parameter(torch.ones(3, 2))
-        own = make_optimizer([parameter], optimizer, 0.1, 0.0)
+        trained = make_optimizer([parameter], optimizer, 0.1, 0.0)
         for _ in range(2):  # the scale of one step must not stay for the next
             parameter.grad = gradient.clone()
-            norm = clip_gradients(own, limit)
-            own.step()
+            norm = clip_gradients(trained, limit)
+            trained.step()
             assert norm == pytest.approx(float(gradient.norm()))
             gradient, limit = gradient / 100, 0.0
         return parameter.detach()
@@ -160,10 +160,10 @@ def test_clipping_scales_the_update_as_smaller_gradients_would(optimizer):
 
 def clipped_reference(gradient, optimizer):
     parameter = torch.nn.Parameter(torch.ones(3, 2))
-    own = make_optimizer([parameter], optimizer, 0.1, 0.0)
+    reference = make_optimizer([parameter], optimizer, 0.1, 0.0)
     for scaled in (gradient * 0.013 / 13, gradient / 100):
         parameter.grad = scaled
-        own.step()
+        reference.step()
     return parameter.detach()
 
 

@@ -36,8 +36,8 @@ def cross_validate(setup: Setup, folds: int, progress: Progress) -> dict[str, An
         folds: How many.
         progress: Told which fold is being trained.
     """
-    splits, given = setup.splits, setup.dataset.given_splits
-    own_test = given is not None and "test" in given
+    splits, from_source = setup.splits, setup.dataset.given_splits
+    own_test = from_source is not None and "test" in from_source
     dataset = join([splits.train, splits.validation, *([] if own_test else [splits.test])])
     results = [trial.test_metrics() for _, trial in fold_trials(setup, dataset, folds, progress)]
     values = {name: [metrics.value(name) for metrics in results] for name in FOLD_METRICS}

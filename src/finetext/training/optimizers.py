@@ -99,7 +99,7 @@ def clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> float:
         value = float(norm)
     if limit and math.isfinite(value) and value > limit:  # otherwise the gradients need not be written
         if optimizer.defaults.get("fused"):
-            # The fused kernel divides by it while it reads the gradients: no pass over them of its own.
+            # The fused kernel divides the gradients by it as it reads them, which saves a pass over them.
             optimizer.grad_scale = norm / limit  # type: ignore[attr-defined]
         else:
             torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
