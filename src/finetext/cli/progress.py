@@ -101,10 +101,10 @@ class ConsoleProgress(Progress):
             f"{evaluation.epoch:.6g}" if evaluation.epoch % 1 == 0 else f"{evaluation.epoch:.2f}",
             evaluation.step,
             f"{evaluation.loss:.4f}",
-            f"{evaluation.validation_loss:.4f}",
-            f"{evaluation.accuracy:.4f}",
-            f"{evaluation.macro_f1:.4f}",
-            f"{evaluation.mcc:.4f}",
+            f"{evaluation.metrics.log_loss:.4f}",
+            f"{evaluation.metrics.accuracy:.4f}",
+            f"{evaluation.metrics.macro_f1:.4f}",
+            f"{evaluation.metrics.mcc:.4f}",
             f"{evaluation.examples_per_second:.0f}",
         )
         self._console.print(_LINE.format(*cells) + (" *" if evaluation.best else ""), markup=False)

@@ -38,7 +38,8 @@ class Checkpoint:
         weights: The trained parameters.
         best: Those of the best evaluation so far, empty before the first.
         average: The mean of those after each epoch, empty before the end of the first.
-        state: The optimizer, the schedule and the random generators, as `Trainer.state` returns them.
+        state: The optimizer, the schedule and the random generators, by name. Tensors,
+            numbers, lists and dictionaries only.
         progress: The rest of the run's memory: evaluations, the best one, patience. JSON values.
         identity: What a resumed run must share with the one that wrote it: digests by name.
     """

@@ -13,17 +13,8 @@ from finetext.training.progress import Progress
 from finetext.training.setup import Setup
 from finetext.training.trial import Trial, run_trial
 
-FOLD_METRICS = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "weighted_f1",
-    "micro_f1",
-    "mcc",
-    "roc_auc",
-    "pr_auc",
-    "log_loss",
-)
+F1 = ("macro_f1", "weighted_f1", "micro_f1")
+FOLD_METRICS = ("accuracy", "balanced_accuracy", *F1, "mcc", "roc_auc", "pr_auc", "log_loss")
 
 
 def cross_validate(setup: Setup, folds: int, progress: Progress) -> dict[str, Any]:

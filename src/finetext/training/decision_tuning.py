@@ -62,10 +62,8 @@ def choose_decision(setup: Setup, inputs: RunInputs, progress: Progress) -> Chos
         return Chosen(Decision(None, options.abstain_below))
     criterion = None if options.threshold is None else parse_criterion(options.threshold)
     if len(setup.splits.validation) >= MIN_TEXTS:
-        logits, targets = (
-            predict_logits(setup.model, inputs.validation),
-            setup.targets(setup.splits.validation),
-        )
+        logits = predict_logits(setup.model, inputs.validation)
+        targets = setup.targets(setup.splits.validation)
         chosen_on = "validation"
     else:
         progress.notice(

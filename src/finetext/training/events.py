@@ -1,11 +1,8 @@
 """What a training yields on its way."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 from finetext.evaluation import Metrics
-from finetext.training.plan import TrainingPlan
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,10 @@ class Step:
     micro_batch: int
     evaluation: "Evaluation | None" = None
 
+    def is_due(self, every: int | None) -> bool:
+        """Tell whether something that happens every so many steps happens after this one."""
+        return every is not None and self.number % every == 0
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -45,47 +46,21 @@ class Evaluation:
         step: Optimizer steps taken.
         epoch: Epochs done; a fraction within one.
         loss: Mean training loss since the last evaluation.
-        validation_loss: Log loss on validation.
-        accuracy: On validation.
-        macro_f1: On validation.
-        mcc: On validation.
         examples_per_second: Training speed since the last evaluation.
+        metrics: On validation.
+        value: The metric that selects; None where it is undefined.
         best: Whether it is the best evaluation so far.
-        value: The metric that selects, on validation; None where it is undefined.
         ends_epoch: Whether it follows the last step of an epoch.
     """
 
     step: int
     epoch: float
     loss: float
-    validation_loss: float
-    accuracy: float
-    macro_f1: float
-    mcc: float
     examples_per_second: float
-    best: bool
+    metrics: Metrics
     value: float | None
+    best: bool
     ends_epoch: bool
-
-    @classmethod
-    def after(
-        cls, steps: Sequence[Step], plan: TrainingPlan, metrics: Metrics, value: float | None, best: bool
-    ) -> Self:
-        """Return the evaluation after the steps since the last one."""
-        last, seconds = steps[-1], sum(step.seconds for step in steps)
-        return cls(
-            step=last.number,
-            epoch=last.number / plan.steps_per_epoch,
-            loss=sum(step.loss for step in steps) / len(steps),
-            validation_loss=metrics.log_loss,
-            accuracy=metrics.accuracy,
-            macro_f1=metrics.macro_f1,
-            mcc=metrics.mcc,
-            examples_per_second=len(steps) * plan.step_size / max(1e-9, seconds),
-            best=best,
-            value=value,
-            ends_epoch=last.ends_epoch,
-        )
 
 
 @dataclass(frozen=True)

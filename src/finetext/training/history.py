@@ -10,7 +10,8 @@ from finetext import files
 from finetext.training.events import Step
 
 STEP_COLUMNS = ("step", "epoch", "examples", "loss", "learning_rate", "gradient_norm", "seconds")
-EVALUATION_COLUMNS = ("validation_loss", "accuracy", "macro_f1", "mcc", "examples_per_second")
+METRIC_COLUMNS = {"validation_loss": "log_loss", "accuracy": "accuracy", "macro_f1": "macro_f1", "mcc": "mcc"}
+EVALUATION_COLUMNS = (*METRIC_COLUMNS, "examples_per_second")
 
 
 class History:
@@ -27,8 +28,11 @@ class History:
     def write(self, step: Step) -> None:
         """Append a step and, if there was one, the evaluation after it."""
         row: list[Any] = [getattr(step, "number" if name == "step" else name) for name in STEP_COLUMNS]
-        evaluation = step.evaluation
-        row += ["" if evaluation is None else getattr(evaluation, name) for name in EVALUATION_COLUMNS]
+        if step.evaluation is None:
+            row += [""] * len(EVALUATION_COLUMNS)
+        else:
+            row += [getattr(step.evaluation.metrics, name) for name in METRIC_COLUMNS.values()]
+            row.append(step.evaluation.examples_per_second)
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerow(row)
         try:

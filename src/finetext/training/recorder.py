@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from finetext.errors import Interrupted
 from finetext.runs import RunFolder
 from finetext.training.checkpoints import save_checkpoint
-from finetext.training.config import OptimizationConfig
 from finetext.training.events import Event, Step
 from finetext.training.history import History
 from finetext.training.inputs import RunInputs
@@ -21,17 +20,18 @@ class Recorder:
     """Writes history, trackers and checkpoints, and stops the training when a signal asked for it."""
 
     def __init__(
-        self,
-        trainer: Trainer,
-        folder: RunFolder,
-        options: OptimizationConfig,
-        history: History,
-        trackers: Trackers,
-        stop: StopRequest,
-        progress: Progress,
-    ) -> None:
-        self._trainer, self._folder, self._options = trainer, folder, options
-        self._history, self._trackers, self._stop, self._progress = history, trackers, stop, progress
+        self, trainer: Trainer, setup: Setup, folder: RunFolder, stop: StopRequest, progress: Progress
+    ):
+        self._trainer, self._setup, self._folder = trainer, setup, folder
+        self._stop, self._progress, self._options = stop, progress, setup.config.train
+        self._history = History(folder.history, trainer.step)
+        self._trackers = Trackers(self._options.track, folder.tracking)
+
+    def start(self, inputs: RunInputs) -> None:
+        """Announce the training and start the trackers."""
+        self._progress.prepared(self._setup, inputs, self._trainer.step)
+        self._trackers.start(self._setup.config)
+        self._stop_if_requested()
 
     def record(self, event: Event) -> None:
         """Record an event.
@@ -40,27 +40,27 @@ class Recorder:
             Interrupted: A signal asked to stop; a checkpoint was written.
             RunError: The disk is full.
         """
-        if isinstance(event, Step):
-            self._history.write(event)
-            self._trackers.log(event)
+        if not isinstance(event, Step):
+            announce(event, self._progress)
+            return
+        self._history.write(event)
+        self._trackers.log(event)
         announce(event, self._progress)
-        if isinstance(event, Step):
-            every = self._options.save_every
-            if (
-                event.ends_epoch
-                or self._trainer.finished
-                or (every is not None and event.number % every == 0)
-            ):
-                self.save()
-            self.stop_if_requested()
+        if event.ends_epoch or event.is_due(self._options.save_every) or self._trainer.finished:
+            self.save()
+        self._stop_if_requested()
 
     def save(self) -> None:
         """Write a checkpoint."""
         self._history.sync()
         save_checkpoint(self._folder.checkpoints, self._trainer.checkpoint())
 
-    def stop_if_requested(self) -> None:
-        """Write a checkpoint and raise Interrupted if a signal was caught."""
+    def close(self) -> None:
+        """Close the history and the trackers."""
+        self._history.close()
+        self._trackers.close()
+
+    def _stop_if_requested(self) -> None:
         if self._stop.signal_number is None:
             return
         self.save()
@@ -79,27 +79,13 @@ def recording(
     stop: StopRequest,
     progress: Progress,
 ) -> Iterator[Recorder]:
-    """Record a training while the block runs.
-
-    Args:
-        trainer: The training, before its first or next step.
-        setup: The run.
-        inputs: What it reads.
-        folder: Its folder.
-        stop: Checked after each step.
-        progress: Told what happens.
-    """
-    options = setup.config.train
-    history, trackers = History(folder.history, trainer.step), Trackers(options.track, folder.tracking)
-    recorder = Recorder(trainer, folder, options, history, trackers, stop, progress)
+    """Give the block a recorder for the training; a step that fails leaves a checkpoint of the last good state."""
+    recorder = Recorder(trainer, setup, folder, stop, progress)
     try:
-        progress.prepared(setup, inputs, trainer.step)
-        trackers.start(setup.config)
-        recorder.stop_if_requested()
+        recorder.start(inputs)
         yield recorder
     except StepError:
         recorder.save()
         raise
     finally:
-        history.close()
-        trackers.close()
+        recorder.close()

@@ -68,12 +68,11 @@ class Trackers:
             return
         values: dict[str, float] = {"train/loss": step.loss, "train/learning_rate": step.learning_rate}
         if step.evaluation is not None:
+            metrics = step.evaluation.metrics
             values |= {
-                "validation/loss": step.evaluation.validation_loss,
-                "validation/accuracy": step.evaluation.accuracy,
-                "validation/macro_f1": step.evaluation.macro_f1,
-                "validation/mcc": step.evaluation.mcc,
+                f"validation/{name}": getattr(metrics, name) for name in ("accuracy", "macro_f1", "mcc")
             }
+            values["validation/loss"] = metrics.log_loss
         self._accelerator.log(values, step=step.number)
 
     def close(self) -> None:
@@ -82,10 +81,9 @@ class Trackers:
 
 
 def _flat(options: dict[str, Any]) -> dict[str, int | float | str | bool]:
-    plain = {
-        f"{table}.{name}": value
+    return {
+        f"{table}.{name}": value if isinstance(value, (int, float, str, bool)) else str(value)
         for table, content in options.items()
         for name, value in content.items()
         if value is not None
     }
-    return {k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in plain.items()}

@@ -9,7 +9,6 @@ import gc
 import math
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +97,7 @@ class Trainer:
                     f"the effective batch stays {self.plan.step_size}."
                 )
             since_evaluation.append(step)
-            if step.ends_epoch or self._is_due(self._options.eval_every):
+            if step.ends_epoch or step.is_due(self._options.eval_every):
                 step = dataclasses.replace(step, evaluation=self._evaluate(since_evaluation))
                 since_evaluation = []
             if step.ends_epoch and self._options.weight_averaging:
@@ -128,17 +127,6 @@ class Trainer:
             for name, parameter in self.parameters.items():
                 parameter.copy_(weights[name])
 
-    def state(self) -> dict[str, Any]:
-        """Return what continues the training besides the weights: tensors, numbers, lists and dictionaries only."""
-        return {
-            "step": self.step,
-            "micro_batch": self.micro_batch,
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "scaler": self._scaler.state_dict(),
-            "random": random_state(),
-        }
-
     def checkpoint(self) -> Checkpoint:
         """Return what a resumed training starts from."""
         best = self.selection
@@ -148,7 +136,14 @@ class Trainer:
             weights=best.weights if best.step == self.step > 0 and best.weights else self.weights(),
             best=best.weights,
             average=self._average.weights,
-            state=self.state(),
+            state={
+                "step": self.step,
+                "micro_batch": self.micro_batch,
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "scaler": self._scaler.state_dict(),
+                "random": random_state(),
+            },
             progress={"selection": best.to_dict(), "averaged_epochs": self._average.epochs},
             identity=self._setup.identity,
         )
@@ -271,16 +266,23 @@ class Trainer:
             f"Likely causes: {', '.join(causes)}."
         )
 
-    def _is_due(self, every: int | None) -> bool:
-        return every is not None and self.step % every == 0
-
     def _evaluate(self, steps: list[Step]) -> Evaluation:
         """Evaluate on validation, after the steps since the last time."""
         _, metrics = self._validate()
-        best = self.selection.offer(metrics, self.step, self.step / self.plan.steps_per_epoch)
+        epoch, seconds = self.step / self.plan.steps_per_epoch, sum(step.seconds for step in steps)
+        best = self.selection.offer(metrics, self.step, epoch)
         if best:
             self.selection.weights = self.weights()
-        return Evaluation.after(steps, self.plan, metrics, metrics.value(self.selection.metric), best)
+        return Evaluation(
+            step=self.step,
+            epoch=epoch,
+            loss=sum(step.loss for step in steps) / len(steps),
+            examples_per_second=len(steps) * self.plan.step_size / max(1e-9, seconds),
+            metrics=metrics,
+            value=metrics.value(self.selection.metric),
+            best=best,
+            ends_epoch=steps[-1].ends_epoch,
+        )
 
     def _offer_average(self) -> EpochAverage:
         """Keep the mean of the epochs, unless it is worse on validation than the best of them."""
