@@ -11,11 +11,10 @@ from finetext.training.checkpoints import Checkpoint, differences, load_checkpoi
 from finetext.training.config import TrainConfig
 from finetext.training.config_file import check_config, override, read_config
 from finetext.training.depth_selection import choose_depth
-from finetext.training.environment import StageTimes
 from finetext.training.finalize import finalize
 from finetext.training.inputs import cache_frozen_layers
 from finetext.training.progress import Progress
-from finetext.training.recorder import recording
+from finetext.training.recorder import Recorder
 from finetext.training.run import Run, creating, holding, refuse_taken
 from finetext.training.setup import Setup, prepare, with_absolute_paths
 from finetext.training.signals import StopRequest
@@ -63,7 +62,13 @@ def train(
     with StopRequest() as stop:
         setup = choose_depth(prepare(config), progress)
         with creating(folder, setup.config):
-            return _fit(setup, folder, stop, progress)
+            with Recorder(setup, folder, stop, progress) as recorder:
+                inputs = cache_frozen_layers(setup, progress, stop)
+                trainer = Trainer(setup, inputs)
+                recorder.start(trainer, inputs)
+                for event in trainer.fit():
+                    recorder.record(event)
+            return finalize(setup, folder, inputs, trainer.selection, progress, recorder.times)
 
 
 def resume(path: str | Path, *, progress: Progress | None = None, **options: Any) -> Run:
@@ -97,31 +102,13 @@ def resume(path: str | Path, *, progress: Progress | None = None, **options: Any
         setup = dataclasses.replace(setup, notices=(*notices, *setup.notices))
         if checkpoint is not None:
             _refuse_other_identity(folder, setup, checkpoint)
-        return _fit(setup, folder, stop, progress, checkpoint)
-
-
-def _fit(
-    setup: Setup,
-    folder: RunFolder,
-    stop: StopRequest,
-    progress: Progress,
-    checkpoint: Checkpoint | None = None,
-) -> Run:
-    """Train, from a checkpoint if there is one, and finish the run."""
-    times = StageTimes()
-    for notice in setup.notices:
-        progress.notice(notice)
-    setup.splits.write(folder.splits)
-    stop.message = f"interrupted. Resume with: finetext train --resume {folder.path}"
-    with stop.deferred():
-        with times.measure("features"):
+        with Recorder(setup, folder, stop, progress) as recorder:
             inputs = cache_frozen_layers(setup, progress, stop)
-        with times.measure("training"):
             trainer = Trainer(setup, inputs, checkpoint)
-            with recording(trainer, setup, inputs, folder, stop, progress) as recorder:
-                for event in trainer.fit():
-                    recorder.record(event)
-    return finalize(setup, folder, inputs, trainer.selection, progress, times)
+            recorder.start(trainer, inputs)
+            for event in trainer.fit():
+                recorder.record(event)
+        return finalize(setup, folder, inputs, trainer.selection, progress, recorder.times)
 
 
 def _checked(config: TrainConfig, source: str | Path | None, options: dict[str, Any]) -> TrainConfig:

@@ -40,13 +40,19 @@ class StageTimes:
     def __init__(self) -> None:
         self.started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.seconds: dict[str, float] = {}
+        self._began = time.perf_counter()
+
+    def end(self, stage: str) -> None:
+        """Take the time since the last stage ended as that of `stage`."""
+        now = time.perf_counter()
+        self.seconds[stage], self._began = now - self._began, now
 
     @contextlib.contextmanager
     def measure(self, stage: str) -> Iterator[None]:
         """Measure the block as a stage."""
-        began = time.perf_counter()
+        self._began = time.perf_counter()
         yield
-        self.seconds[stage] = time.perf_counter() - began
+        self.end(stage)
 
 
 def describe_environment(setup: Setup, inputs: RunInputs, times: StageTimes) -> dict[str, Any]:
