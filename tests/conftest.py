@@ -26,18 +26,18 @@ HAM = ("tea at four", "the rain has stopped", "see you later then", "are we stil
 
 
 @pytest.fixture(autouse=True, scope="session")
-def proof_in_this_process():
-    """Trainings within the tests' process prove their model in it: a fresh one imports torch for seconds.
+def verification_in_this_process():
+    """Verify bundles in the tests' own process: a fresh one imports torch for seconds.
 
-    Commands that run in a process of their own, and the tests of the proof, have the real one.
+    Commands that run in their own process, and the tests of verification, have the real one.
     """
     from finetext.training import finalize, verify
 
-    def prove(*question):
-        assert verify.check(*question) is None
+    def verify_bundle(*question):
+        assert verify.find_difference(*question) is None
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finalize, "prove", prove)
+        patch.setattr(finalize, "verify_bundle", verify_bundle)
         yield
 
 

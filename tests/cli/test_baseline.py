@@ -14,7 +14,7 @@ from finetext.experiments import measure_baselines
 from finetext.models import mean_vectors
 from finetext.training import TrainConfig, override
 from finetext.training.baselines import FROZEN, ZERO_SHOT, frozen_features_baseline
-from finetext.training.inputs import prepare_inputs
+from finetext.training.inputs import cache_frozen_layers
 from finetext.training.setup import prepare
 
 
@@ -131,7 +131,7 @@ def test_frozen_features_are_about_as_good_as_scikit_learns(checkpoint, tmp_path
         accuracy = reference.score(scaler.transform(parts[1]), job.targets(job.splits.test))
         assert 0.55 < accuracy and found.metrics.accuracy == pytest.approx(accuracy, abs=0.05)
         return
-    inputs = prepare_inputs(job, lambda done, total: None, lambda text: None)
+    inputs = cache_frozen_layers(job)
     assert inputs.stored == "fp32"
     stored = frozen_features_baseline(job, inputs)
     assert stored.metrics.log_loss == pytest.approx(found.metrics.log_loss, rel=1e-3)

@@ -1,11 +1,13 @@
 """The commands of the engine: `cache`, `probe`, and what `train` says of frozen layers."""
 
+import dataclasses
 import json
 
 import pytest
 
 import finetext
 from finetext.cli.app import main
+from finetext.training import TrainConfig, override, prepare, score_depths
 
 
 def run(*words):
@@ -88,6 +90,16 @@ def test_depth_auto_chooses_records_and_resumes(tmp_path, checkpoint, messages):
     )
     assert run.config.model.depth in (1, 2)
     assert f"depth = {run.config.model.depth}" in run.folder.config.read_text()
+
+
+def test_depth_auto_does_not_read_the_test_split(checkpoint, messages, monkeypatch):
+    setup = prepare(override(TrainConfig(), {"source": str(messages), "model": str(checkpoint("bert"))}))
+    unlabelled = dataclasses.replace(setup.splits, test=None)
+    encoded = []
+    monkeypatch.setattr(setup.model, "encode", lambda texts: encoded.extend(texts) or [])
+    scores = score_depths(dataclasses.replace(setup, splits=unlabelled))
+    assert [list(score.metrics) for score in scores] == [["validation"], ["validation"]]
+    assert encoded == []
 
 
 def test_a_depth_that_the_model_does_not_have_is_refused(tmp_path, checkpoint, messages, capfd):

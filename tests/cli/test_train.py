@@ -30,7 +30,7 @@ def finetext_main(*arguments):
     return ended.value.code
 
 
-def test_a_run_leaves_its_folder_and_prints_its_figures(tmp_path, checkpoint, messages, capsys):
+def test_a_run_writes_its_folder_and_prints_its_metrics(tmp_path, checkpoint, messages, capsys):
     run = tmp_path / "run"
     assert finetext_main("train", messages, "--model", checkpoint("bert"), "--output", run, *FAST) == 0
     shown = capsys.readouterr()
@@ -61,7 +61,7 @@ def test_a_run_leaves_its_folder_and_prints_its_figures(tmp_path, checkpoint, me
     assert environment["versions"]["torch"]
 
 
-def test_the_configuration_of_a_run_repeats_it_to_the_same_bytes(tmp_path, checkpoint, messages):
+def test_a_run_repeated_from_its_configuration_is_byte_identical(tmp_path, checkpoint, messages):
     first, second = tmp_path / "first", tmp_path / "second"
     finetext_main(
         "train", messages, "--model", checkpoint("gpt2"), "--output", first, *FAST, "--dropout", "0.2"
@@ -79,7 +79,7 @@ def test_the_configuration_of_a_run_repeats_it_to_the_same_bytes(tmp_path, check
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_architecture_goes_from_training_to_plain_transformers(tmp_path, trained, architecture):
+def test_every_architecture_trains_and_loads_in_plain_transformers(tmp_path, trained, architecture):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
     run = trained(architecture)
@@ -104,7 +104,7 @@ def test_every_architecture_goes_from_training_to_plain_transformers(tmp_path, t
             )
 
 
-def test_the_saved_predictions_are_what_the_classifier_says(trained):
+def test_the_saved_predictions_match_the_classifier(trained):
     run = trained("llama")
     rows = rows_of(run.folder.predictions)
     probs = run.classifier().predict_proba([row["text"] for row in rows])
@@ -123,7 +123,7 @@ def test_every_trainable_part_trains_and_saves(tmp_path, checkpoint, messages, t
 
 
 @pytest.mark.parametrize("pooling", ["last", "first", "mean"])
-def test_every_pooling_trains_and_is_kept_by_the_bundle(tmp_path, checkpoint, messages, pooling):
+def test_every_pooling_trains_and_is_saved_with_the_bundle(tmp_path, checkpoint, messages, pooling):
     run = finetext.train(
         messages, output=tmp_path / "run", model=str(checkpoint("bert")), pooling=pooling, epochs=1
     )
@@ -157,7 +157,7 @@ def test_every_balance_trains(tmp_path, checkpoint, messages, balance):
     assert (examples["train"] != examples["train_after_balancing"]) == (balance != "weights")
 
 
-def test_several_labels_a_text(tmp_path, checkpoint):
+def test_multi_label_data_trains(tmp_path, checkpoint):
     rows = [
         (
             f"text {n} of {'gold' if n % 2 else 'tea'} {'rain' if n % 3 else 'sun'}",
@@ -176,7 +176,7 @@ def test_several_labels_a_text(tmp_path, checkpoint):
     assert config["problem_type"] == "multi_label_classification"
 
 
-def test_two_runs_that_want_one_folder_do_not_both_get_it(tmp_path, checkpoint, messages):
+def test_two_runs_cannot_claim_the_same_folder(tmp_path, checkpoint, messages):
     from finetext.errors import UsageError
     from finetext.runs import RunFolder
     from finetext.training.run import creating

@@ -8,8 +8,8 @@ import pytest
 
 import finetext
 from finetext.errors import RunError
+from finetext.training import Progress
 from finetext.training.checkpoints import load_checkpoint
-from finetext.training.progress import Silent
 
 SIZE = 3 << 20
 
@@ -28,7 +28,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-class FillsTheDisk(Silent):
+class FillsTheDisk(Progress):
     """Leaves next to no space once a checkpoint was written."""
 
     def __init__(self, folder):
@@ -86,11 +86,11 @@ def test_a_full_disk_under_the_feature_cache_means_training_without_it(
         progress=listener,
     )
     assert run.folder.finished
-    assert any("training without stored features" in text for text in listener.notices)
+    assert any("training without cached activations" in text for text in listener.notices)
     assert not list((small_disk / "home").glob("features/*/*.bin"))
 
 
-class Told(Silent):
+class Told(Progress):
     """Keeps the notices of a run."""
 
     def __init__(self):

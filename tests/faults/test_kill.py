@@ -1,4 +1,4 @@
-"""A run killed at random moments, saves included, goes on as if nothing had happened."""
+"""A run killed at random moments, also while saving, resumes as if nothing had happened."""
 
 import csv
 import multiprocessing
@@ -26,7 +26,7 @@ processes.set_forkserver_preload(["finetext.training.api", "finetext.training.tr
 
 
 def work(data: str, model: str, output: str) -> None:
-    """Train into `output`, or go on there: what the killed process runs."""
+    """Train into `output`, or resume there: what the killed process runs."""
     import torch
 
     from finetext.training import resume, train

@@ -1,4 +1,4 @@
-"""What a run refuses to go on with, and what it keeps when it stops by itself."""
+"""What a run refuses to resume with, and what it keeps when it fails."""
 
 import csv
 import json
@@ -11,11 +11,11 @@ import finetext
 from finetext.errors import RunError
 from finetext.models import load_bundle, predict_logits
 from finetext.training.checkpoints import load_checkpoint
-from finetext.training.progress import Silent
-from finetext.training.verify import prove
+from finetext.training.progress import Progress
+from finetext.training.verify import verify_bundle
 
 
-class Stops(Silent):
+class Stops(Progress):
     """Breaks a run off after some steps, as a crash would."""
 
     def __init__(self, step):
@@ -37,7 +37,7 @@ def broken_off(tmp_path, checkpoint, messages):
     return tmp_path / "run"
 
 
-def test_an_interrupted_run_goes_on(broken_off):
+def test_an_interrupted_run_resumes(broken_off):
     run = finetext.resume(broken_off)
     assert run.folder.finished and not run.folder.checkpoints.exists()
     assert finetext.resume(broken_off).metrics == run.metrics
@@ -71,7 +71,7 @@ def edit_seed(folder):
     [(edit_data, "data"), (edit_labels, "labels"), (edit_tokenizer, "tokenizer"), (edit_seed, "seed")],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_going_on_with_something_else_is_refused_naming_it(broken_off, edit, named):
+def test_resuming_with_changed_inputs_is_refused_and_names_them(broken_off, edit, named):
     edit(broken_off.parent)
     before = sorted(path.name for path in (broken_off / "checkpoints").iterdir())
     with pytest.raises(RunError, match="have changed") as caught:
@@ -80,18 +80,18 @@ def test_going_on_with_something_else_is_refused_naming_it(broken_off, edit, nam
     assert sorted(path.name for path in (broken_off / "checkpoints").iterdir()) == before
 
 
-def test_a_damaged_checkpoint_means_the_one_before_it_with_a_notice(broken_off):
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one_with_a_notice(broken_off):
     newest = max((broken_off / "checkpoints").glob("step-*"))
     (newest / "weights.safetensors").write_bytes(b"flipped")
 
-    class Listener(Silent):
+    class Listener(Progress):
         notices = ()
         first = None
 
         def notice(self, text):
             self.notices = (*self.notices, text)
 
-        def prepared(self, job, first_step, total_steps):
+        def prepared(self, setup, inputs, first_step):
             self.first = first_step
 
     listener = Listener()
@@ -103,7 +103,7 @@ def test_a_damaged_checkpoint_means_the_one_before_it_with_a_notice(broken_off):
     assert steps == list(range(1, len(steps) + 1))
 
 
-def test_outputs_that_are_not_finite_are_told_in_a_line(tmp_path, checkpoint, messages):
+def test_outputs_that_are_not_finite_end_with_one_line(tmp_path, checkpoint, messages):
     options = {"model": str(checkpoint("bert")), "epochs": 1, "trainable": "all", "optimizer": "sgd"}
     options |= {"learning_rate": 9.9, "max_gradient_norm": 0.0, "weight_decay": 9e37, "batch_size": 64}
     with pytest.raises(RunError, match=r"outputs are not finite.*--learning-rate"):
@@ -120,33 +120,33 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_state(tmp_path, checkpoin
     assert all(tensor.isfinite().all() for tensor in loaded.weights.values())
 
 
-def test_a_bundle_that_gives_other_logits_does_not_prove_itself(trained):
+def test_a_bundle_with_different_logits_fails_verification(trained):
     run = trained("bert")
     texts = ["win cash now", "tea at four"]
     logits = predict_logits(load_bundle(run.folder.model), texts)
-    prove(run.folder.model, texts, logits)
+    verify_bundle(run.folder.model, texts, logits)
     with pytest.raises(RunError, match=r"batched logits differ"):
-        prove(run.folder.model, texts, logits + 0.01)
-    with pytest.raises(RunError, match=r"does not prove itself"):
-        prove(run.folder.path / "nothing", texts, logits)
+        verify_bundle(run.folder.model, texts, logits + 0.01)
+    with pytest.raises(RunError, match=r"fails verification"):
+        verify_bundle(run.folder.path / "nothing", texts, logits)
 
 
-def test_a_lack_of_memory_is_told_in_a_line_and_the_run_ends_well(tmp_path, checkpoint, messages):
-    class Listener(Silent):
+def test_running_out_of_memory_gives_one_notice_and_the_run_finishes(tmp_path, checkpoint, messages):
+    class Listener(Progress):
         notices = ()
 
         def notice(self, text):
             self.notices = (*self.notices, text)
 
-        def prepared(self, job, first_step, total_steps):
-            forward = job.model.logits
+        def prepared(self, setup, inputs, first_step):
+            forward = setup.model.logits
 
             def small_memory(batch):
-                if job.model.network.training and batch.size > 2:
+                if setup.model.network.training and batch.size > 2:
                     raise torch.OutOfMemoryError("CUDA out of memory")
                 return forward(batch)
 
-            job.model.logits = small_memory
+            setup.model.logits = small_memory
 
     listener = Listener()
     run = finetext.train(
@@ -157,6 +157,6 @@ def test_a_lack_of_memory_is_told_in_a_line_and_the_run_ends_well(tmp_path, chec
         batch_size=8,
         progress=listener,
     )
-    told = [text for text in listener.notices if "out of memory" in text]
-    assert len(told) == 1 and "2 at a time" in told[0] and "effective batch stays 8" in told[0]
+    notices = [text for text in listener.notices if "out of memory" in text]
+    assert len(notices) == 1 and "2 at a time" in notices[0] and "effective batch stays 8" in notices[0]
     assert run.folder.finished

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM leave a valid checkpoint; the second signal leaves at once."""
+"""SIGINT and SIGTERM leave a valid checkpoint; a second signal exits immediately."""
 
 import signal
 import subprocess
@@ -51,7 +51,7 @@ def test_a_signal_ends_the_run_after_a_valid_checkpoint(running, number, capsys)
 
 
 @pytest.mark.slow
-def test_a_second_run_into_the_same_folder_is_refused_while_the_first_goes_on(running):
+def test_a_second_run_in_the_same_folder_is_refused_while_the_first_is_running(running):
     process, run = running
     command = [sys.executable, "-m", "finetext", "train"]
     second = subprocess.run(
@@ -66,7 +66,7 @@ def test_a_second_run_into_the_same_folder_is_refused_while_the_first_goes_on(ru
 
 
 @pytest.mark.slow
-def test_the_second_signal_leaves_at_once(running):
+def test_a_second_signal_exits_immediately(running):
     process, _ = running
     process.send_signal(signal.SIGSTOP)  # so that both arrive before a step ends
     process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Our regularised logistic regression against scikit-learn's."""
+"""Our regularised logistic regression against that of scikit-learn."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def data(classes, seed=0):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("classes", [3, 5])
-def test_the_minimum_is_scikit_learns(classes, bias):
+def test_the_minimum_agrees_with_scikit_learn(classes, bias):
     vectors, labels = data(classes)
     strength = 1e-2
     fit = fit_logistic(
@@ -38,8 +38,8 @@ def test_the_minimum_is_scikit_learns(classes, bias):
         C=1 / (strength * len(vectors)), fit_intercept=bias, tol=1e-8, max_iter=2000
     )
     expected = reference.fit(scaled, labels.numpy()).predict_proba(scaled)
-    found = torch.softmax(fit.logits(vectors), -1).numpy()
-    assert found == pytest.approx(expected, abs=2e-3)
+    probs = torch.softmax(fit.logits(vectors), -1).numpy()
+    assert probs == pytest.approx(expected, abs=2e-3)
     assert (fit.bias is None) == (not bias)
 
 
@@ -47,13 +47,13 @@ def test_the_strength_with_the_least_loss_on_validation_is_chosen():
     vectors, labels = data(3)
     strengths = (10.0, 1e-1, 1e-3)
     parts = (vectors[:40], labels[:40], (vectors[40:], labels[40:]), 3, functional.cross_entropy)
-    alone = {own: fit_logistic(*parts, strengths=(own,)).loss for own in strengths}
+    alone = {s: fit_logistic(*parts, strengths=(s,)).loss for s in strengths}
     chosen = fit_logistic(*parts, strengths=strengths)
     assert chosen.strength == min(alone, key=alone.get)
     assert chosen.loss == pytest.approx(min(alone.values()), abs=1e-3)
 
 
-def test_several_labels_at_once():
+def test_multi_label_targets_are_fitted():
     vectors, _ = data(3)
     targets = (vectors[:, :2] > 0).float()
     fit = fit_logistic(vectors, targets, (vectors, targets), 2, functional.binary_cross_entropy_with_logits)

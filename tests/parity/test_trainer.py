@@ -1,19 +1,16 @@
-"""Our loop against `transformers.Trainer`: the same model, the same batches, the same losses."""
+"""Our trainer against `transformers.Trainer`: the same model, the same batches, the same losses."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
 from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments
 
 from finetext.engine import collate
-from finetext.models import find_model, load_model
-from finetext.training import TrainConfig, override
-from finetext.training.loop import Learner, epoch_order, training_steps
+from finetext.training.sampling import epoch_order
+from trainings import NAMES, setup_of, steps_of, trainer_of
 
 STEPS = 30
-NAMES = ("ham", "spam")
 TEXTS = [
     f"message {n} about {topic} and then {n * 7 % 13} more words"
     for n in range(24)
@@ -34,7 +31,7 @@ CASES = {
 
 
 class Recorder(Trainer):
-    """A Trainer that gets its batches in our order and writes down each loss."""
+    """A Trainer that takes its batches in our order and records each loss."""
 
     def __init__(self, *args, batches, class_weights, **kwargs):
         super().__init__(*args, **kwargs)
@@ -61,7 +58,7 @@ class Batches(list):
     batch_size = 1
 
 
-def config_of(case, folder):
+def setup_for(case, folder):
     options = {
         "model": str(folder),
         "trainable": "all",
@@ -75,15 +72,17 @@ def config_of(case, folder):
         "batch_size": 8,
         "seed": 3,
     }
-    return override(TrainConfig(), options | {k: v for k, v in case.items() if k != "class_weights"})
+    weights = case.get("class_weights")
+    if weights is not None:
+        case = {"balance": "weights", "class_weights": dict(zip(NAMES, weights, strict=True))}
+    return setup_of(TEXTS, TARGETS.tolist(), **options | case)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_thirty_losses_agree_with_trainer(tmp_path, checkpoint, architecture, case):
-    config = config_of(case, checkpoint(architecture))
-    train = config.train
-    model = load_model(find_model(config.model.model), NAMES, "binary", config.model, seed=3)
+    setup = setup_for(case, checkpoint(architecture))
+    train, model = setup.config.train, setup.model
     model.network.save_pretrained(tmp_path / "start")
     encoded = model.encode(TEXTS)
 
@@ -128,16 +127,7 @@ def test_thirty_losses_agree_with_trainer(tmp_path, checkpoint, architecture, ca
     trainer.train()
     expected = np.array(trainer.losses).reshape(-1, train.gradient_accumulation).mean(axis=1)
 
-    learner = Learner(
-        model,
-        model.inputs(encoded),
-        TARGETS,
-        config,
-        Accelerator(cpu=True),
-        "adamw",
-        case.get("class_weights"),
-    )
-    ours = [step.loss for step in training_steps(learner)]
+    ours = [step.loss for step in steps_of(trainer_of(setup))]
     assert len(ours) == len(expected) == steps >= STEPS
     assert ours[:STEPS] == pytest.approx(expected[:STEPS].tolist(), abs=1e-5)
-    assert max(ours) - min(ours) > 0.01  # it learns: equal losses are not equal for want of updates
+    assert max(ours) - min(ours) > 0.01  # the losses change, so they are not equal merely for lack of updates

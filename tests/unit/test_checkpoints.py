@@ -11,7 +11,7 @@ from finetext.training.checkpoints import (
     Checkpoint,
     checkpoint_folders,
     differences,
-    find_fault,
+    find_damage,
     load_checkpoint,
     save_checkpoint,
 )
@@ -42,7 +42,7 @@ def test_a_saved_checkpoint_is_loaded_back(tmp_path):
     assert loaded.identity == {"data": "d", "seed": "s"}
 
 
-def test_at_most_two_lie_on_the_disk(tmp_path):
+def test_at_most_two_checkpoints_are_kept(tmp_path):
     for step in range(1, 6):
         save_checkpoint(tmp_path, checkpoint(step))
     assert [path.name for path in checkpoint_folders(tmp_path)] == ["step-00000005", "step-00000004"]
@@ -52,7 +52,7 @@ def test_at_most_two_lie_on_the_disk(tmp_path):
     "name", ["weights.safetensors", "best.safetensors", "average.safetensors", "state.pt", MANIFEST]
 )
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, name, damage):
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one(tmp_path, name, damage):
     save_checkpoint(tmp_path, checkpoint(1))
     path = save_checkpoint(tmp_path, checkpoint(2)) / name
     content = bytearray(path.read_bytes())
@@ -69,14 +69,14 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, name, dam
     assert save_checkpoint(tmp_path, checkpoint(2)).is_dir()
 
 
-def test_without_a_whole_checkpoint_there_is_none(tmp_path):
+def test_without_a_valid_checkpoint_none_is_loaded(tmp_path):
     assert load_checkpoint(tmp_path / "nowhere") == (None, [])
     (save_checkpoint(tmp_path, checkpoint(1)) / MANIFEST).unlink()
     loaded, notices = load_checkpoint(tmp_path)
     assert loaded is None and len(notices) == 1
 
 
-def test_leftovers_of_a_kill_while_saving_do_not_count_and_are_cleared(tmp_path):
+def test_leftovers_of_a_killed_save_are_ignored_and_removed(tmp_path):
     whole = save_checkpoint(tmp_path, checkpoint(1))
     shutil.copytree(whole, tmp_path / ".step-00000002.tmp")
     assert load_checkpoint(tmp_path)[0].step == 1
@@ -89,12 +89,12 @@ def test_a_checkpoint_of_another_schema_is_refused(tmp_path):
     manifest = json.loads(path.read_text())
     manifest["schema_version"] = SCHEMA_VERSION + 1
     path.write_text(json.dumps(manifest))
-    assert find_fault(path.parent) is None
+    assert find_damage(path.parent) is None
     with pytest.raises(RunError, match="another version"):
         load_checkpoint(tmp_path)
 
 
-def test_state_is_read_without_running_anything(tmp_path):
+def test_loading_the_state_runs_no_code(tmp_path):
     class Canary:
         def __reduce__(self):
             return (print, ("ran",))

@@ -126,7 +126,7 @@ def test_the_default_learning_rates_are_those_that_the_help_names():
     import inspect
 
     from finetext.training import config
-    from finetext.training.defaults import LEARNING_RATES
+    from finetext.training.plan import LEARNING_RATES
 
     said = inspect.getsource(config.OptimizationConfig)
     for rate in LEARNING_RATES.values():

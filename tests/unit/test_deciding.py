@@ -1,4 +1,4 @@
-"""A run that calibrates, chooses thresholds and abstains, and whatever loads its model."""
+"""Calibration, thresholds and abstention: chosen by a run, saved with its model, followed by whatever loads it."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def pair(tmp_path_factory, checkpoint, messages):
     return plain, chosen
 
 
-def test_the_temperature_is_in_the_saved_head(pair, messages):
+def test_the_temperature_is_folded_into_the_saved_head(pair, messages):
     _, chosen = pair
     texts = pl.read_csv(messages)["text"].to_list()[:10]
     temperature = chosen.metrics.decision.temperature
@@ -48,13 +48,13 @@ def test_plain_transformers_gets_the_calibrated_scores(pair, messages):
     plain = pipeline(
         "text-classification", model=str(chosen.folder.model), top_k=None, device=torch.device("cpu")
     )
-    own = chosen.classifier().predict_proba(texts)
-    for row, answers in zip(own, plain(texts), strict=True):
+    probs = chosen.classifier().predict_proba(texts)
+    for row, answers in zip(probs, plain(texts), strict=True):
         scores = {answer["label"]: answer["score"] for answer in answers}
         assert [scores["ham"], scores["spam"]] == pytest.approx(row.tolist(), abs=1e-5)
 
 
-def test_few_validation_texts_are_replaced_by_cross_fitting(pair):
+def test_few_validation_texts_lead_to_cross_fitting(pair):
     decision = pair[1].metrics.decision
     assert decision.chosen_on == "cross-fitting"
     assert decision.examples == 48  # all but the test split
@@ -80,7 +80,7 @@ def test_predictions_file_and_classifier_follow_the_saved_rule(pair):
     assert decision.test.coverage == pytest.approx(kept.height / frame.height)
 
 
-def test_the_command_line_leaves_the_prediction_of_an_abstention_empty(pair, tmp_path, capsys):
+def test_the_command_line_shows_no_prediction_where_the_model_abstains(pair, tmp_path, capsys):
     _, run = pair
     path = tmp_path / "bundle"
     shutil.copytree(run.folder.model, path)
@@ -112,7 +112,7 @@ def test_a_damaged_rule_is_refused(pair, tmp_path, damage):
         finetext.load(path)
 
 
-def test_what_a_task_cannot_do_is_refused_before_anything_is_trained(tmp_path, checkpoint):
+def test_decisions_that_do_not_fit_the_task_are_refused_before_training(tmp_path, checkpoint):
     def table(rows):
         path = tmp_path / "data.csv"
         pl.DataFrame(rows, schema=["text", "label"], orient="row").write_csv(path)
@@ -127,7 +127,7 @@ def test_what_a_task_cannot_do_is_refused_before_anything_is_trained(tmp_path, c
     assert not (tmp_path / "run").exists()
 
 
-def test_thresholds_of_several_labels_are_saved_one_a_label(tmp_path, checkpoint):
+def test_multi_label_thresholds_are_saved_per_label(tmp_path, checkpoint):
     rows = [
         (
             f"{'win ' * (n % 2)}{'tea ' * (n % 3 == 0)}number {n}",

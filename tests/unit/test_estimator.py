@@ -1,10 +1,10 @@
 """finetext as a scikit-learn classifier.
 
-scikit-learn's own `check_estimator` gives numbers to every estimator and skips one that takes texts, as it skips its
-own text vectorizers. Its checks that need no data run here; of the others those that make sense for texts stand here
-with texts: unfitted, fit returns self, parameters kept, the same fit twice, order and subsets of the examples,
-pickling, consistent lengths, one class. Sparse or complex X, NaN in X, dtypes, `n_features_in_`, feature names and
-sample weights do not apply.
+scikit-learn's `check_estimator` feeds numbers to every estimator and skips those that take texts, such as its own text
+vectorizers. Its checks that need no data run here; the others that make sense for texts are repeated with texts:
+unfitted, fit returns self, parameters kept, the same fit twice, order and subsets of the examples, pickling,
+consistent lengths, one class. Sparse or complex X, NaN in X, dtypes, `n_features_in_`, feature names and sample
+weights do not apply.
 """
 
 import json
@@ -35,8 +35,8 @@ LABELS = ["spam", "ham"] * 16
 @pytest.fixture(scope="module")
 def make(checkpoint):
     def classifier(**options):
-        own = {"trainable": "all", "epochs": 6, "learning_rate": 1e-2} | options
-        return finetext.FinetextClassifier(model=str(checkpoint("bert")), **own)
+        defaults = {"trainable": "all", "epochs": 6, "learning_rate": 1e-2} | options
+        return finetext.FinetextClassifier(model=str(checkpoint("bert")), **defaults)
 
     return classifier
 
@@ -61,11 +61,11 @@ def fitted(make):
         "check_set_params",
     ],
 )
-def test_scikit_learn_s_own_checks_that_need_no_data(name):
+def test_scikit_learn_checks_without_data_pass(name):
     getattr(estimator_checks, name)("FinetextClassifier", finetext.FinetextClassifier())
 
 
-def test_every_option_that_concerns_no_file_is_a_parameter_with_its_own_default():
+def test_every_option_not_about_files_is_a_parameter_with_the_same_default():
     params = finetext.FinetextClassifier().get_params()
     config = TrainConfig()
     for name, (table, _) in option_types().items():
@@ -91,7 +91,7 @@ def test_it_learns_and_keeps_its_parameters(make):
     assert "_bundle" not in vars(clone(classifier))
 
 
-def test_an_unfitted_one_says_so(make):
+def test_an_unfitted_classifier_raises_not_fitted(make):
     for method in ("predict", "predict_proba"):
         with pytest.raises(NotFittedError):
             getattr(make(), method)(TEXTS)
@@ -106,7 +106,7 @@ def test_the_same_fit_gives_the_same_probabilities(make, fitted):
     assert np.abs(other.predict_proba(TEXTS) - fitted.predict_proba(TEXTS)).max() > 1e-4
 
 
-def test_order_subsets_and_the_kind_of_list_do_not_matter(fitted):
+def test_order_subsets_and_container_type_do_not_change_probabilities(fitted):
     probs = fitted.predict_proba(TEXTS)
     assert probs.shape == (32, 2)
     np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-6)
@@ -129,7 +129,7 @@ def test_labels_keep_their_type(make, labels):
     assert classifier.predict(TEXTS).dtype == classifier.classes_.dtype
 
 
-def test_more_than_nine_numbered_classes_stand_in_the_order_of_their_numbers(make):
+def test_more_than_nine_numeric_classes_keep_numeric_order(make):
     texts = [f"{word} {n}" for word in "abcdefghijk" for n in range(4)]
     labels = [n for n in range(11) for _ in range(4)]
     classifier = make(epochs=1, validation=0.3).fit(texts, labels)
@@ -160,13 +160,13 @@ def test_a_pickle_holds_the_model_and_loads_in_a_fresh_process(tmp_path, fitted)
     np.testing.assert_allclose(json.loads(answer.stdout), fitted.predict_proba(TEXTS[:4]), atol=1e-6)
 
 
-def test_a_saved_one_is_a_model_that_transformers_reads(tmp_path, fitted):
+def test_a_saved_classifier_loads_in_plain_transformers(tmp_path, fitted):
     from transformers import pipeline
 
     fitted.save(tmp_path / "model")
     plain = pipeline("text-classification", model=str(tmp_path / "model"), top_k=None)
     for text, probs in zip(TEXTS[:4], fitted.predict_proba(TEXTS[:4]), strict=True):
-        scores = {own["label"]: own["score"] for own in plain([text])[0]}
+        scores = {score["label"]: score["score"] for score in plain([text])[0]}
         assert [scores["ham"], scores["spam"]] == pytest.approx(probs.tolist(), abs=1e-5)
     assert finetext.load(tmp_path / "model").predict(TEXTS[:2]) == [("spam",), ("ham",)]
     with pytest.raises(UsageError, match="is there already"):
@@ -186,7 +186,7 @@ def test_adapters_are_merged(make, tmp_path):
     assert classifier.predict_proba(TEXTS).shape == (32, 2)
 
 
-def test_in_a_pipeline_and_in_cross_validation(make):
+def test_it_works_in_a_pipeline_and_in_cross_validation(make):
     lower = FunctionTransformer(lambda texts: [text.lower() for text in texts])
     upper = [text.upper() for text in TEXTS]
     pipeline = make_pipeline(lower, make())
@@ -194,7 +194,7 @@ def test_in_a_pipeline_and_in_cross_validation(make):
     assert scores.tolist() == [1, 1]
 
 
-def test_a_grid_search_tells_good_options_from_bad_and_refits(make, tmp_path, monkeypatch):
+def test_a_grid_search_finds_the_better_options_and_refits(make, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     search = GridSearchCV(make(), {"learning_rate": np.array([1e-6, 1e-2])}, cv=2, scoring="neg_log_loss")
     search.fit(np.array(TEXTS), np.array(LABELS))
@@ -203,7 +203,7 @@ def test_a_grid_search_tells_good_options_from_bad_and_refits(make, tmp_path, mo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_thresholds_and_calibration_are_scikit_learn_s(make):
+def test_scikit_learn_tunes_thresholds_and_calibrates(make):
     # After six epochs the classes' probabilities are so near to one another that the refitted model's may lie on the
     # other side of a threshold that the folds' models allow.
     longer = make(epochs=12)
@@ -228,7 +228,7 @@ def test_thresholds_and_calibration_are_scikit_learn_s(make):
         ([], [], ValueError, "."),
     ],
 )
-def test_what_makes_no_sense_is_refused(make, texts, labels, kind, words):
+def test_invalid_input_is_refused(make, texts, labels, kind, words):
     with pytest.raises(kind, match=words):
         make().fit(texts, labels)
 

@@ -18,30 +18,30 @@ def repeated(tmp_path_factory):
     return path
 
 
-def test_folds_keep_equal_texts_together_and_the_shares_of_the_classes(repeated):
+def test_folds_keep_equal_texts_together_and_are_stratified(repeated):
     dataset = read(str(repeated), DataConfig())
-    rare = [row for row, own in enumerate(dataset.labels) if own == ("c",)]
+    rare = [row for row, labels in enumerate(dataset.labels) if labels == ("c",)]
     dataset = dataset.subset([row for row in range(len(dataset)) if row not in rare[1:]])
     folds = held_out_folds(dataset, 4, 0)
-    labels = np.array([own[0] for own in dataset.labels])
+    labels = np.array([names[0] for names in dataset.labels])
     assert (folds[labels == "c"] == -1).all()
     for name in "ab":
         sizes = np.bincount(folds[labels == name], minlength=4)
         assert sizes.max() - sizes.min() <= 2
     for key in set(dataset.keys):
-        assert len({folds[i] for i, own in enumerate(dataset.keys) if own == key}) == 1
+        assert len({folds[i] for i, other in enumerate(dataset.keys) if other == key}) == 1
 
 
 def test_the_splits_of_a_fold_hold_every_text_once(repeated):
     dataset = read(str(repeated), DataConfig())
     folds = held_out_folds(dataset, 4, 0)
     splits = fold_splits(dataset, folds == 2, DataConfig(), 0)
-    assert splits.test.texts == [text for text, own in zip(dataset.texts, folds, strict=True) if own == 2]
+    assert splits.test.texts == [text for text, fold in zip(dataset.texts, folds, strict=True) if fold == 2]
     every = [*splits.train.texts, *splits.validation.texts, *splits.test.texts]
     assert sorted(every) == sorted(dataset.texts)
 
 
-def test_cross_validation_of_a_run_has_a_mean_and_runs_no_frozen_layer_again(tmp_path, checkpoint, messages):
+def test_cross_validation_reports_mean_and_std_and_reuses_cached_activations(tmp_path, checkpoint, messages):
     options = {"model": str(checkpoint("bert")), "epochs": 1, "trainable": "last-block", "seed": 3}
     run = train(messages, output=tmp_path / "run", folds=3, **options)
     folds = run.metrics.folds

@@ -247,11 +247,11 @@ def test_sizes_are_read():
 
 
 def test_over_the_budget_it_trains_without_the_store_and_says_so(tmp_path, checkpoint, messages, monkeypatch):
-    from finetext.training.progress import Silent
+    from finetext.training import Progress
 
     monkeypatch.setenv("FINETEXT_HOME", str(tmp_path / "home"))  # where no other test has stored them
 
-    class Listener(Silent):
+    class Listener(Progress):
         def __init__(self):
             self.notices = []
 
@@ -269,4 +269,4 @@ def test_over_the_budget_it_trains_without_the_store_and_says_so(tmp_path, check
         progress=listener,
     )
     assert run.folder.finished
-    assert any("without stored features" in text for text in listener.notices)
+    assert any("without cached activations" in text for text in listener.notices)

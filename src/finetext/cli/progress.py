@@ -8,17 +8,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 
 from finetext.cli.console import data, prose
+from finetext.training import Progress
 
 if TYPE_CHECKING:
     from finetext.evaluation import Metrics
-    from finetext.training import EpochLine, Job, Run, Step
-    from finetext.training.inputs import RunInputs
+    from finetext.training import (
+        EpochAverage,
+        Evaluation,
+        ProbeInitialization,
+        Run,
+        RunInputs,
+        Setup,
+        Step,
+    )
 
 _LINE = "{:>7} {:>7} {:>10} {:>10} {:>9} {:>9} {:>8} {:>9}"
 _HEADER = _LINE.format("epoch", "step", "train loss", "val loss", "accuracy", "macro-F1", "MCC", "texts/s")
 
 
-class ConsoleProgress:
+class ConsoleProgress(Progress):
     """Shows a run on stderr: a live bar in a terminal, plain lines otherwise."""
 
     def __init__(self) -> None:
@@ -34,7 +42,6 @@ class ConsoleProgress:
         )
         self._task: TaskID | None = None
         self._features: TaskID | None = None
-        self._inputs: RunInputs | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -48,20 +55,16 @@ class ConsoleProgress:
         """Print a notice."""
         self._console.print(f"note: {text}", markup=False)
 
-    def prepared(self, job: "Job", first_step: int, total_steps: int) -> None:
+    def prepared(self, setup: "Setup", inputs: "RunInputs", first_step: int) -> None:
         """Print what will be trained on what, and start the bar."""
-        frozen = [] if self._inputs is None else [("features", describe_features(job, self._inputs))]
-        for name, text in [*describe_job(job), *frozen]:
+        total_steps = setup.plan.total_steps
+        for name, text in [*describe_setup(setup), ("features", describe_features(setup, inputs))]:
             self._console.print(f"{name:<10} {text}", markup=False)
         if first_step:
             self._console.print(f"{'resumed':<10} after step {first_step} of {total_steps}")
         self._console.print("\n" + _HEADER, markup=False)
         self._bar.start()
         self._task = self._bar.add_task("training", total=total_steps, completed=first_step)
-
-    def ready(self, inputs: "RunInputs") -> None:
-        """Keep what was stored, for the summary."""
-        self._inputs = inputs
 
     def features(self, done: int, total: int) -> None:
         """Advance the bar of the frozen layers."""
@@ -78,40 +81,41 @@ class ConsoleProgress:
         if self._task is not None:
             self._bar.update(self._task, completed=step.number, description=f"loss {step.loss:.4f}")
 
-    def head_started(self, metrics: "Metrics", strength: float) -> None:
-        """Print the figures of the fitted output layer, before the first step."""
-        self._print_figures("0", "0", "head start", metrics)
+    def initialized(self, initialization: "ProbeInitialization") -> None:
+        """Print the metrics of the linear-probe initialisation, before the first step."""
+        self._print_figures("0", "0", "head start", initialization.metrics)
 
-    def averaged(self, metrics: "Metrics", epochs: int, kept: bool) -> None:
-        """Print the figures of the mean of the epochs' weights; a star marks that it is kept."""
-        self._print_figures(f"1-{epochs}", "", "mean", metrics, " *" if kept else "")
+    def averaged(self, average: "EpochAverage") -> None:
+        """Print the metrics of the mean of the epochs' weights; a star marks that it is kept."""
+        star = " *" if average.kept else ""
+        self._print_figures(f"1-{average.epochs}", "", "mean", average.metrics, star)
 
     def _print_figures(self, epoch: str, step: str, what: str, metrics: "Metrics", mark: str = "") -> None:
         figures = (metrics.log_loss, metrics.accuracy, metrics.macro_f1, metrics.mcc)
         cells = ("-" if figure is None else f"{figure:.4f}" for figure in figures)
         self._console.print(_LINE.format(epoch, step, what, *cells, "") + mark, markup=False)
 
-    def evaluated(self, line: "EpochLine") -> None:
+    def evaluated(self, evaluation: "Evaluation") -> None:
         """Print the line of an evaluation; a star marks the best so far."""
         cells = (
-            f"{line.epoch:.6g}" if line.epoch % 1 == 0 else f"{line.epoch:.2f}",
-            line.step,
-            f"{line.loss:.4f}",
-            f"{line.validation_loss:.4f}",
-            f"{line.accuracy:.4f}",
-            f"{line.macro_f1:.4f}",
-            f"{line.mcc:.4f}",
-            f"{line.examples_per_second:.0f}",
+            f"{evaluation.epoch:.6g}" if evaluation.epoch % 1 == 0 else f"{evaluation.epoch:.2f}",
+            evaluation.step,
+            f"{evaluation.loss:.4f}",
+            f"{evaluation.metrics.log_loss:.4f}",
+            f"{evaluation.metrics.accuracy:.4f}",
+            f"{evaluation.metrics.macro_f1:.4f}",
+            f"{evaluation.metrics.mcc:.4f}",
+            f"{evaluation.examples_per_second:.0f}",
         )
-        self._console.print(_LINE.format(*cells) + (" *" if line.best else ""), markup=False)
+        self._console.print(_LINE.format(*cells) + (" *" if evaluation.best else ""), markup=False)
 
-    def finishing(self, what: str) -> None:
+    def finishing(self, stage: str) -> None:
         """Print a stage after training."""
         self._bar.stop()
-        self._console.print(f"{'':<10} {what} …", markup=False)
+        self._console.print(f"{'':<10} {stage} …", markup=False)
 
 
-def describe_job(job: "Job") -> list[tuple[str, str]]:
+def describe_setup(job: "Setup") -> list[tuple[str, str]]:
     """Return the lines of the summary that stands before training, as name and text."""
     from finetext.models import describe
 
@@ -143,8 +147,8 @@ def describe_job(job: "Job") -> list[tuple[str, str]]:
         ),
         (
             "training",
-            f"{train.epochs} epochs, batch {train.batch_size * train.gradient_accumulation}, {job.optimizer}, "
-            f"learning rate {train.learning_rate:g}, {train.schedule} · precision {job.precision.name} "
+            f"{train.epochs} epochs, batch {train.batch_size * train.gradient_accumulation}, {job.plan.optimizer}, "
+            f"learning rate {train.learning_rate:g}, {train.schedule} · precision {job.plan.precision.name} "
             f"· device {job.model.device} · seed {train.seed}",
         ),
     ]
@@ -153,7 +157,7 @@ def describe_job(job: "Job") -> list[tuple[str, str]]:
     return lines
 
 
-def describe_features(job: "Job", inputs: "RunInputs") -> str:
+def describe_features(job: "Setup", inputs: "RunInputs") -> str:
     """Return in words what of the model is constant and where that is kept."""
     if inputs.stored is None:
         return "none stored: every layer runs in every step"

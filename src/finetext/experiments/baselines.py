@@ -17,7 +17,7 @@ from finetext.training.baselines import (
     zero_shot_baseline,
 )
 from finetext.training.config_file import check_config, override
-from finetext.training.setup import Job, prepare
+from finetext.training.setup import Setup, prepare
 
 WRITTEN_TOKENS = 20
 
@@ -156,7 +156,7 @@ def _named(result: BaselineResult, suffix: str) -> BaselineResult:
     return dataclasses.replace(result, name=result.name + suffix)
 
 
-def _frozen(job: Job, progress: Callable[[str, int, int], None]) -> BaselineResult:
+def _frozen(job: Setup, progress: Callable[[str, int, int], None]) -> BaselineResult:
     total = len(job.train) + len(job.splits.validation) + len(job.splits.test)
     done = 0
 
@@ -169,7 +169,7 @@ def _frozen(job: Job, progress: Callable[[str, int, int], None]) -> BaselineResu
 
 
 def _prompted(
-    job: Job, questions: Sequence[Question], generate: int, progress: Callable[[str, int, int], None]
+    job: Setup, questions: Sequence[Question], generate: int, progress: Callable[[str, int, int], None]
 ) -> tuple[BaselineResult, list[Written]]:
     """Ask a model about the test split, without any training.
 

@@ -267,7 +267,7 @@ def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequ
     baseline = _baseline(trial, draw)
     assert trial.test is not None
     task = draw.dataset.task
-    right = is_right(trial.job.targets(draw.splits.test), trial.test, task)
+    right = is_right(trial.setup.targets(draw.splits.test), trial.test, task)
     return CurveTrial(
         size=size,
         trial=number,
@@ -286,7 +286,7 @@ def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequ
 
 def _baseline(trial: Trial, draw: Draw) -> BaselineResult:
     # It chooses nothing on validation, so it learns from those texts too: what was labelled is used.
-    job, seed = trial.job, trial.job.config.train.seed
+    job, seed = trial.setup, trial.setup.config.train.seed
     labelled = balance(draw.labelled, job.config.data, seed)
     found = baselines(
         labelled.texts,

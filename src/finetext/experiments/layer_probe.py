@@ -9,7 +9,7 @@ from finetext import files
 from finetext.training import TrainConfig
 from finetext.training.config_file import check_config, override
 from finetext.training.depth_selection import DepthScore, best_depth, score_depths
-from finetext.training.setup import Job, prepare
+from finetext.training.setup import Setup, prepare
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Probe:
         best: The least depth within one standard error of the best accuracy on validation.
     """
 
-    job: Job
+    job: Setup
     scores: list[DepthScore]
     best: int
 
@@ -69,7 +69,7 @@ def probe(
     config = override(config or TrainConfig(), options | {"source": str(source)})
     check_config(config)
     job = prepare(config)
-    scores = score_depths(job, progress or (lambda done, total: None))
+    scores = score_depths(job, progress, read_test=True)
     return Probe(job, scores, best_depth(scores))
 
 

@@ -21,8 +21,17 @@ from finetext.experiments.sweep_file import SweepPlan
 from finetext.metric_names import SELECTION_METRICS
 from finetext.models import describe
 from finetext.runs import RunFolder, next_run_folder
-from finetext.training import EpochLine, Run, TrainConfig, Trial, override, resume, run_trial, train
-from finetext.training.progress import Silent
+from finetext.training import (
+    Evaluation,
+    Progress,
+    Run,
+    TrainConfig,
+    Trial,
+    override,
+    resume,
+    run_trial,
+    train,
+)
 from finetext.training.setup import read_splits, with_absolute_paths
 from finetext.training.signals import StopRequest
 
@@ -164,13 +173,13 @@ def _heed(stop: StopRequest) -> None:
         raise Interrupted(stop.message, stop.signal_number)
 
 
-class _Listening(Silent):
+class _Listening(Progress):
     """Reports the value after each epoch, and ends a trial that is not worth going on with."""
 
     def __init__(self, candidate: Candidate, study: SharedStudy) -> None:
         self._candidate, self._study = candidate, study
 
-    def evaluated(self, line: "EpochLine") -> None:
+    def evaluated(self, line: "Evaluation") -> None:
         if not line.ends_epoch or line.value is None:
             return
         if self._study.report(self._candidate, line.value, round(line.epoch)):
@@ -214,9 +223,9 @@ def _figures(found: Trial, seconds: float) -> dict[str, Any]:
         **{name: metrics.value(name) for name in SELECTION_METRICS},
         "validation_texts": metrics.examples,
         "epoch": found.selection.epoch,
-        "epochs": found.job.config.train.epochs,
-        "learning_rate": found.job.config.train.learning_rate,
-        "trained_parameters": describe(found.job.model).trainable_parameters,
+        "epochs": found.setup.config.train.epochs,
+        "learning_rate": found.setup.config.train.learning_rate,
+        "trained_parameters": describe(found.setup.model).trainable_parameters,
         "seconds": seconds,
     }
 

@@ -1,8 +1,8 @@
-"""Checkpoints: what an interrupted run needs to go on, written so that a kill at any moment leaves a whole one.
+"""Checkpoints: what an interrupted run needs to resume, written so that a kill at any moment leaves a valid one.
 
-A checkpoint is a folder `step-00000123`. Its files are written into a temporary folder and synced, then the
-manifest with a digest of each, then the folder takes its name. Only a folder whose manifest is there and
-whose digests agree counts. At most two lie on disk, so that a damaged one leaves the one before it.
+A checkpoint is a folder `step-00000123`. Its files are written to a temporary folder and synced, then a manifest
+with the digest of each; then the folder is renamed. Only a folder with a manifest whose digests match counts.
+At most two are kept, so that a damaged one leaves the one before it.
 """
 
 import contextlib
@@ -36,17 +36,18 @@ class Checkpoint:
     Attributes:
         step: Optimizer steps taken.
         weights: The trained parameters.
-        best: Those of the best evaluation so far, None before the first.
-        average: The mean of those after each epoch, None before the end of the first.
-        state: The optimizer, the schedule and the random generators, as `Learner.state` gives them.
-        progress: What the run remembers besides: evaluations, the best one, patience. JSON values.
-        identity: What a run that resumes must share with the one that wrote it: digests by name.
+        best: Those of the best evaluation so far, empty before the first.
+        average: The mean of those after each epoch, empty before the end of the first.
+        state: The optimizer, the schedule and the random generators, by name. Tensors,
+            numbers, lists and dictionaries only.
+        progress: The rest of the run's memory: evaluations, the best one, patience. JSON values.
+        identity: What a resumed run must share with the one that wrote it: digests by name.
     """
 
     step: int
     weights: dict[str, Tensor]
-    best: dict[str, Tensor] | None
-    average: dict[str, Tensor] | None
+    best: dict[str, Tensor]
+    average: dict[str, Tensor]
     state: dict[str, Any]
     progress: dict[str, Any]
     identity: dict[str, str]
@@ -56,14 +57,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint into `folder` and remove all but the one before it.
 
     Raises:
-        RunError: The disk is full; what was there stays and can be loaded.
+        RunError: The disk is full; earlier checkpoints can still be loaded.
         UsageError: The folder cannot be written to.
     """
     target = folder / f"step-{checkpoint.step:08d}"
     temporary = folder / f".{target.name}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if target.exists():  # the run was resumed here, or this step was just saved
+        if target.exists():  # the run was resumed here, or this step has just been saved
             return target
         _clear_leftovers(folder)
         _keep_newest(folder, 1)
@@ -81,9 +82,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 def _write_parts(folder: Path, checkpoint: Checkpoint) -> None:
     save_weights(checkpoint.weights, folder / WEIGHTS)
-    if checkpoint.best is not None:
+    if checkpoint.best:
         _write_best(folder, checkpoint)
-    if checkpoint.average is not None:
+    if checkpoint.average:
         save_weights(checkpoint.average, folder / AVERAGE)
     torch.save(checkpoint.state, folder / STATE)
     digests = {}
@@ -107,7 +108,6 @@ def _write_best(folder: Path, checkpoint: Checkpoint) -> None:
         with contextlib.suppress(OSError):  # some file systems have no links
             (folder / BEST).hardlink_to(folder / WEIGHTS)
             return
-    assert checkpoint.best is not None
     save_weights(checkpoint.best, folder / BEST)
 
 
@@ -132,30 +132,30 @@ def _keep_newest(folder: Path, count: int) -> None:
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:
-    """Return the folders of all checkpoints, whole or not, newest first."""
+    """Return the folders of all checkpoints, valid or not, newest first."""
     return sorted(folder.glob("step-*"), reverse=True) if folder.is_dir() else []
 
 
 def load_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """Load the newest checkpoint that is whole.
+    """Load the newest valid checkpoint.
 
-    Damaged ones are removed, so that the steps after the whole one can be saved again.
+    Damaged ones are removed, so that the steps after the valid one can be saved again.
 
     Returns:
-        The checkpoint, None if there is none, and a notice for each damaged one that was passed over.
+        The checkpoint, None if there is none, and a notice for each damaged one that was skipped.
     """
     notices: list[str] = []
     for path in checkpoint_folders(folder):
-        fault = find_fault(path)
-        if fault is None:
+        damage = find_damage(path)
+        if damage is None:
             return _read(path), notices
-        notices.append(f"{path.name}: {fault}; going back to the checkpoint before it.")
+        notices.append(f"{path.name}: {damage}; falling back to the checkpoint before it.")
         shutil.rmtree(path)
     return None, notices
 
 
-def find_fault(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint folder, None if it is whole."""
+def find_damage(path: Path) -> str | None:
+    """Return what is wrong with a checkpoint folder, None if it is valid."""
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         for name, digest in manifest["files"].items():
@@ -177,9 +177,9 @@ def _read(path: Path) -> Checkpoint:
     return Checkpoint(
         step=manifest["step"],
         weights=load_file(path / WEIGHTS),
-        best=load_file(path / BEST) if BEST in manifest["files"] else None,
-        average=load_file(path / AVERAGE) if AVERAGE in manifest["files"] else None,
-        # Tensors and plain values only: nothing in the file can run.
+        best=load_file(path / BEST) if BEST in manifest["files"] else {},
+        average=load_file(path / AVERAGE) if AVERAGE in manifest["files"] else {},
+        # Tensors and plain values only: loading runs no code from the file.
         state=torch.load(path / STATE, weights_only=True, map_location="cpu"),
         progress=manifest["progress"],
         identity=manifest["identity"],
@@ -191,3 +191,16 @@ def differences(identity: dict[str, str], other: dict[str, str]) -> Iterator[str
     for name in identity.keys() | other.keys():
         if identity.get(name) != other.get(name):
             yield name
+
+
+def random_state() -> dict[str, Any]:
+    """Return the state of the random generators that dropout draws from."""
+    initialized = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if initialized else []}
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Restore what `random_state` returned."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])

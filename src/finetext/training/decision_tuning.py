@@ -1,4 +1,4 @@
-"""After training: how sure a score is, and from which one on a label is given. The test split has no part in it."""
+"""Calibration and decision thresholds, chosen after training; the test split is not used."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from finetext.models import Model, output_layer, predict_logits, set_output_laye
 from finetext.training.cross_validation import held_out_logits
 from finetext.training.inputs import RunInputs
 from finetext.training.progress import Progress
-from finetext.training.setup import Job
+from finetext.training.setup import Setup
 
-LEAST_TEXTS = 200
+MIN_TEXTS = 200
 """With fewer validation texts, temperature and thresholds are chosen by cross-fitting on training and validation."""
 FOLDS = 5
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """How a run's probabilities become labels.
+    """How probabilities become labels, and how that was chosen.
 
     Attributes:
         decision: The rule that is saved with the model.
-        criterion: What its thresholds were chosen for.
-        temperature: What the logits are divided by; None if they are not calibrated.
+        criterion: What its thresholds optimise.
+        temperature: Divides the logits; None if they are not calibrated.
         chosen_on: validation or cross-fitting; None if nothing was chosen.
-        examples: How many texts that was.
+        examples: Number of texts it was chosen on.
     """
 
     decision: Decision = LIKELIEST
@@ -35,33 +35,34 @@ class Chosen:
     examples: int = 0
 
 
-def choose_decision(job: Job, inputs: RunInputs, progress: Progress) -> Chosen:
-    """Fit the temperature and choose the thresholds that were asked for.
+def choose_decision(setup: Setup, inputs: RunInputs, progress: Progress) -> Chosen:
+    """Fit the temperature and choose the thresholds that the options ask for.
 
     Args:
-        job: The run, its model trained.
+        setup: The run, its model trained.
         inputs: What it reads.
         progress: Told what happens.
     """
-    options, task = job.config.decision, job.dataset.task
+    options, task = setup.config.decision, setup.dataset.task
     if not options.calibrate and options.threshold is None:
         return Chosen(Decision(None, options.abstain_below))
     criterion = None if options.threshold is None else parse_criterion(options.threshold)
-    if len(job.splits.validation) >= LEAST_TEXTS:
-        logits, targets = predict_logits(job.model, inputs.validation), job.targets(job.splits.validation)
+    if len(setup.splits.validation) >= MIN_TEXTS:
+        logits = predict_logits(setup.model, inputs.validation)
+        targets = setup.targets(setup.splits.validation)
         chosen_on = "validation"
     else:
         progress.notice(
-            f"{len(job.splits.validation)} validation texts are too few to choose on: "
+            f"{len(setup.splits.validation)} validation texts are too few to choose on: "
             f"cross-fitting over {FOLDS} folds of training and validation instead."
         )
-        held_out, logits = held_out_logits(job, FOLDS, progress)
-        targets, chosen_on = job.targets(held_out), "cross-fitting"
+        held_out, logits = held_out_logits(setup, FOLDS, progress)
+        targets, chosen_on = setup.targets(held_out), "cross-fitting"
     temperature = fit_temperature(logits, targets) if options.calibrate else None
     if temperature == 1.0:
         progress.notice(
-            f"the {len(targets)} texts to calibrate on ({chosen_on}) are all classified rightly, which tells nothing "
-            "of how sure to be: the scores stay as they are."
+            f"the {len(targets)} texts to calibrate on ({chosen_on}) are all classified correctly, so they do not show "
+            "how confident to be: the scores stay as they are."
         )
     probs = scaled_probabilities(logits, temperature or 1.0, task)
     thresholds = None if criterion is None else choose_thresholds(targets, probs, task, criterion)
@@ -71,7 +72,7 @@ def choose_decision(job: Job, inputs: RunInputs, progress: Progress) -> Chosen:
 
 
 def apply_decision(model: Model, chosen: Chosen) -> None:
-    """Fold the temperature into the output layer, and keep the rule with the model."""
+    """Fold the temperature into the output layer, and store the rule with the model."""
     if chosen.temperature is not None:
         layer = output_layer(model)
         bias = None if layer.bias is None else layer.bias.detach() / chosen.temperature

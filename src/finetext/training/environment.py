@@ -1,8 +1,12 @@
-"""`environment.json`: with what and on what a run was made."""
+"""`environment.json`: the versions, the machine, the inputs and the time of a run."""
 
+import contextlib
+import datetime
 import os
 import platform
 import sys
+import time
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
@@ -10,7 +14,7 @@ import torch
 
 from finetext.engine import usable_cores
 from finetext.training.inputs import RunInputs
-from finetext.training.setup import Job
+from finetext.training.setup import Setup
 
 PACKAGES = (
     "finetext",
@@ -25,21 +29,44 @@ PACKAGES = (
 )
 
 
-def describe_environment(
-    job: Job, inputs: RunInputs, started: str, seconds: dict[str, float]
-) -> dict[str, Any]:
+class StageTimes:
+    """Wall time of each stage of a run.
+
+    Attributes:
+        started: When the run started, ISO 8601 in UTC.
+        seconds: Seconds by the stage's name.
+    """
+
+    def __init__(self) -> None:
+        self.started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self.seconds: dict[str, float] = {}
+        self._began = time.perf_counter()
+
+    def end(self, stage: str) -> None:
+        """Take the time since the last stage ended as that of `stage`."""
+        now = time.perf_counter()
+        self.seconds[stage], self._began = now - self._began, now
+
+    @contextlib.contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Measure the block as a stage."""
+        self._began = time.perf_counter()
+        yield
+        self.end(stage)
+
+
+def describe_environment(setup: Setup, inputs: RunInputs, times: StageTimes) -> dict[str, Any]:
     """Return versions, machine, device, seed, digests and times as JSON values.
 
     Args:
-        job: The run's data and model.
-        inputs: What of its model was stored.
-        started: When it started, ISO 8601 in UTC.
-        seconds: Wall time of each stage.
+        setup: Data and model.
+        inputs: Which of its activations were cached.
+        times: Wall times.
     """
-    device = job.model.device
+    device = setup.model.device
     return {
-        "started": started,
-        "seconds": seconds,
+        "started": times.started,
+        "seconds": times.seconds,
         "command": sys.argv,
         "versions": {"python": platform.python_version()}
         | {name: metadata.version(name) for name in PACKAGES},
@@ -50,24 +77,24 @@ def describe_environment(
             "torch_threads": torch.get_num_threads(),
         },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "precision": job.precision.name,
+        "precision": setup.plan.precision.name,
         "features": {
             "cut": inputs.cut,
             "stored": inputs.stored,
             "computed_tokens": inputs.computed_tokens,
         },
-        "optimizer": job.optimizer,
-        "seed": job.config.train.seed,
+        "optimizer": setup.plan.optimizer,
+        "seed": setup.config.train.seed,
         "data": {
-            "source": job.dataset.source.name,
-            "digest": job.dataset.source.digest,
-            "revision": job.dataset.source.revision,
-            "synthetic": job.dataset.source.synthetic,
+            "source": setup.dataset.source.name,
+            "digest": setup.dataset.source.digest,
+            "revision": setup.dataset.source.revision,
+            "synthetic": setup.dataset.source.synthetic,
         },
         "model": {
-            "name": job.model_source.name,
-            "digest": job.model_source.digest,
-            "revision": job.model_source.revision,
+            "name": setup.model_source.name,
+            "digest": setup.model_source.digest,
+            "revision": setup.model_source.revision,
         },
         "hub_offline": os.environ.get("HF_HUB_OFFLINE") == "1",
     }

@@ -13,7 +13,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from finetext import __version__
 from finetext.data import Dataset, dataset_from_memory, hold_out_validation
 from finetext.errors import DataError, UsageError, closest
 from finetext.models import merge_adapter, save_bundle
@@ -24,9 +23,9 @@ from finetext.training.trial import run_trial
 if TYPE_CHECKING:
     from finetext.inference import Classifier
 
-OF_DATA = ("validation", "balance", "class_weights")
+DATA_OPTIONS = ("validation", "balance", "class_weights")
 """The options of `[data]` that do not say how a file is read."""
-OF_FOLDERS = ("keep_adapter", "save_every", "track")
+FOLDER_OPTIONS = ("keep_adapter", "save_every", "track")
 """The options of `[model]` and `[train]` that only concern a run's folder."""
 
 
@@ -34,9 +33,11 @@ def _parameters() -> Iterator[inspect.Parameter]:
     for section in dataclasses.fields(TrainConfig):
         kinds = get_type_hints(section.default_factory)
         for field in dataclasses.fields(section.default_factory):  # type: ignore[arg-type]
-            taken = field.name in OF_DATA if section.name == "data" else section.name in ("model", "train")
-            if taken and field.name not in OF_FOLDERS:
-                # A table is empty by default; scikit-learn wants defaults that cannot be changed.
+            taken = (
+                field.name in DATA_OPTIONS if section.name == "data" else section.name in ("model", "train")
+            )
+            if taken and field.name not in FOLDER_OPTIONS:
+                # A table is empty by default; scikit-learn wants immutable defaults.
                 default = None if field.default is dataclasses.MISSING else field.default
                 yield inspect.Parameter(
                     field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kinds[field.name]
@@ -54,8 +55,8 @@ class FinetextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     `balance`, `device`, `precision`, … (`finetext train --help` explains each). Thresholds and calibration are
     scikit-learn's own (`TunedThresholdClassifierCV`, `CalibratedClassifierCV`).
 
-    `fit` keeps the share `validation` of the texts back, to choose the best epoch. It writes no file but the stored
-    features of frozen layers, which other folds and candidates of a search read again. A fitted classifier can be
+    `fit` holds out the share `validation` of the texts to choose the best epoch. It writes nothing but the cached
+    activations of frozen layers, which other folds and candidates of a search reuse. A fitted classifier can be
     pickled; the pickle holds the whole model. `save` writes it as a folder that `finetext.load` and plain
     transformers read.
 
@@ -81,7 +82,7 @@ class FinetextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     )
 
     def __sklearn_tags__(self) -> Any:
-        """Say what is taken: one text an example, one label or an indicator matrix."""
+        """Declare the input: one text per example, with one label or an indicator matrix."""
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         tags.input_tags.two_d_array = False
@@ -98,38 +99,27 @@ class FinetextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             DataError: Training makes no sense with these texts and labels.
-            UsageError: Something is not a text, or an option has a value that it cannot have.
-            ModelError: The model cannot be had or is refused.
+            UsageError: Something is not a text, or an option has an invalid value.
+            ModelError: The model cannot be loaded or is refused.
         """
         texts = as_texts(X)
         check_consistent_length(texts, y)
         classes, dataset = as_dataset(texts, y)
         config = self._config()
         splits = hold_out_validation(dataset, config.data.validation, config.train.seed)
-        # The test split is not read; a depth chosen by a probe wants figures on one.
-        parts = (dataset, dataclasses.replace(splits, test=splits.validation))
-        trial = run_trial(config, parts, read_test=False)
+        setup = run_trial(config, (dataset, splits), read_test=False).setup
         if config.model.trainable == "lora":
-            merge_adapter(trial.job.model)
-        trial.job.model.network.to("cpu")
-        provenance = {
-            "finetext": __version__,
-            "backbone": trial.job.model_source.public_name,
-            "backbone_revision": trial.job.model_source.revision,
-            "backbone_digest": trial.job.model_source.digest,
-            "data_digest": dataset.source.digest,
-            "trainable": trial.job.config.model.trainable,
-            "seed": config.train.seed,
-        }
+            merge_adapter(setup.model)
+        setup.model.network.to("cpu")
         with tempfile.TemporaryDirectory() as folder:
-            save_bundle(trial.job.model, Path(folder) / "model", provenance)
+            save_bundle(setup.model, Path(folder) / "model", setup.provenance())
             self._bundle = {path.name: path.read_bytes() for path in (Path(folder) / "model").iterdir()}
         self.classes_ = classes
         self._classifier: Classifier | None = None
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the likeliest class of each text, `(N,)`; for an indicator matrix zeros and ones `(N, C)`."""
+        """Return the most probable class of each text, `(N,)`; for an indicator matrix zeros and ones `(N, C)`."""
         probs = self.predict_proba(X)
         if self.classifier.task == "multi-label":
             return (probs >= 0.5).astype(np.int64)
@@ -174,7 +164,7 @@ class FinetextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return {name: value for name, value in state.items() if name != "_classifier"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take what a pickle holds; the model is loaded when it is used."""
+        """Restore what a pickle holds; the model is loaded on first use."""
         super().__setstate__(state)
         self._classifier = None
 
@@ -187,7 +177,7 @@ class FinetextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if isinstance(value, np.generic):  # from an array of candidates
                 value = value.item()
             if isinstance(value, dict):
-                value = {str(key): own for key, own in value.items()}
+                value = {str(key): item for key, item in value.items()}
             changed[name] = value
         config = override(TrainConfig(), changed)
         check_config(config)
@@ -198,7 +188,7 @@ def as_texts(texts: Any) -> list[str]:
     """Return a list, array, Series or one-column table of texts as a list.
 
     Raises:
-        UsageError: It is none, or something in it is not a text.
+        UsageError: It is not one of these, or something in it is not a text.
     """
     from finetext.inference.classifier import TextTypeError
 
@@ -208,16 +198,15 @@ def as_texts(texts: Any) -> list[str]:
     if getattr(array, "ndim", 1) == 2 and array.shape[1] == 1:
         array = array.ravel()
     if getattr(array, "ndim", 1) != 1:
-        raise TextTypeError(f"X must hold one text an example; it has the shape {array.shape}.")
-    found = list(array)
-    for index, text in enumerate(found):
+        raise TextTypeError(f"X must hold one text per example; it has the shape {array.shape}.")
+    for index, text in enumerate(array):
         if not isinstance(text, str):
             raise TextTypeError(f"X[{index}] must be a text, not {type(text).__name__}.")
-    return [str(text) for text in found]
+    return [str(text) for text in array]
 
 
 def as_dataset(texts: Sequence[str], y: Any) -> tuple[NDArray[Any], Dataset]:
-    """Return the classes, with the type that they have in `y`, and the examples.
+    """Return the classes, typed as in `y`, and the examples.
 
     Raises:
         DataError: `y` holds no classes, or only one.
@@ -228,7 +217,7 @@ def as_dataset(texts: Sequence[str], y: Any) -> tuple[NDArray[Any], Dataset]:
         classes, ids = (None, None) if multi else np.unique(np.asarray(y).ravel(), return_inverse=True)
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"y: {error} One label a text is wanted, all of one type, or an indicator matrix (MultiLabelBinarizer)."
+            f"y: {error} Give one label per text, all of one type, or an indicator matrix (MultiLabelBinarizer)."
         ) from error
     if classes is None or ids is None:
         return _indicator(texts, y)

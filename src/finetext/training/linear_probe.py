@@ -1,14 +1,24 @@
-"""Regularised logistic regression on vectors, by L-BFGS over all of them at once.
+"""Linear probes: regularised logistic regression on fixed vectors, also as a start for the output layer.
 
-The loss is given by the caller, so that classes, labels that do not exclude each other, class weights and label
-smoothing mean here what they mean in training.
+Linear probing, then fine-tuning (Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
+Out-of-Distribution", ICLR 2022): the first gradients of a random head would distort the backbone for nothing.
+Where layers below are trained too, only the direction of the fit is kept: a logistic regression on few texts has
+weights a hundred times those of a fresh head, and every gradient below would be as many times too large.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from finetext.cache import Inputs
+from finetext.models import Model, head_inputs, output_layer, set_output_layer
+from finetext.training.losses import mean_loss
+
+MAX_TEXTS = 20_000
+"""A fit of so few parameters hardly changes with more."""
 
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)
 """Strengths of the penalty that are tried, from strong to weak: of half the squared norm, beside the mean loss."""
@@ -49,10 +59,11 @@ def fit_logistic(
     bias: bool = True,
     strengths: Sequence[float] = STRENGTHS,
 ) -> LinearFit:
-    """Fit a logistic regression for each strength and return the one with the least loss on validation.
+    """Fit a logistic regression by L-BFGS for each strength, and return the one with the least loss on validation.
 
-    The vectors are standardised first, so that one penalty suits all their components; the result is for the
-    vectors as they are.
+    The vectors are standardised first, so that one penalty suits all their components; the result applies to the
+    vectors as they are. The caller gives the loss, so that several labels, class weights and label smoothing mean
+    the same here as in training.
 
     Args:
         vectors: `(N, H)` float32.
@@ -61,24 +72,23 @@ def fit_logistic(
         classes: Number of classes.
         loss: The loss.
         bias: Fit a bias; without one the vectors are scaled but not centred.
-        strengths: From strong to weak; each starts where the one before has ended.
+        strengths: Of the penalty, from strong to weak; each fit starts from the one before.
     """
     centre = vectors.mean(0) if bias else torch.zeros(vectors.shape[1])
     spread = (vectors - centre).square().mean(0).sqrt().clamp(min=1e-6)
     scaled, held_out = (vectors - centre) / spread, (validation[0] - centre) / spread
     weight = torch.zeros(classes, vectors.shape[1])
     offset = torch.zeros(classes)
-    best: LinearFit | None = None
+    fits = []
     for strength in strengths:
         _minimise(weight, offset, scaled, targets, loss, strength, bias)
         with torch.no_grad():
-            found = float(loss(held_out @ weight.t() + offset, validation[1]))
-        if best is None or found < best.loss:
-            whole = weight / spread
-            own = offset - whole @ centre if bias else None
-            best = LinearFit(whole, own, strength, found)
-    assert best is not None
-    return best
+            held_out_loss = float(loss(held_out @ weight.t() + offset, validation[1]))
+        unscaled = weight / spread
+        fits.append(
+            LinearFit(unscaled, offset - unscaled @ centre if bias else None, strength, held_out_loss)
+        )
+    return min(fits, key=lambda fit: fit.loss)
 
 
 def _minimise(
@@ -106,3 +116,47 @@ def _minimise(
         optimizer.step(closure)  # type: ignore[no-untyped-call]
     for parameter in parameters:
         parameter.requires_grad_(False)
+
+
+def initialize_head(
+    model: Model,
+    train: tuple[Inputs, Tensor],
+    validation: tuple[Inputs, Tensor],
+    class_weights: Sequence[float] | None,
+    label_smoothing: float,
+) -> LinearFit:
+    """Fit a linear probe on what the output layer reads, and write it into the output layer.
+
+    Args:
+        model: The model.
+        train: Inputs and targets of the training split: `(N,)` class ids, or `(N, C)` zeros and ones.
+        validation: Those of the validation split; they choose the penalty.
+        class_weights: Weight of each class in the loss, or None.
+        label_smoothing: As in training.
+    """
+    inputs, targets = train
+    fit = fit_logistic(
+        head_inputs(model, inputs)[:MAX_TEXTS],
+        targets[:MAX_TEXTS],
+        (head_inputs(model, validation[0]), validation[1]),
+        len(model.class_names),
+        mean_loss(class_weights, label_smoothing),
+        bias=output_layer(model).bias is not None,
+    )
+    set_output_layer(model, fit.weight, fit.bias)
+    return fit
+
+
+def shrink_head(model: Model) -> None:
+    """Scale the output layer down until its longest row is as long as a fresh one; its predictions stay the same.
+
+    A fresh row of `H` weights with standard deviation `initializer_range` has a norm of about `sqrt(H)` times that.
+    """
+    layer = output_layer(model)
+    deviation = getattr(model.network.config.get_text_config(), "initializer_range", None) or 0.02
+    longest = float(layer.weight.detach().norm(dim=1).max())
+    scale = min(1.0, deviation * math.sqrt(layer.in_features) / max(longest, 1e-12))
+    with torch.no_grad():
+        layer.weight.mul_(scale)
+        if layer.bias is not None:
+            layer.bias.mul_(scale)

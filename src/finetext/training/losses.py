@@ -1,7 +1,7 @@
 """The loss of a batch, as a sum and the weight to divide it by.
 
-Kept apart so that a step may be cut into micro-batches of any size: the sums of the parts over the weight of
-the whole step is the same number as the mean over the undivided step.
+Kept apart so that a step can be split into micro-batches of any size: the sums of the parts, divided by the weight of
+the whole step, add up to the mean over the whole step.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def loss_weight(targets: Tensor, class_weights: Tensor | None) -> Tensor:
-    """Return what the sum of losses over `targets` is divided by, a scalar.
+    """Return the divisor of the summed loss over `targets`, a scalar.
 
     For class ids it is the number of examples, each counted with the weight of its class, as in PyTorch's
     `cross_entropy`; for multi-label targets the number of decisions.
@@ -30,10 +30,10 @@ def loss_sum(logits: Tensor, targets: Tensor, class_weights: Tensor | None, labe
     Args:
         logits: `(B, C)` float32.
         targets: `(B,)` class ids for softmax cross-entropy, or `(B, C)` floats 0 or 1 for binary
-            cross-entropy of each label.
+            cross-entropy per label.
         class_weights: `(C,)`, the weight of each class; of each label's positive decisions if multi-label.
-        label_smoothing: Share of the probability mass spread over all classes (Szegedy et al., 2016); for
-            multi-label targets, spread over both answers.
+        label_smoothing: Share of the probability mass spread over all classes (Szegedy et al., 2016); over yes and no
+            if multi-label.
     """
     if targets.ndim == 2:
         smoothed = targets * (1 - label_smoothing) + label_smoothing / 2
@@ -46,7 +46,7 @@ def loss_sum(logits: Tensor, targets: Tensor, class_weights: Tensor | None, labe
 def mean_loss(
     class_weights: Sequence[float] | None, label_smoothing: float
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the loss of training as a function of all logits and targets at once, a mean."""
+    """Return the training loss as a function of all logits and targets, a mean."""
     weights = None if class_weights is None else torch.tensor(class_weights)
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,72 +1,55 @@
-"""What a run tells while it goes: a Protocol, and the silent one that the library uses by default."""
+"""What a run reports while it is under way."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from finetext.evaluation import Metrics
-    from finetext.training.history import EpochLine
+    from finetext.training.events import EpochAverage, Evaluation, Event, ProbeInitialization, Step
     from finetext.training.inputs import RunInputs
-    from finetext.training.loop import Step
-    from finetext.training.setup import Job
+    from finetext.training.setup import Setup
 
 
-class Progress(Protocol):
-    """Listens to a run. Each method is called from the training thread and must return soon."""
+class Progress:
+    """Listens to a run and says nothing; override what you want to show.
+
+    Each method is called from the training thread and must return soon.
+    """
 
     def notice(self, text: str) -> None:
-        """Something the user should know: a fall-back, rows left out, a damaged checkpoint."""
-
-    def prepared(self, job: "Job", first_step: int, total_steps: int) -> None:
-        """Data and model are ready; training starts, or goes on, after `first_step`."""
-
-    def ready(self, inputs: "RunInputs") -> None:
-        """What the run reads is ready: stored features, or the texts' tokens alone."""
+        """Something the user should know: a fallback, rows left out, a damaged checkpoint."""
 
     def features(self, done: int, total: int) -> None:
-        """The frozen layers have seen `done` of `total` tokens."""
+        """The frozen layers have processed `done` of `total` tokens."""
 
-    def head_started(self, metrics: "Metrics", strength: float) -> None:
-        """The output layer was fitted before the first step; `metrics` are on validation."""
+    def prepared(self, setup: "Setup", inputs: "RunInputs", first_step: int) -> None:
+        """Data, model and cached activations are ready; training starts, or resumes, after `first_step`."""
 
-    def averaged(self, metrics: "Metrics", epochs: int, kept: bool) -> None:
-        """The mean of so many epochs' weights was evaluated on validation, and kept or not."""
+    def initialized(self, initialization: "ProbeInitialization") -> None:
+        """A linear probe initialised the output layer before the first step."""
 
     def step(self, step: "Step") -> None:
         """One optimizer step was taken."""
 
-    def evaluated(self, line: "EpochLine") -> None:
+    def evaluated(self, evaluation: "Evaluation") -> None:
         """The validation split was evaluated. An exception raised here ends a trial, as pruning does."""
 
-    def finishing(self, what: str) -> None:
+    def averaged(self, average: "EpochAverage") -> None:
+        """The mean of the weights after each epoch was evaluated."""
+
+    def finishing(self, stage: str) -> None:
         """A stage after training begins."""
 
 
-class Silent:
-    """Says nothing."""
+def announce(event: "Event", progress: Progress) -> None:
+    """Pass an event of a training on to who listens."""
+    from finetext.training.events import EpochAverage, Notice, ProbeInitialization
 
-    def notice(self, text: str) -> None:
-        """Do nothing."""
-
-    def prepared(self, job: "Job", first_step: int, total_steps: int) -> None:
-        """Do nothing."""
-
-    def ready(self, inputs: "RunInputs") -> None:
-        """Do nothing."""
-
-    def features(self, done: int, total: int) -> None:
-        """Do nothing."""
-
-    def head_started(self, metrics: "Metrics", strength: float) -> None:
-        """Do nothing."""
-
-    def averaged(self, metrics: "Metrics", epochs: int, kept: bool) -> None:
-        """Do nothing."""
-
-    def step(self, step: "Step") -> None:
-        """Do nothing."""
-
-    def evaluated(self, line: "EpochLine") -> None:
-        """Do nothing."""
-
-    def finishing(self, what: str) -> None:
-        """Do nothing."""
+    if isinstance(event, Notice):
+        progress.notice(event.text)
+    elif isinstance(event, ProbeInitialization):
+        progress.initialized(event)
+    elif isinstance(event, EpochAverage):
+        progress.averaged(event)
+    else:
+        progress.step(event)
+        if event.evaluation is not None:
+            progress.evaluated(event.evaluation)

@@ -1,4 +1,4 @@
-"""A run's folder: claiming it, and what a finished one gives back."""
+"""A run's folder: creating and locking it, and opening a finished one."""
 
 import contextlib
 import os
@@ -44,7 +44,7 @@ class Run:
         """
         folder = RunFolder(Path(path))
         if not folder.finished:
-            remedy = f" Go on with: finetext train --resume {path}" if folder.config.is_file() else ""
+            remedy = f" Resume with: finetext train --resume {path}" if folder.config.is_file() else ""
             raise RunError(f"{path}: is not the folder of a finished run.{remedy}")
         return cls(folder, read_config(folder.config), RunMetrics.read(folder.metrics))
 
@@ -56,7 +56,7 @@ class Run:
 
 
 def refuse_taken(folder: RunFolder) -> None:
-    """Raise UsageError if something already stands where the run should go."""
+    """Raise UsageError if something exists already where the run should go."""
     path = folder.path
     if not path.exists() and not path.is_symlink():
         return
@@ -64,7 +64,7 @@ def refuse_taken(folder: RunFolder) -> None:
         raise UsageError(f"{path}: is a file. Choose another --output.")
     if folder.config.is_file() and not folder.finished:
         raise UsageError(
-            f"{path}: holds an unfinished run. Go on with `finetext train --resume {path}`, "
+            f"{path}: holds an unfinished run. Resume it with `finetext train --resume {path}`, "
             "or choose another --output."
         )
     if any(path.iterdir()):
@@ -73,10 +73,10 @@ def refuse_taken(folder: RunFolder) -> None:
 
 @contextlib.contextmanager
 def creating(folder: RunFolder, config: TrainConfig) -> Iterator[None]:
-    """Create the run folder, whole with its configuration, and hold its lock.
+    """Create the run folder with its configuration in one move, and hold its lock during the block.
 
     Raises:
-        UsageError: The folder was taken in the meantime, or cannot be written.
+        UsageError: The folder has appeared in the meantime, or cannot be written.
         RunError: The disk is full.
     """
     path = folder.path
@@ -96,7 +96,7 @@ def creating(folder: RunFolder, config: TrainConfig) -> Iterator[None]:
 
 @contextlib.contextmanager
 def holding(folder: RunFolder) -> Iterator[None]:
-    """Hold the lock of a run folder; the system frees it when the process dies.
+    """Hold the lock of a run folder during the block; the system frees it if the process dies.
 
     Raises:
         RunError: Another process holds it.
@@ -106,7 +106,7 @@ def holding(folder: RunFolder) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise RunError(
-            f"{folder.path}: another process is training in this folder. Wait for it, or stop it."
+            f"{folder.path}: another process is training in this folder. Wait for it to finish, or stop it."
         ) from None
     except OSError as error:
         raise files.explain_os_error(error, folder.path) from error

@@ -1,6 +1,6 @@
-"""All that a run needs before its first step: data read, checked and split, the model loaded, texts encoded.
+"""Everything a run needs before its first step: data read, checked and split, the model loaded, texts encoded.
 
-Nothing is written here, so that a mistake in the data or the options leaves no trace on the disk.
+Nothing is written here, so a mistake in the data or the options leaves no trace on disk.
 """
 
 import dataclasses
@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from finetext import __version__
 from finetext.data import Dataset, Finding, Splits, balance, check_lengths, class_weights, read, split
-from finetext.engine import Encoded, Precision, choose_device, choose_precision, prepare_cpu
+from finetext.decision import LIKELIEST, Decision
+from finetext.engine import Encoded, choose_device, choose_precision, prepare_cpu
 from finetext.errors import UsageError
-from finetext.evaluation import encode_targets
+from finetext.evaluation import Metrics, compute_metrics, encode_targets
 from finetext.models import (
     Model,
     ModelSource,
@@ -28,16 +30,16 @@ from finetext.models import (
     set_trainable,
 )
 from finetext.training.config import TrainConfig
-from finetext.training.defaults import resolve_defaults
-from finetext.training.optimizers import resolve_optimizer
+from finetext.training.plan import TrainingPlan, plan_training
 
 
 @dataclass(frozen=True)
-class Job:
+class Setup:
     """A run that is ready to start.
 
     Attributes:
         config: Every option as resolved.
+        plan: What the training does.
         dataset: All examples.
         splits: Train, validation and test; `train` is not balanced.
         train: The training split after balancing.
@@ -46,14 +48,13 @@ class Job:
         model_source: Where its weights came from.
         encoded: The tokens of the training split after balancing.
         encoded_validation: Those of the validation split.
-        precision: The arithmetic of training.
-        optimizer: The optimizer that is really used.
-        lengths: What the check of lengths found.
+        lengths: The finding about texts that are too long.
         notices: What the user should know.
-        identity: Digests of what a run that resumes must share with this one.
+        identity: Digests of everything a resumed run must share with this one.
     """
 
     config: TrainConfig
+    plan: TrainingPlan
     dataset: Dataset
     splits: Splits
     train: Dataset
@@ -62,8 +63,6 @@ class Job:
     model_source: ModelSource
     encoded: list[Encoded]
     encoded_validation: list[Encoded]
-    precision: Precision
-    optimizer: str
     lengths: Finding
     notices: tuple[str, ...]
     identity: dict[str, str]
@@ -72,71 +71,72 @@ class Job:
         """Return a split's labels as class ids `(N,)`, or as `(N, C)` zeros and ones if multi-label."""
         return encode_targets(split.labels, self.dataset.class_names, self.dataset.task)
 
-    def train_targets(self) -> torch.Tensor:
-        """Return the training targets: `(N,)` int64, or `(N, C)` float32 if multi-label."""
-        return self.targets_tensor(self.train)
-
-    def targets_tensor(self, split: Dataset) -> torch.Tensor:
-        """Return a split's targets as `train_targets` does."""
+    def target_tensor(self, split: Dataset) -> torch.Tensor:
+        """Return a split's targets for the loss: `(N,)` int64, or `(N, C)` float32 if multi-label."""
         targets = self.targets(split)
         return torch.from_numpy(targets.astype(np.int64 if targets.ndim == 1 else np.float32))
 
+    def score(
+        self, split: Dataset, probs: NDArray[np.floating[Any]], decision: Decision = LIKELIEST
+    ) -> Metrics:
+        """Return the metrics of predicted probabilities.
 
-def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) -> Job:
+        Args:
+            split: The texts with their labels.
+            probs: `(N, C)`.
+            decision: How probabilities become labels.
+        """
+        class_names, task = self.dataset.class_names, self.dataset.task
+        return compute_metrics(self.targets(split), probs, class_names, task, decision)
+
+    def provenance(self) -> dict[str, Any]:
+        """Return where the trained model comes from, as it is kept with its bundle."""
+        source = self.dataset.source
+        return {
+            "finetext": __version__,
+            "backbone": self.model_source.public_name,
+            "backbone_revision": self.model_source.revision,
+            "backbone_digest": self.model_source.digest,
+            "data_digest": source.digest,
+            "synthetic_data": source.synthetic,
+            "trainable": self.config.model.trainable,
+            "seed": self.config.train.seed,
+        }
+
+
+def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) -> Setup:
     """Read the data, load the model and encode the texts.
 
     Args:
         config: The options.
-        parts: A dataset and its splits, read and drawn already; else both follow from the options.
+        parts: A dataset and its splits, read and drawn already; otherwise both follow from the options.
 
     Raises:
         DataError: The data cannot be read, or training makes no sense with it.
-        ModelError: The model cannot be had or is refused.
+        ModelError: The model cannot be loaded or is refused.
         UsageError: An option does not fit the data, the model or the machine.
     """
     config = with_absolute_paths(config)
-    seed = config.train.seed
     prepare_cpu()
     device = choose_device(config.train.device)
     precision = choose_precision(config.train.precision, device)
-    optimizer, optimizer_notice = resolve_optimizer(config.train.optimizer, device)
     dataset, splits = parts or read_splits(config)
-    train = balance(splits.train, config.data, seed)
+    train = balance(splits.train, config.data, config.train.seed)
     weights = class_weights(train, config.data)
-    source = find_model(
-        config.model.model, revision=config.model.revision, allow_pickle=config.model.allow_pickle
-    )
-    if source.revision is not None:  # pinned: the run's configuration names the commit
-        config = dataclasses.replace(
-            config, model=dataclasses.replace(config.model, revision=source.revision)
-        )
-    if config.decision.zero_shot:
-        require_causal(source)
-    model = load_model(source, dataset.class_names, dataset.task, config.model, seed)
+    config, source, model = _load(config, dataset)
     _check_decision(config, dataset.task, model)
     width = model.network.config.get_text_config().hidden_size
-    config = resolve_defaults(config, len(train), width, model.structure.depth)
-    torch.manual_seed(seed)  # of the LoRA matrices
+    plan = plan_training(config, len(train), width, model.structure.depth, device, precision)
+    config = plan.resolve(config)
+    torch.manual_seed(config.train.seed)  # of the LoRA matrices
     set_trainable(model, config.model, 0)
     model.network.to(device)
     encoded = model.encode(train.texts)
-    lengths = check_lengths(
-        dataset.texts,
-        model.token_counts(dataset.texts),
-        model.settings.max_length,
-        dataset.rows,
-        windows=model.settings.long_texts == "windows",
-    )
+    lengths = _check_lengths(dataset, model)
     findings = (*dataset.findings.warnings, *([lengths] if lengths.count else []))
-    notices = (
-        *(finding.line for finding in findings),
-        *splits.notes,
-        *model.notices,
-        precision.notice,
-        optimizer_notice,
-    )
-    return Job(
+    return Setup(
         config=config,
+        plan=plan,
         dataset=dataset,
         splits=splits,
         train=train,
@@ -145,10 +145,8 @@ def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) ->
         model_source=source,
         encoded=encoded,
         encoded_validation=model.encode(splits.validation.texts),
-        precision=precision,
-        optimizer=optimizer,
         lengths=lengths,
-        notices=tuple(notice for notice in notices if notice),
+        notices=(*(finding.line for finding in findings), *splits.notes, *model.notices, *plan.notices),
         identity=_identity(config, dataset, splits, source, encoded),
     )
 
@@ -164,21 +162,42 @@ def read_splits(config: TrainConfig) -> tuple[Dataset, Splits]:
     return dataset, split(dataset, config.data, config.train.seed)
 
 
+def _load(config: TrainConfig, dataset: Dataset) -> tuple[TrainConfig, ModelSource, Model]:
+    """Load the model; the returned configuration names the commit of its weights."""
+    options = config.model
+    source = find_model(options.model, revision=options.revision, allow_pickle=options.allow_pickle)
+    if source.revision is not None:
+        config = dataclasses.replace(config, model=dataclasses.replace(options, revision=source.revision))
+    if config.decision.zero_shot:
+        require_causal(source)
+    return (
+        config,
+        source,
+        load_model(source, dataset.class_names, dataset.task, config.model, config.train.seed),
+    )
+
+
+def _check_lengths(dataset: Dataset, model: Model) -> Finding:
+    counts, settings = model.token_counts(dataset.texts), model.settings
+    windows = settings.long_texts == "windows"
+    return check_lengths(dataset.texts, counts, settings.max_length, dataset.rows, windows=windows)
+
+
 def _check_decision(config: TrainConfig, task: str, model: Model) -> None:
     """Refuse what the task or the model cannot do, before anything is trained.
 
     Raises:
-        UsageError: Thresholds of several classes, or abstaining from several labels.
-        ModelError: The head has no linear layer that a temperature could go into.
+        UsageError: A threshold for more than two classes, or abstention with several labels per text.
+        ModelError: The head has no linear layer to fold a temperature into.
     """
     options = config.decision
     if options.threshold is not None and task == "multi-class":
         raise UsageError(
-            "--threshold is for two classes or several labels a text; of more classes the likeliest is taken. "
-            "Leave it out."
+            "--threshold is for two classes or several labels per text; with more classes the most probable one "
+            "is predicted. Leave it out."
         )
     if options.abstain_below is not None and task == "multi-label":
-        raise UsageError("--abstain-below is for one label a text; leave it out, or choose --threshold.")
+        raise UsageError("--abstain-below is for one label per text; leave it out, or use --threshold.")
     if options.calibrate:
         output_layer(model)
 
@@ -204,12 +223,11 @@ def _identity(
     config: TrainConfig, dataset: Dataset, splits: Splits, source: ModelSource, encoded: list[Encoded]
 ) -> dict[str, str]:
     options = dataclasses.asdict(config)
-    for name in ("track", "device", "cache_limit"):  # these do not change what is learnt
+    for name in ("track", "device", "cache_limit"):  # these do not change the result
         options["train"].pop(name)
     seed = options["train"].pop("seed")
-    examples = [(s.texts, s.labels) for s in (splits.train, splits.validation, splits.test)]
     parts = {
-        "data": examples,
+        "data": [(split.texts, split.labels) for split in (splits.train, splits.validation, splits.test)],
         "labels": dataset.class_names,
         "seed": seed,
         "tokenizer": encoded,

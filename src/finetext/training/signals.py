@@ -1,6 +1,6 @@
-"""SIGINT and SIGTERM end a run: at once while nothing can be lost, else after a checkpoint.
+"""SIGINT and SIGTERM end a run: at once while there is nothing to lose, otherwise after a checkpoint.
 
-The second signal ends the process whatever it does.
+A second signal ends the process immediately.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from finetext.errors import Interrupted
 
 
 class StopRequest:
-    """Catches the signals while it is entered; in any thread but the main one that is not possible.
+    """Catches the signals inside its `with` block; only possible in the main thread.
 
     Attributes:
-        signal_number: The signal that was caught while stopping was put off, None if none was.
+        signal_number: The signal that was caught, None if none was.
         message: What the user is told when a signal ends the run at once.
     """
 
@@ -42,12 +42,17 @@ class StopRequest:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within the block a signal is only noted; whoever works there looks and stops where it is safe."""
+        """Only take note of a signal inside the block; the code there calls `raise_if_requested` where it is safe."""
         self._deferred = True
         try:
             yield
         finally:
             self._deferred = False
+
+    def raise_if_requested(self) -> None:
+        """Raise Interrupted if a signal was caught."""
+        if self.signal_number is not None:
+            raise Interrupted(self.message, self.signal_number)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal_number is not None:

@@ -1,22 +1,23 @@
-"""Logging to TensorBoard, MLflow or Weights & Biases through Accelerate's trackers."""
+"""Accelerate, and logging to TensorBoard, MLflow or Weights & Biases through its trackers."""
 
 import dataclasses
 import importlib.util
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
-from finetext.errors import UsageError
+from finetext.errors import RunError, UsageError
 from finetext.training.config import TrainConfig
-from finetext.training.history import EpochLine
-from finetext.training.loop import Step
+from finetext.training.events import Step
 
 _PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
 _INSTALL = {"wandb": "pip install wandb"}
 
 
-def check_trackers(names: tuple[str, ...]) -> None:
+def check_trackers(names: Sequence[str]) -> None:
     """Raise UsageError if the package of a tracker is not installed."""
     for name in names:
         if importlib.util.find_spec(_PACKAGES[name]) is None:
@@ -24,48 +25,65 @@ def check_trackers(names: tuple[str, ...]) -> None:
             raise UsageError(f"--track {name} needs a package that is not installed: {remedy}")
 
 
-def start_trackers(accelerator: Accelerator, config: TrainConfig, folder: Path) -> None:
-    """Start the trackers that `accelerator` was made with, and log the configuration.
+def make_accelerator(**options: Any) -> Accelerator:
+    """Return Accelerate's handle on processes and trackers.
 
-    MLflow writes to `MLFLOW_TRACKING_URI`, or into the run folder if that is not set.
+    It keeps one precision and one device per process, but each training here has its own: `torch.amp` does the one, and
+    `prepare` the other.
+
+    Raises:
+        RunError: Another user of Accelerate in this process has chosen a precision.
     """
-    if not config.train.track:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    if "mlflow" in config.train.track:
-        _set_local_mlflow_store(folder)
-    accelerator.init_trackers("finetext", config=_flat(dataclasses.asdict(config)))
+    try:
+        return Accelerator(mixed_precision="no", device_placement=False, **options)
+    except ValueError as error:
+        raise RunError(f"Accelerate is in use in this process already: {error}") from error
 
 
-def _set_local_mlflow_store(folder: Path) -> None:
-    import os
+class Trackers:
+    """The trackers of a run, none by default."""
 
-    import mlflow
+    def __init__(self, names: Sequence[str], folder: Path) -> None:
+        """Choose trackers by name; those that keep files write them into `folder`."""
+        self._names, self._folder = names, folder
+        self._accelerator = make_accelerator(log_with=list(names) or None, project_dir=str(folder))
 
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(f"sqlite:///{(folder / 'mlflow.db').absolute()}")
+    def start(self, config: TrainConfig) -> None:
+        """Start the trackers and log the configuration.
+
+        MLflow writes to `MLFLOW_TRACKING_URI`, or into the folder if that is not set.
+        """
+        if not self._names:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if "mlflow" in self._names and not os.environ.get("MLFLOW_TRACKING_URI"):
+            import mlflow
+
+            mlflow.set_tracking_uri(f"sqlite:///{(self._folder / 'mlflow.db').absolute()}")
+        self._accelerator.init_trackers("finetext", config=_flat(dataclasses.asdict(config)))
+
+    def log(self, step: Step) -> None:
+        """Log a step and, if there was one, the evaluation after it."""
+        if not self._names:
+            return
+        values: dict[str, float] = {"train/loss": step.loss, "train/learning_rate": step.learning_rate}
+        if step.evaluation is not None:
+            metrics = step.evaluation.metrics
+            values |= {
+                f"validation/{name}": getattr(metrics, name) for name in ("accuracy", "macro_f1", "mcc")
+            }
+            values["validation/loss"] = metrics.log_loss
+        self._accelerator.log(values, step=step.number)
+
+    def close(self) -> None:
+        """Let the trackers write what is left."""
+        self._accelerator.end_training()
 
 
 def _flat(options: dict[str, Any]) -> dict[str, int | float | str | bool]:
-    plain = {
-        f"{table}.{name}": value
+    return {
+        f"{table}.{name}": value if isinstance(value, (int, float, str, bool)) else str(value)
         for table, content in options.items()
         for name, value in content.items()
         if value is not None
     }
-    return {k: v if isinstance(v, (int, float, str, bool)) else str(v) for k, v in plain.items()}
-
-
-def log_step(accelerator: Accelerator, step: Step, line: EpochLine | None) -> None:
-    """Log a step and, if there was one, the evaluation after it."""
-    if not accelerator.trackers:
-        return
-    values: dict[str, float] = {"train/loss": step.loss, "train/learning_rate": step.learning_rate}
-    if line is not None:
-        values |= {
-            "validation/loss": line.validation_loss,
-            "validation/accuracy": line.accuracy,
-            "validation/macro_f1": line.macro_f1,
-            "validation/mcc": line.mcc,
-        }
-    accelerator.log(values, step=step.number)

@@ -8,52 +8,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetext.data import Dataset, Splits
-from finetext.evaluation import Metrics, compute_metrics
+from finetext.evaluation import Metrics
 from finetext.models import predict_logits, probabilities
 from finetext.training.config import TrainConfig
-from finetext.training.depth_selection import with_best_depth
-from finetext.training.inputs import read_inputs
-from finetext.training.progress import Progress, Silent
+from finetext.training.depth_selection import choose_depth
+from finetext.training.inputs import cache_frozen_layers
+from finetext.training.progress import Progress, announce
 from finetext.training.selection import Selection
-from finetext.training.setup import Job, prepare
+from finetext.training.setup import Setup, prepare
 from finetext.training.signals import StopRequest
-from finetext.training.trainer import Execution
+from finetext.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a trial learnt.
+    """The result of a trial.
 
     Attributes:
-        job: Its data, options as resolved, and the trained model.
+        setup: Its data, options as resolved, and the trained model.
         selection: Its best evaluation on validation.
         validation: `(N, C)` probabilities on the validation split.
-        test: `(M, C)` probabilities on the test split; None if it was left unread.
+        test: `(M, C)` probabilities on the test split; `M` is 0 if it was left unread.
         test_logits: The logits that they were made from.
-        feature_seconds: Time of the frozen layers, where they were not stored already.
+        feature_seconds: Time of the frozen layers, where their activations were not cached already.
         train_seconds: Time of the training, evaluations on validation included.
         predict_seconds: Time to label the test split.
         computed_tokens: Tokens that went through the frozen layers.
     """
 
-    job: Job
+    setup: Setup
     selection: Selection
     validation: NDArray[np.float32]
-    test: NDArray[np.float32] | None
-    test_logits: NDArray[np.float32] | None
+    test: NDArray[np.float32]
+    test_logits: NDArray[np.float32]
     feature_seconds: float
     train_seconds: float
     predict_seconds: float
     computed_tokens: int
 
     def validation_metrics(self) -> Metrics:
-        """Return the figures on the validation split."""
-        return _metrics(self.job, self.job.splits.validation, self.validation)
+        """Return the metrics on the validation split."""
+        return self.setup.score(self.setup.splits.validation, self.validation)
 
     def test_metrics(self) -> Metrics:
-        """Return the figures on the test split."""
-        assert self.test is not None
-        return _metrics(self.job, self.job.splits.test, self.test)
+        """Return the metrics on the test split."""
+        return self.setup.score(self.setup.splits.test, self.test)
 
 
 def run_trial(
@@ -64,38 +63,39 @@ def run_trial(
     stop: StopRequest | None = None,
     progress: Progress | None = None,
 ) -> Trial:
-    """Train as `train` does, but write nothing but stored features.
+    """Train as `train` does, but write nothing except cached activations.
 
     Args:
         config: Every option.
-        parts: A dataset and its splits; else both follow from the options.
+        parts: A dataset and its splits; otherwise both follow from the options.
         read_test: Also label the test split. A search leaves it unread until its winner is known.
-        stop: Looked at after each step and between batches of the frozen layers; a trial that is stopped raises
+        stop: Checked after each step and between batches of the frozen layers; a trial that is stopped raises
             `Interrupted`.
-        progress: Told what happens; what its `evaluated` raises ends the trial and comes out here.
+        progress: Told what happens; an exception from its `evaluated` ends the trial and is raised here.
     """
-    stop, progress = stop or StopRequest(), progress or Silent()
-    gc.collect()  # the model of the trial before hangs in cycles of its hooks
-    job = with_best_depth(prepare(config, parts), progress)
+    stop, progress = stop or StopRequest(), progress or Progress()
+    gc.collect()  # the hooks of the previous trial's model keep it alive in reference cycles
+    setup = choose_depth(prepare(config, parts), progress)
+    task = setup.dataset.task
     began = time.perf_counter()
-    inputs = read_inputs(job, stop, progress, read_test=read_test)
-    stored = time.perf_counter()
-    selection = Execution(job, None, inputs, None, stop, progress).run()
-    validation = probabilities(predict_logits(job.model, inputs.validation), job.dataset.task)
+    inputs = cache_frozen_layers(setup, progress, stop, read_test=read_test)
+    cached = time.perf_counter()
+    trainer = Trainer(setup, inputs)
+    progress.prepared(setup, inputs, trainer.step)
+    for event in trainer.fit():
+        announce(event, progress)
+        stop.raise_if_requested()
+    validation = probabilities(predict_logits(setup.model, inputs.validation), task)
     trained = time.perf_counter()
-    logits = predict_logits(job.model, inputs.test) if read_test else None
+    logits = predict_logits(setup.model, inputs.test)
     return Trial(
-        job=job,
-        selection=selection,
+        setup=setup,
+        selection=trainer.selection,
         validation=validation,
-        test=None if logits is None else probabilities(logits, job.dataset.task),
+        test=probabilities(logits, task),
         test_logits=logits,
-        feature_seconds=stored - began,
-        train_seconds=trained - stored,
+        feature_seconds=cached - began,
+        train_seconds=trained - cached,
         predict_seconds=time.perf_counter() - trained,
         computed_tokens=inputs.computed_tokens,
     )
-
-
-def _metrics(job: Job, split: Dataset, probs: NDArray[np.float32]) -> Metrics:
-    return compute_metrics(job.targets(split), probs, job.dataset.class_names, job.dataset.task)

@@ -1,0 +1,91 @@
+"""Recording a training in its run folder: the consumer of events that makes a run out of a training."""
+
+import contextlib
+from types import TracebackType
+from typing import Self
+
+from finetext.errors import Interrupted
+from finetext.runs import RunFolder
+from finetext.training.checkpoints import save_checkpoint
+from finetext.training.environment import StageTimes
+from finetext.training.events import Event, Step
+from finetext.training.history import History
+from finetext.training.inputs import RunInputs
+from finetext.training.progress import Progress, announce
+from finetext.training.setup import Setup
+from finetext.training.signals import StopRequest
+from finetext.training.tracking import Trackers
+from finetext.training.trainer import StepError, Trainer
+
+
+class Recorder:
+    """Writes history, trackers and checkpoints, and stops the training when a signal asked for it.
+
+    Attributes:
+        times: Wall time of the stages so far.
+    """
+
+    def __init__(self, setup: Setup, folder: RunFolder, stop: StopRequest, progress: Progress) -> None:
+        self._setup, self._folder, self._stop, self._progress = setup, folder, stop, progress
+        self._options = setup.config.train
+        self.times = StageTimes()
+
+    def start(self, trainer: Trainer, inputs: RunInputs) -> None:
+        """Announce a training and open its history and trackers, before its first or next step."""
+        self.times.end("features")
+        self._trainer = trainer
+        self._history = History(self._folder.history, trainer.step)
+        self._closing.callback(self._history.close)
+        self._progress.prepared(self._setup, inputs, trainer.step)
+        trackers = self._trackers = Trackers(self._options.track, self._folder.tracking)
+        self._closing.callback(trackers.close)
+        trackers.start(self._setup.config)
+        self._stop_if_requested()
+
+    def record(self, event: Event) -> None:
+        """Record an event.
+
+        Raises:
+            Interrupted: A signal asked to stop; a checkpoint was written.
+            RunError: The disk is full.
+        """
+        if not isinstance(event, Step):
+            announce(event, self._progress)
+            return
+        self._history.write(event)
+        self._trackers.log(event)
+        announce(event, self._progress)
+        if event.ends_epoch or event.is_due(self._options.save_every) or self._trainer.finished:
+            self.save()
+        self._stop_if_requested()
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self._history.sync()
+        save_checkpoint(self._folder.checkpoints, self._trainer.checkpoint())
+
+    def __enter__(self) -> Self:
+        self._closing = contextlib.ExitStack()
+        for notice in self._setup.notices:
+            self._progress.notice(notice)
+        self._setup.splits.write(self._folder.splits)
+        self._stop.message = f"interrupted. Resume with: finetext train --resume {self._folder.path}"
+        self._closing.enter_context(self._stop.deferred())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._closing:
+            if isinstance(error, StepError):  # the weights are still those before the step
+                self.save()
+        self.times.end("training")
+
+    def _stop_if_requested(self) -> None:
+        if self._stop.signal_number is None:
+            return
+        self.save()
+        raise Interrupted(
+            f"stopped at step {self._trainer.step}. Resume with: finetext train --resume {self._folder.path}",
+            self._stop.signal_number,
+        )
