@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from finetext.data import Dataset, Finding, Splits, balance, check_lengths, class_weights, read, split
-from finetext.engine import Encoded, Precision, choose_device, choose_precision, prepare_cpu
+from finetext.engine import Encoded, Precision, choose_device, choose_precision
 from finetext.errors import UsageError
 from finetext.evaluation import encode_targets
 from finetext.models import (
@@ -96,7 +96,6 @@ def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) ->
     """
     config = with_absolute_paths(config)
     seed = config.train.seed
-    prepare_cpu()
     device = choose_device(config.train.device)
     precision = choose_precision(config.train.precision, device)
     optimizer, optimizer_notice = resolve_optimizer(config.train.optimizer, device)
