@@ -84,8 +84,12 @@ class Classifier:
             labels = self.decide(probs)
             score = float(confidence(probs[None], self.task, self.decision)[0])
             return [{"label": labels[0] if labels else None, "score": score}]
-        order = np.argsort(-probs, kind="stable")[:top_k]
-        return [{"label": self.class_names[i], "score": float(probs[i])} for i in order]
+        return self.rank(probs, top_k)
+
+    def rank(self, values: NDArray[np.float32], top_k: int | None = None) -> list[Answer]:
+        """Return `{"label", "score"}` of the highest of a text's probabilities or logits `(C,)`, highest first."""
+        order = np.argsort(-values, kind="stable")[:top_k]
+        return [{"label": self.class_names[i], "score": float(values[i])} for i in order]
 
     def predict_proba(
         self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None

@@ -14,7 +14,8 @@ from fastapi.staticfiles import StaticFiles
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
-from finetext.inference import find_spans, leave_one_out
+from finetext.decision import confidence
+from finetext.inference import Classifier, find_spans, leave_one_out
 from finetext.models import probabilities
 from finetext.serving import schemas
 from finetext.serving.access import AccessControl
@@ -24,7 +25,6 @@ from finetext.serving.docs import docs_page
 from finetext.serving.errors import ApiError, internal_error
 from finetext.serving.http import CLIENT_DISCONNECTED, PUBLIC_ROUTES, App
 from finetext.serving.model_info import describe
-from finetext.serving.predictions import prediction, ranked
 from finetext.serving.request_limits import RequestLimits
 from finetext.serving.service import ClientDisconnected, Service
 from finetext.serving.settings import LIMITS
@@ -88,7 +88,7 @@ def _add_inference(app: FastAPI, service: Service) -> None:
         classifier = batcher.classifier
         rows = probabilities(logits, classifier.task)
         return _json(
-            {"model": name, "predictions": [prediction(classifier, row, body.top_k) for row in rows]}
+            {"model": name, "predictions": [_prediction(classifier, row, body.top_k) for row in rows]}
         )
 
     @app.post("/explain", response_model=schemas.ExplainResponse, responses=errors, tags=["texts"])
@@ -123,7 +123,7 @@ def _add_inference(app: FastAPI, service: Service) -> None:
         logits = await logits_of(request, batcher, texts, whole=not body.truncate)
         classifier = batcher.classifier
         values = logits if body.raw_scores else probabilities(logits, classifier.task)
-        scores = [ranked(classifier.class_names, row) for row in values]
+        scores = [classifier.rank(row) for row in values]
         return _json(scores if body.batch else scores[0])
 
 
@@ -140,6 +140,17 @@ def _check_and_note(request: Request, service: Service, model: str, texts: Seque
     if longest > limit:
         message = f"A text has {longest} characters; the limit is {limit}."
         raise ApiError(422, message, ("max_characters", limit))
+
+
+def _prediction(classifier: Classifier, probs: NDArray[np.float32], top_k: int | None) -> dict[str, Any]:
+    """Return what the model's saved decision rule makes of a text's probabilities `(C,)`."""
+    labels = list(classifier.decide(probs))
+    label = labels[0] if labels else None
+    score = float(confidence(probs[None], classifier.task, classifier.decision)[0])
+    if classifier.task == "multi-label" and labels:
+        candidates = {name: float(probs[classifier.class_names.index(name)]) for name in labels}
+        label, score = max(candidates.items(), key=lambda pair: pair[1])
+    return {"label": label, "score": score, "labels": labels, "scores": classifier.rank(probs, top_k)}
 
 
 def _max_spans(service: Service, text: str) -> int:

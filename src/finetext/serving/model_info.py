@@ -117,9 +117,7 @@ def _test_metrics(content: str) -> dict[str, Any] | None:
         file = _MetricsFile.model_validate_json(content)
         baselines = [
             Baseline(
-                name=name,
-                verdict=file.comparisons.get(name, _Comparison()).verdict,
-                figures=scores.metrics(),
+                name=name, verdict=file.comparisons.get(name, _Comparison()).verdict, figures=scores.metrics()
             )
             for name, scores in file.baselines.items()
         ]

@@ -81,10 +81,7 @@ class RequestLimits:
     async def _refuse_body(self, receive: Receive, send: Send) -> None:
         limit = self.service.config.max_body
         error = ApiError(
-            413,
-            f"The body is larger than {limit} bytes.",
-            ("max_body", limit),
-            {"Connection": "close"},
+            413, f"The body is larger than {limit} bytes.", ("max_body", limit), {"Connection": "close"}
         )
         await send_error(error, send, more=True)
         # The connection of a client that is still sending would be reset before it reads the answer: discard what
