@@ -38,18 +38,18 @@ class AccessLog:
         if scope["type"] != "http":
             return
         exchange = _Exchange(scope, send, self.service)
+        error: ApiError | None = None
         try:
             await self.app(scope, receive, exchange.send)
-        except ApiError as error:
-            if exchange.status is None:
-                await send_error(error, exchange.send)
+        except ApiError as refusal:
+            error = refusal
         except asyncio.CancelledError:  # at the deadline of the shutdown; nothing awaits this task
-            if exchange.status is None:
-                await send_error(shutting_down(), exchange.send)
-        except Exception as error:
-            logs.failure("request failed", error, id=exchange.id)
-            if exchange.status is None:
-                await send_error(internal_error(), exchange.send)
+            error = shutting_down()
+        except Exception as failure:
+            logs.failure("request failed", failure, id=exchange.id)
+            error = internal_error()
+        if error is not None and exchange.status is None:
+            await send_error(error, exchange.send)
         exchange.end()
 
     def is_full_for(self, scope: Scope) -> bool:

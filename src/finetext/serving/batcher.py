@@ -54,8 +54,8 @@ class PendingRequest:
         whole: Refuse a text that the model would truncate.
         future: The logits `(N, C)`, set on the event loop.
         outcomes: Of each text, None until there is one.
-        taken: How many texts have been put into a batch.
-        answered: How many have an outcome.
+        taken: Texts that have been put into a batch.
+        answered: Texts that have an outcome.
     """
 
     texts: Sequence[str]
@@ -115,7 +115,14 @@ class Worker:
 
 
 class Batcher:
-    """The queue of a model and the threads that run it."""
+    """The queue of a model and the threads that run it.
+
+    Attributes:
+        classifier: The model.
+        waiting: Texts in the queue.
+        warm: Set when every worker has run its first texts.
+        threads: The workers' threads.
+    """
 
     def __init__(
         self,
@@ -139,6 +146,7 @@ class Batcher:
             threads: Cores that the workers may use.
             on_contention: Called in a worker before each batch with whether others share the cores; must be quick.
         """
+        self.classifier = classifier
         self.warm = threading.Event()
         self._runner = BatchRunner(classifier, max_tokens, observe)
         self._max_wait = max_wait
@@ -147,7 +155,7 @@ class Batcher:
         self._all_threads = threads
         self._lock = threading.Lock()
         self._queue: deque[PendingRequest] = deque()
-        self._waiting = 0
+        self.waiting = 0
         self._closing = False
         self._last_arrival = 0.0
         self._seconds_per_text = 0.0
@@ -160,16 +168,6 @@ class Batcher:
         ]
         for thread in self.threads:
             thread.start()
-
-    @property
-    def classifier(self) -> Classifier:
-        """The model."""
-        return self._runner.classifier
-
-    @property
-    def waiting(self) -> int:
-        """Texts in the queue."""
-        return self._waiting
 
     @property
     def is_running(self) -> bool:
@@ -188,10 +186,10 @@ class Batcher:
         with self._lock:
             if self._closing:
                 raise Closed
-            if self._waiting and self._waiting + len(texts) > self._max_queue:
-                raise QueueFull(max(1, math.ceil(self._waiting * self._seconds_per_text)))
+            if self.waiting and self.waiting + len(texts) > self._max_queue:
+                raise QueueFull(max(1, math.ceil(self.waiting * self._seconds_per_text)))
             self._queue.append(request)
-            self._waiting += len(texts)
+            self.waiting += len(texts)
             self._last_arrival = time.monotonic()
             self._wake_one()
         return request
@@ -201,7 +199,7 @@ class Batcher:
         with self._lock:
             if request in self._queue:
                 self._queue.remove(request)
-                self._waiting -= len(request.texts) - request.taken
+                self.waiting -= len(request.texts) - request.taken
 
     def close(self) -> None:
         """Take no more work; the threads end when the queue is empty."""
@@ -248,10 +246,8 @@ class Batcher:
     def _gather(self, worker: Worker) -> None:
         """Wait for the expected requests, as long as they keep arriving."""
         while len(self._queue) < worker.expected and not self._closing:
-            until = min(
-                max(worker.ended, self._last_arrival) + self._max_wait, worker.ended + worker.patience
-            )
-            seconds = until - time.monotonic()
+            quiet = max(worker.ended, self._last_arrival) + self._max_wait
+            seconds = min(quiet, worker.ended + worker.patience) - time.monotonic()
             if seconds <= 0:
                 return
             worker.gathering = True
@@ -261,7 +257,7 @@ class Batcher:
     def _fill(self, worker: Worker) -> Batch:
         batch: Batch = []
         tokens = 0
-        texts = self._waiting + sum(other.running for other in self._workers)
+        texts = self.waiting + sum(other.running for other in self._workers)
         share = max(MIN_TEXTS, -(-texts // len(self._workers)))
         while self._queue and len(batch) < share:
             request = self._queue[0]
@@ -273,7 +269,7 @@ class Batcher:
             request.taken += 1
             if request.taken < len(request.texts):
                 self._queue.append(request)
-        self._waiting -= len(batch)
+        self.waiting -= len(batch)
         worker.running = len(batch)
         worker.requests = len({id(request) for request, _ in batch})
         self._share_cores(worker)
