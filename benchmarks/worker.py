@@ -151,9 +151,9 @@ def in_process(folder: str, texts: list[str]) -> dict[str, Any]:
 
 def bulk(folder: str, source: str, target: str, how: str) -> dict[str, Any]:
     """Label a file: read whole into memory and labelled there, or streamed into another file."""
-    import finetext
     import polars as pl
 
+    import finetext
     from finetext.data import DataConfig, open_rows
     from finetext.inference import FilePrediction, predict_file
 
