@@ -47,7 +47,7 @@ class Server:
             time.sleep(0.02)
         raise AssertionError(f"no line of {headers['X-Request-Id']}")
 
-    def wait_for(self, event: str, number: int = 1, seconds: float = 60) -> dict:
+    def wait_for(self, event: str, number: int = 1, seconds: float = 240) -> dict:
         """Return the log's `number`th line of an event."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

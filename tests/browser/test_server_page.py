@@ -1,4 +1,4 @@
-"""The server's page in a real browser: a text labelled as one types, the words that matter, models, trouble."""
+"""The server's page in a real browser: labels as one types, explanations, models, and an absent server."""
 
 import re
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 
 import servers
-from finetext.models.tokenization import well_formed
+from finetext.models import well_formed
 from odd_texts import ODD_TEXTS
 from pages import (
     answer_line,
@@ -32,7 +32,7 @@ TEXTS = (
 
 
 @pytest.mark.parametrize("name", ["clear", "moods"])
-def test_labels_with_bars_appear_as_one_types(visit, library, name):
+def test_labels_with_bars_appear_while_typing(visit, library, name):
     page, classifier = visit(), library(name)
     page.locator("#model").select_option(name)
     asked = []
@@ -61,7 +61,7 @@ def test_labels_with_bars_appear_as_one_types(visit, library, name):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_the_words_for_and_against_are_those_of_the_library(visit, library, text):
+def test_the_explanation_is_that_of_the_library(visit, library, text):
     page = visit()
     found = library("clear").explain(text)
     put_text(page, text)
@@ -71,7 +71,7 @@ def test_the_words_for_and_against_are_those_of_the_library(visit, library, text
     _expect_words(page, library("clear").explain(text, other))
 
 
-def test_of_two_labels_the_words_of_the_one_chosen_last_are_shown(visit, library):
+def test_the_explanation_of_the_label_chosen_last_is_shown(visit, library):
     page, text = visit(), "win a prize, text gold now"
     page.locator("#text").fill(text)
     expect(page.locator("#words-found")).to_be_visible()
@@ -93,7 +93,7 @@ def _expect_words(page, found):
     assert cells(page, "#weights tr") == strongest_words(found)
 
 
-def test_the_words_of_a_long_text_are_found_on_demand(visit, library):
+def test_a_long_text_is_explained_on_demand(visit, library):
     page, text = visit(), "win a prize, tea at four " * 50
     put_text(page, text)
     expect(page.locator("#answer")).to_have_text(answer_line(library("clear"), text))
@@ -122,7 +122,7 @@ def test_another_model_can_be_chosen(visit, library):
     assert names == [servers.TWELVE[n] for n in np.argsort(-probs, kind="stable")]
 
 
-def test_what_looks_like_a_page_is_only_shown(visit, library):
+def test_markup_in_texts_labels_and_cards_is_shown_as_text(visit, library):
     page, text = visit(), TEXTS[3]
     page.locator("#model").select_option("twelve")
     page.locator("#text").fill(text)
@@ -145,7 +145,7 @@ def test_what_looks_like_a_page_is_only_shown(visit, library):
     # Each visit ends with a look for what came alive: see `visit`.
 
 
-def test_odd_texts_have_the_answers_of_the_library(visit, library):
+def test_unusual_texts_have_the_answers_of_the_library(visit, library):
     page, classifier = visit(), library("clear")
 
     @settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
@@ -163,7 +163,7 @@ def test_odd_texts_have_the_answers_of_the_library(visit, library):
     check()
 
 
-def test_a_text_over_the_limit_is_not_sent_and_the_limit_is_said(visit, library):
+def test_a_text_over_the_limit_is_not_sent_and_the_limit_is_shown(visit, library):
     page = visit()
     asked = []
     page.on("request", lambda request: asked.append(request.url))
@@ -178,7 +178,7 @@ def test_a_text_over_the_limit_is_not_sent_and_the_limit_is_said(visit, library)
     expect(page.locator("#text-note")).to_have_text("")
 
 
-def test_the_card_and_the_test_figures_are_shown(visit, trained):
+def test_the_card_and_the_test_metrics_are_shown(visit, trained):
     page, run = visit(), trained("bert")
     page.locator("#model").select_option("run")
     metrics = run.metrics
@@ -200,7 +200,7 @@ def test_the_card_and_the_test_figures_are_shown(visit, trained):
     expect(page.locator("#figures table")).to_have_count(0)
 
 
-def test_a_token_is_asked_for_and_kept_nowhere(visit, bundles, library, tmp_path):
+def test_a_token_is_asked_for_and_not_stored(visit, bundles, library, tmp_path):
     refused = "Failed to load resource: the server responded with a status of 401 .*"
     with servers.Server(tmp_path / "log", bundles("clear"), token="open-sesame") as server:
         page = visit(server, allowed=refused, ready=False)
@@ -208,12 +208,12 @@ def test_a_token_is_asked_for_and_kept_nowhere(visit, bundles, library, tmp_path
         page.locator("#text").fill("win a prize")
         page.locator("#token").fill("шесам")  # no header could hold it
         page.keyboard.press("Enter")
-        expect(page.locator("#token-text")).to_contain_text("does not take this token")
+        expect(page.locator("#token-text")).to_contain_text("does not accept this token")
         page.locator("#token").fill("close-sesame")
         with page.expect_response("**/info") as answer:
             page.keyboard.press("Enter")
         assert answer.value.status == 401
-        expect(page.locator("#token-text")).to_contain_text("does not take this token")
+        expect(page.locator("#token-text")).to_contain_text("does not accept this token")
         expect(page.locator("#token")).to_be_focused()
         page.locator("#token").fill("open-sesame")
         page.locator("#token-form button").click()
@@ -225,7 +225,7 @@ def test_a_token_is_asked_for_and_kept_nowhere(visit, bundles, library, tmp_path
         assert "sesame" not in page.url
 
 
-def test_a_dead_server_loses_nothing_and_work_goes_on_when_it_is_back(visit, bundles, library, tmp_path):
+def test_a_dead_server_loses_nothing_and_work_continues_when_it_is_back(visit, bundles, library, tmp_path):
     classifier, model = library("clear"), bundles("clear")
     gone = r"Failed to load resource: (net::ERR_\w+|.* status of 503 .*)"
     texts = [f"{servers.WORDS.split()[n % 15]} prize {n}" for n in range(500)]
@@ -246,7 +246,7 @@ def test_a_dead_server_loses_nothing_and_work_goes_on_when_it_is_back(visit, bun
 
         page.route("**/classify", die_at_the_third)
         page.locator("#start").click()
-        expect(page.locator("#file-state")).to_contain_text("Stopped at row 257; what is labelled stays.")
+        expect(page.locator("#file-state")).to_contain_text("Stopped at row 257; the labelled rows are kept.")
         expect(page.locator("#trouble")).to_contain_text(
             "The server does not answer. Nothing you entered is lost"
         )

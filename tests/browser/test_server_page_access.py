@@ -1,4 +1,4 @@
-"""The server's page on a phone and a desktop, in light and dark, by keyboard alone, and as a screen reader has it."""
+"""The server's page on phone and desktop, in light and dark, by keyboard alone, and for screen readers."""
 
 from itertools import pairwise
 
@@ -59,7 +59,7 @@ def fill(page) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), LOOKS)
-def test_the_page_fits_its_screen_and_its_words_stand_out(visit, width, scheme):
+def test_the_page_fits_the_screen_with_enough_contrast(visit, width, scheme):
     page = visit(width=width, scheme=scheme)
     assert_fits(page)
     fill(page)
@@ -90,7 +90,7 @@ def test_the_page_fits_its_screen_and_its_words_stand_out(visit, width, scheme):
     assert ("rgb(255, 255, 255)" in papers) == (scheme == "light")
 
 
-def test_the_policy_lets_nothing_in_but_the_pages_own_files(visit, served):
+def test_the_content_security_policy_allows_only_the_pages_own_files(visit, served):
     headers = served.ask("GET", "/")[1]
     policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
     assert policy.pop("default-src") == "'none'"

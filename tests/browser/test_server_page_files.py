@@ -63,7 +63,7 @@ def drop_file(page, content: bytes, name: str) -> None:
         page.dispatch_event("#drop", kind, {"dataTransfer": data})
 
 
-def test_a_thousand_texts_have_the_answers_of_the_library_in_the_download(labelled, library, table, texts):
+def test_the_download_has_the_answers_of_the_library(labelled, library, table, texts):
     name, records = downloaded(labelled, labelled.locator("#download").click)
     assert name == "my texts-labelled.csv"
     assert records[0] == ["id", "text", "'" + COLUMNS[2], "score", "predicted", "score_2"]
@@ -116,11 +116,11 @@ def test_a_file_is_loaded_by_its_input_and_by_a_drop(visit, library):
         (bytes(range(256)) * 9, "bad.csv is not a table of texts."),
     ],
 )
-def test_what_is_no_table_is_refused_and_the_file_before_stays(visit, content, said):
+def test_a_file_that_is_not_a_table_is_refused_and_the_previous_one_kept(visit, content, said):
     page = visit()
     choose_file(page, b"text\nwin a prize\n", "good.csv")
     drop_file(page, content, "bad.csv")
-    expect(page.locator("#file-problem")).to_have_text(f"{said} good.csv stays as it was.")
+    expect(page.locator("#file-problem")).to_have_text(f"{said} good.csv is kept.")
     expect(page.locator("#file-facts")).to_contain_text("good.csv")
     drop_file(page, b"text\ntea\n", "third.csv")
     expect(page.locator("#file-facts")).to_contain_text("third.csv")
@@ -165,7 +165,7 @@ def test_rows_are_filtered_ordered_and_paged(labelled, library, texts):
     expect(page.locator("#download")).to_be_disabled()
 
 
-def test_a_row_is_taken_up_to_be_explained(labelled, library, texts):
+def test_a_row_can_be_explained(labelled, library, texts):
     labelled.locator("#rows button").nth(9).click()
     expect(labelled.locator("#text")).to_be_focused()
     shown = labelled.locator("#text").input_value()
@@ -173,7 +173,7 @@ def test_a_row_is_taken_up_to_be_explained(labelled, library, texts):
     expect(labelled.locator("#answer")).to_have_text(answer_line(library("clear"), shown))
 
 
-def test_labelling_is_cancelled_and_taken_up_again(visit, library):
+def test_labelling_can_be_cancelled_and_resumed(visit, library):
     page, rows = visit(), [f"{servers.WORDS.split()[n % 15]} prize {n}" for n in range(300)]
     choose_file(page, csv_bytes([["text"], *([own] for own in rows)]))
     held = []
@@ -198,7 +198,7 @@ def test_labelling_is_cancelled_and_taken_up_again(visit, library):
     ]
 
 
-def test_texts_over_the_limit_are_left_out_and_counted(visit, library):
+def test_texts_over_the_limit_are_skipped_and_counted(visit, library):
     page = visit()
     choose_file(page, csv_bytes([["text"], ["x" * 1_000_000], ["win a prize"], ["é" * 100_001]]))
     page.locator("#start").click()
@@ -215,7 +215,7 @@ def test_texts_over_the_limit_are_left_out_and_counted(visit, library):
     assert [own[1:] for own in records[1:]] == [["", ""], ["", ""]]
 
 
-def test_a_text_of_several_labels_and_a_change_of_model(visit, library):
+def test_multi_label_rows_and_a_change_of_model(visit, library):
     page, rows = visit(), ["win a prize now", "tea at four", "the rain has stopped"]
     page.locator("#model").select_option("moods")
     choose_file(page, csv_bytes([["text"], *([own] for own in rows)]))
@@ -231,7 +231,7 @@ def test_a_text_of_several_labels_and_a_change_of_model(visit, library):
     assert [own[1] for own in cells(page, "#rows tr")] == [own["label"] for own in library("clear")(rows)]
 
 
-def test_a_busy_server_is_asked_again(visit, bundles, library, tmp_path):
+def test_a_busy_server_is_retried(visit, bundles, library, tmp_path):
     busy = "Failed to load resource: the server responded with a status of 429 .*"
     rows = ["win a prize", "tea at four"]
     with servers.Server(tmp_path / "log", bundles("clear"), "--max-requests", "1") as server:
@@ -244,13 +244,13 @@ def test_a_busy_server_is_asked_again(visit, bundles, library, tmp_path):
             )
             server.settle("finetext_in_flight_requests", 1)
             page.locator("#start").click()
-            expect(page.locator("#file-state")).to_have_text("The server is busy; it is asked again in 1 s.")
+            expect(page.locator("#file-state")).to_have_text("The server is busy; the page retries in 1 s.")
             expect(page.locator("#cancel")).to_be_visible()
         expect(page.locator("#file-state")).to_have_text("Done: 2 rows labelled by clear.")
         assert [own[1] for own in cells(page, "#rows tr")] == [own["label"] for own in library("clear")(rows)]
 
 
-def test_a_row_that_the_server_fails_on_is_found_and_left_out(visit, library):
+def test_a_row_on_which_the_server_fails_is_isolated_and_skipped(visit, library):
     page = visit(allowed="Failed to load resource: the server responded with a status of 500 .*")
     rows = [f"{servers.WORDS.split()[n % 15]} prize {n}" for n in range(200)]
     rows[77] = "poison"

@@ -158,16 +158,16 @@ def test_cells_that_a_spreadsheet_would_run_are_neutralised_on_request(tmp_path,
     assert capsys.readouterr().err.count("is for CSV and TSV") == 2
 
 
-def test_going_on_needs_a_file_and_an_output(trained, table, capsys, tmp_path):
+def test_resuming_needs_a_file_and_an_output(trained, table, capsys, tmp_path):
     run_folder = trained("bert").folder.path
     assert run("predict", run_folder, "--file", table, "--resume") == 2
     assert run("predict", run_folder, "a text", "--output", tmp_path / "out.csv", "--resume") == 2
     assert capsys.readouterr().err.count("--resume needs --file and --output") == 2
-    # Nothing to go on from: from the start, so that a script may always say it.
+    # Without an interrupted prediction it starts from the beginning, so that a script may always pass --resume.
     assert run("predict", run_folder, "--file", table, "--output", tmp_path / "out.csv", "--resume") == 0
     capsys.readouterr()
     assert run("predict", run_folder, "--file", table, "--output", tmp_path / "out.csv", "--resume") == 2
-    assert "out.csv: is finished" in capsys.readouterr().err
+    assert "out.csv: already complete" in capsys.readouterr().err
     assert len(pl.read_csv(tmp_path / "out.csv")) == 4
 
 

@@ -1,4 +1,4 @@
-"""Bulk prediction that is killed, runs out of disk, or loses the reader of its output."""
+"""Predicting a file: killed, on a full disk, or with a reader that goes away."""
 
 import csv
 import os
@@ -12,8 +12,7 @@ import pytest
 
 from finetext.data import DataConfig, open_rows
 from finetext.errors import RunError
-from finetext.inference import Job, predict_file, rows_kept
-from finetext.inference import row_batches as windows_module
+from finetext.inference import FilePrediction, predict_file, resumable_rows, row_batches
 
 WORDS = "win a prize now text gold to claim your cash today".split()
 
@@ -34,33 +33,33 @@ def command(*arguments):
 
 
 def kill_after(rows, arguments, output):
-    """Start a prediction, kill it with SIGKILL once so many rows are kept, and return how many were."""
+    """Start a prediction, kill it with SIGKILL once it has written so many rows, and return how many can be resumed."""
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE)
     try:
-        while process.poll() is None and rows_kept(output) < rows:
+        while process.poll() is None and resumable_rows(output) < rows:
             time.sleep(0.005)
     finally:
         process.kill()
         process.communicate()
-    return rows_kept(output)
+    return resumable_rows(output)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
-def test_a_killed_prediction_goes_on_without_losing_or_repeating_a_row(tmp_path, trained, name):
+def test_a_killed_prediction_resumes_without_losing_or_repeating_a_row(tmp_path, trained, name):
     table = write_table(tmp_path / "in.csv", 40_000)
-    given = (trained("bert").folder.path, "--file", table, "--device", "cpu")
+    options = (trained("bert").folder.path, "--file", table, "--device", "cpu")
     whole, out = tmp_path / f"whole-{name}", tmp_path / name
-    subprocess.run(command(*given, "--output", whole), check=True, capture_output=True)
+    subprocess.run(command(*options, "--output", whole), check=True, capture_output=True)
     kept = 0
     for rows in (1, 20_000):
-        before, kept = kept, kill_after(rows, (*given, "--output", out, "--resume"), out)
-        assert before < kept < 40_000 and kept % windows_module.WINDOW_ROWS == 0
+        before, kept = kept, kill_after(rows, (*options, "--output", out, "--resume"), out)
+        assert before < kept < 40_000 and kept % row_batches.BATCH_ROWS == 0
         assert not out.exists()
-    refused = subprocess.run(command(*given, "--output", out), capture_output=True, encoding="utf-8")
+    refused = subprocess.run(command(*options, "--output", out), capture_output=True, encoding="utf-8")
     assert refused.returncode == 2 and f"left {kept:,} rows" in refused.stderr
     ended = subprocess.run(
-        command(*given, "--output", out, "--resume"), capture_output=True, encoding="utf-8"
+        command(*options, "--output", out, "--resume"), capture_output=True, encoding="utf-8"
     )
     assert ended.returncode == 0, ended.stderr
     assert "40,000 rows written" in ended.stderr
@@ -85,8 +84,8 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
-def test_a_full_disk_costs_no_row_that_was_done(tmp_path, trained, small_disk, monkeypatch, name):
-    monkeypatch.setattr(windows_module, "WINDOW_ROWS", 100)
+def test_a_full_disk_loses_no_row_that_was_written(tmp_path, trained, small_disk, monkeypatch, name):
+    monkeypatch.setattr(row_batches, "BATCH_ROWS", 100)
     table, out = write_table(tmp_path / "in.csv", 1_000), small_disk / name
     classifier = trained("bert").classifier()
     filler = small_disk / "filler"
@@ -103,25 +102,25 @@ def test_a_full_disk_costs_no_row_that_was_done(tmp_path, trained, small_disk, m
 
         return progress
 
-    def job():
-        return Job(classifier, open_rows(table, DataConfig()), "digest")
+    def prediction():
+        return FilePrediction(classifier, open_rows(table, DataConfig()), "digest")
 
     with pytest.raises(RunError, match="no space left") as caught:
-        predict_file(job(), out, progress=fill_at(450))
+        predict_file(prediction(), out, progress=fill_at(450))
     assert len(str(caught.value).splitlines()) == 1
-    kept = rows_kept(out)
+    kept = resumable_rows(out)
     assert 300 <= kept < 1_000 and not out.exists()
     filler.unlink()
-    predict_file(job(), out, resume=True)
-    predict_file(job(), tmp_path / name)
+    predict_file(prediction(), out, resume=True)
+    predict_file(prediction(), tmp_path / name)
     assert out.read_bytes() == (tmp_path / name).read_bytes()
     assert [path.name for path in small_disk.iterdir()] == [name]
 
 
 def test_a_reader_that_goes_away_ends_the_prediction_quietly(tmp_path, trained):
     table = write_table(tmp_path / "in.csv", 20_000)
-    given = (trained("bert").folder.path, "--file", table, "--format", "csv", "--device", "cpu")
-    process = subprocess.Popen(command(*given), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    options = (trained("bert").folder.path, "--file", table, "--format", "csv", "--device", "cpu")
+    process = subprocess.Popen(command(*options), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout.readline() == b"id,text,predicted,score\n"
     process.stdout.close()
     error = process.stderr.read()
@@ -131,15 +130,17 @@ def test_a_reader_that_goes_away_ends_the_prediction_quietly(tmp_path, trained):
 
 
 def test_a_stream_is_labelled_before_it_ends(tmp_path, trained):
-    given = (trained("bert").folder.path, "--file", "-", "--format", "csv", "--device", "cpu")
+    options = (trained("bert").folder.path, "--file", "-", "--format", "csv", "--device", "cpu")
     process = subprocess.Popen(
-        command(*given), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command(*options), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     row = b"tea at four" + b" " * 988 + b"\n"
     first_rows_seen = threading.Event()
 
     def write():
-        process.stdin.write(b"text\n" + row * 14_000)  # more than a window and what is looked at in advance
+        process.stdin.write(
+            b"text\n" + row * 14_000
+        )  # more than a batch of rows and the head that is sniffed
         process.stdin.flush()
         first_rows_seen.wait(60)
         process.stdin.write(row)

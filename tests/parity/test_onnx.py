@@ -14,7 +14,7 @@ from finetext.data import DataConfig, examine
 from finetext.engine import collate
 from finetext.errors import ModelError, UsageError
 from finetext.inference import export_onnx
-from finetext.inference.exporting import _judge
+from finetext.inference.exporting import _check_quantized
 from finetext.models import load_bundle, predict_logits, save_bundle
 from finetext.training import train
 
@@ -155,10 +155,10 @@ def test_an_int8_model_that_labels_otherwise_is_refused(fitted, exported):
     run = fitted("bert")
     validation = examine(str(run.folder.splits), DataConfig()).subset(range(40))
     original = run.classifier()
-    figures = _judge(original, finetext.load(exported("bert")), validation)
+    figures = _check_quantized(original, finetext.load(exported("bert")), validation)
     assert figures["agreement"] == 1 and figures["accuracy"] == figures["accuracy_of_original"]
-    with pytest.raises(ModelError, match="of 40 validation texts the original's label"):
-        _judge(original, finetext.Classifier(_turned(run)), validation)
+    with pytest.raises(ModelError, match=r"agrees with the original on .* of 40 validation texts"):
+        _check_quantized(original, finetext.Classifier(_turned(run)), validation)
 
 
 def _turned(run):

@@ -1,4 +1,4 @@
-"""The batcher by itself: what its lanes take, and that each text gets its own answer."""
+"""The batcher by itself: how its workers share texts, and that each text gets its own answer."""
 
 import asyncio
 import contextlib
@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from finetext.serving.batcher import Batcher, Closed, ModelFailed, QueueFull
+from finetext.serving.batch_runner import ModelFailed
+from finetext.serving.batcher import Batcher, Closed, QueueFull
 
 TEXTS = [f"rain and tea {'win a prize ' * (place % 6)}{place % 10}" for place in range(80)]
 
 
 @contextlib.contextmanager
 def batching(classifier, threads=2, **options):
-    """A batcher, what its batches were (lane, texts), and on how many threads each ran."""
+    """A batcher, its batches as (worker, texts), and the number of threads that each ran on."""
     batches, counts = [], []
     settings = {"max_tokens": 100_000, "max_wait": 0.003, "max_queue": 1000}
     batcher = Batcher(
@@ -24,7 +25,7 @@ def batching(classifier, threads=2, **options):
         threads=threads,
         observe=lambda texts, _: batches.append((threading.current_thread(), texts)),
     )
-    assert batcher.warm.wait(30)
+    assert batcher.warm.wait(120)
     handle = classifier.model.network.register_forward_pre_hook(
         lambda *_: counts.append(torch.get_num_threads())
     )
@@ -35,10 +36,10 @@ def batching(classifier, threads=2, **options):
         batcher.close()
         for thread in batcher.threads:
             thread.join(10)
-        assert not batcher.running
+        assert not batcher.is_running
 
 
-def test_a_long_list_is_shared_by_two_lanes(library):
+def test_a_long_list_is_shared_by_two_workers(library):
     classifier = library("clear")
     expected = classifier.logits(TEXTS)
 
@@ -46,22 +47,22 @@ def test_a_long_list_is_shared_by_two_lanes(library):
         return await batcher.submit(TEXTS).future
 
     with batching(classifier) as (batcher, batches, counts):
-        found = asyncio.run(ask(batcher))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        logits = asyncio.run(ask(batcher))
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     assert sum(texts for _, texts in batches) == len(TEXTS)
     assert batches[0][1] == len(TEXTS) // 2 and batcher.waiting == 0
     assert counts[0] == 1
     with batching(classifier, threads=1) as (batcher, batches, counts):
-        found = asyncio.run(ask(batcher))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        logits = asyncio.run(ask(batcher))
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     assert [texts for _, texts in batches] == [len(TEXTS)]
     assert set(counts) == {1}
 
 
-def test_what_a_batch_takes_is_run_at_once_when_the_texts_are_known(library):
+def test_batches_fill_their_budget_once_token_counts_are_learnt(library):
     classifier = library("clear")
     lengths = [len(ids) for (ids,) in classifier.encode(TEXTS)]
-    assert abs(sum(map(len, TEXTS)) / sum(lengths) - 4) > 1  # not what the guess begins with
+    assert abs(sum(map(len, TEXTS)) / sum(lengths) - 4) > 1  # not the initial estimate
     budget = 8 * max(lengths)
 
     async def ask(batcher):
@@ -77,7 +78,7 @@ def test_what_a_batch_takes_is_run_at_once_when_the_texts_are_known(library):
     assert len(batches) < 1.2 * tokens / budget
 
 
-def test_each_text_of_many_requests_has_its_own_answer(library):
+def test_each_text_of_many_requests_gets_its_own_answer(library):
     classifier = library("clear")
     expected = classifier.logits(TEXTS)
     random = np.random.default_rng(5)
@@ -85,8 +86,8 @@ def test_each_text_of_many_requests_has_its_own_answer(library):
     async def client(batcher):
         for size in random.integers(1, 12, 12).tolist():
             places = random.integers(0, len(TEXTS), size).tolist()
-            found = await batcher.submit([TEXTS[n] for n in places]).future
-            np.testing.assert_allclose(found, expected[places], rtol=1e-4, atol=1e-4)
+            logits = await batcher.submit([TEXTS[n] for n in places]).future
+            np.testing.assert_allclose(logits, expected[places], rtol=1e-4, atol=1e-4)
             await asyncio.sleep(random.uniform(0, 0.004))
 
     async def ask(batcher):
@@ -98,7 +99,7 @@ def test_each_text_of_many_requests_has_its_own_answer(library):
     assert len({thread for thread, _ in batches}) == 2
 
 
-def test_a_lone_request_has_all_cores_and_one_beside_another_its_share(library):
+def test_a_lone_request_has_all_cores_and_concurrent_ones_share_them(library):
     classifier = library("clear")
     held, let_go = threading.Event(), threading.Event()
 
@@ -129,46 +130,45 @@ def test_a_lone_request_has_all_cores_and_one_beside_another_its_share(library):
     assert [thread for thread, _ in batches] == [batcher.threads[0], batcher.threads[0], batcher.threads[1]]
 
 
-def test_a_failing_text_is_its_own_request_s_fault_in_either_lane(library):
+def test_a_failing_text_fails_only_its_own_request(library):
     classifier = library("fragile")
 
     async def ask(batcher):
-        jobs = [batcher.submit(["tea"] * 5 + ["unknown"] * (n % 3 == 0)) for n in range(30)]
-        return await asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
+        requests = [batcher.submit(["tea"] * 5 + ["unknown"] * (n % 3 == 0)) for n in range(30)]
+        return await asyncio.gather(*(request.future for request in requests), return_exceptions=True)
 
     with batching(classifier) as (batcher, _, _):
-        found = asyncio.run(ask(batcher))
-    assert [isinstance(own, ModelFailed) for own in found] == [n % 3 == 0 for n in range(30)]
-    assert {len(own) for own in found if not isinstance(own, ModelFailed)} == {5}
+        outcomes = asyncio.run(ask(batcher))
+    assert [isinstance(outcome, ModelFailed) for outcome in outcomes] == [n % 3 == 0 for n in range(30)]
+    assert {len(logits) for logits in outcomes if not isinstance(logits, ModelFailed)} == {5}
 
 
-def test_what_was_taken_is_answered_and_no_more_is(library):
+def test_queued_requests_are_answered_after_the_queue_is_full_or_closed(library):
     classifier = library("clear")
 
     async def ask(batcher):
+        requests = []
         with pytest.raises(QueueFull) as full:
             for _ in range(10):
-                batcher.submit(TEXTS)
+                requests.append(batcher.submit(TEXTS))
         assert full.value.retry_seconds >= 1
-        jobs = list(batcher._jobs)
         batcher.close()
         with pytest.raises(Closed):
             batcher.submit(["tea"])
-        return [len(own) for own in await asyncio.gather(*(job.future for job in jobs))]
+        return [len(logits) for logits in await asyncio.gather(*(request.future for request in requests))]
 
     with batching(classifier, max_queue=200) as (batcher, _, _):
-        found = asyncio.run(ask(batcher))
-        assert set(found) == {len(TEXTS)}
+        assert set(asyncio.run(ask(batcher))) == {len(TEXTS)}
 
 
 def test_a_request_that_is_dropped_leaves_the_queue(library):
     classifier = library("clear")
 
     async def ask(batcher):
-        jobs = [batcher.submit(TEXTS) for _ in range(5)]
-        for job in jobs[1:]:
-            batcher.drop(job)
-        await jobs[0].future
+        requests = [batcher.submit(TEXTS) for _ in range(5)]
+        for request in requests[1:]:
+            batcher.drop(request)
+        await requests[0].future
         await asyncio.sleep(0.2)
         assert batcher.waiting == 0
 

@@ -1,4 +1,4 @@
-"""The words that speak for a label: each left out once."""
+"""Explanations: the weight of each word, by leaving it out."""
 
 import io
 import json
@@ -9,7 +9,7 @@ import pytest
 
 from finetext.cli import main
 from finetext.errors import UsageError
-from finetext.inference.explanation import find_spans, log_odds, without
+from finetext.inference.explanation import find_spans, log_odds, remove_span
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from finetext.inference.explanation import find_spans, log_odds, without
         ("  ", []),
     ],
 )
-def test_words_and_marks_are_found(text, words):
+def test_words_and_punctuation_are_found(text, words):
     assert [text[start:end] for start, end in find_spans(text)] == words
 
 
@@ -31,15 +31,15 @@ def test_a_long_text_is_left_out_in_groups_of_neighbours():
     spans = find_spans(text)
     assert len(spans) == 400
     assert text[slice(*spans[0])] == "w0 w1 w2" and text[slice(*spans[-1])] == "w1197 w1198 w1199"
-    assert len(find_spans(text, most=7)) <= 7
+    assert len(find_spans(text, limit=7)) <= 7
 
 
 @pytest.mark.parametrize(
     ("place", "left"),
     [((0, 3), "two, three"), ((4, 7), "one, three"), ((7, 8), "one two three"), ((9, 14), "one two,")],
 )
-def test_a_word_leaves_no_double_gap(place, left):
-    assert without("one two, three", *place) == left
+def test_removing_a_word_leaves_no_double_space(place, left):
+    assert remove_span("one two, three", *place) == left
 
 
 def test_log_odds_are_those_of_the_probabilities_and_stay_finite():
@@ -52,13 +52,13 @@ def test_log_odds_are_those_of_the_probabilities_and_stay_finite():
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2"])
-def test_a_weight_is_the_fall_of_the_log_odds(trained, architecture):
+def test_a_weight_is_the_drop_in_log_odds(trained, architecture):
     classifier = trained(architecture).classifier()
     text = "win cash now, tea at four"
-    found = classifier.explain(text)
-    assert found.label == classifier(text)[0]["label"]
-    assert found.score == pytest.approx(classifier(text)[0]["score"], abs=1e-6)
-    column = classifier.class_names.index(found.label)
+    explanation = classifier.explain(text)
+    assert explanation.label == classifier(text)[0]["label"]
+    assert explanation.score == pytest.approx(classifier(text)[0]["score"], abs=1e-6)
+    column = classifier.class_names.index(explanation.label)
 
     def odds(variant):
         p = float(classifier.predict_proba([variant])[0, column])
@@ -71,13 +71,17 @@ def test_a_weight_is_the_fall_of_the_log_odds(trained, architecture):
         "win cash now tea at four",
     ]
     expected = [odds(text) - odds(variant) for variant in variants]
-    assert [word.weight for word in found.words[:4]] == pytest.approx(expected, abs=1e-3)
-    assert [text[word.start : word.end] for word in found.words] == [word.word for word in found.words]
-    other = classifier.explain(text, {"ham": "spam", "spam": "ham"}[found.label])
-    assert [word.weight for word in other.words] == pytest.approx([-w.weight for w in found.words], abs=1e-4)
+    assert [word.weight for word in explanation.words[:4]] == pytest.approx(expected, abs=1e-3)
+    assert [text[word.start : word.end] for word in explanation.words] == [
+        word.word for word in explanation.words
+    ]
+    other = classifier.explain(text, {"ham": "spam", "spam": "ham"}[explanation.label])
+    assert [word.weight for word in other.words] == pytest.approx(
+        [-w.weight for w in explanation.words], abs=1e-4
+    )
 
 
-def test_texts_without_words_and_labels_that_are_none(trained):
+def test_a_text_without_words_and_an_unknown_label(trained):
     classifier = trained("bert").classifier()
     assert classifier.explain("  ").words == ()
     assert len(classifier.explain("win").words) == 1
@@ -87,7 +91,7 @@ def test_texts_without_words_and_labels_that_are_none(trained):
         classifier.explain(["win"])
 
 
-def test_the_command_lists_and_writes_the_words(trained, capsys, monkeypatch):
+def test_the_command_prints_the_words_and_writes_them_as_json(trained, capsys, monkeypatch):
     folder = trained("bert").folder.path
 
     def run(*arguments):
@@ -95,9 +99,9 @@ def test_the_command_lists_and_writes_the_words(trained, capsys, monkeypatch):
             main(["explain", str(folder), *arguments])
         return ended.value.code, capsys.readouterr()
 
-    found = trained("bert").classifier().explain("win [b]cash[/b]\r\nnow", "spam")
+    explanation = trained("bert").classifier().explain("win [b]cash[/b]\r\nnow", "spam")
     code, streams = run("win [b]cash[/b]\r\nnow", "--label", "spam", "--json")
-    assert code == 0 and json.loads(streams.out) == found.to_dict()
+    assert code == 0 and json.loads(streams.out) == explanation.to_dict()
     code, streams = run("win [b]cash[/b]\r\nnow", "--label", "spam", "--top", "2")
     assert code == 0 and "win [b]cash[/b]" in streams.out
     listed = [
@@ -105,7 +109,7 @@ def test_the_command_lists_and_writes_the_words(trained, capsys, monkeypatch):
         for line in map(str.strip, streams.out.splitlines())
         if re.search(r" [+-]\d\.\d{3}$", line)
     ]
-    assert listed == [word.word for word in found.strongest(2)]
+    assert listed == [word.word for word in explanation.strongest(2)]
     monkeypatch.setattr("sys.stdin", io.StringIO("win cash\n"))
     code, streams = run("-", "--json")
     assert code == 0 and json.loads(streams.out) == trained("bert").classifier().explain("win cash").to_dict()

@@ -1,4 +1,4 @@
-"""What follows from the server's options before it starts."""
+"""The server's options, and what it checks before it starts."""
 
 import dataclasses
 import socket
@@ -17,7 +17,7 @@ def test_the_defaults_are_safe():
     assert config.host == "127.0.0.1" and not config.insecure and config.token_file is None
 
 
-def test_all_wrong_options_are_named_together():
+def test_all_invalid_options_are_reported_together():
     wrong = {
         "port": 70000,
         "max_texts": 0,
@@ -30,7 +30,7 @@ def test_all_wrong_options_are_named_together():
     assert all(f"--{name.replace('_', '-')} " in str(caught.value) for name in wrong)
 
 
-def test_models_are_named_by_their_folders_or_as_told(tmp_path, monkeypatch):
+def test_models_are_named_by_their_folders_or_explicitly(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("runs/spam run-1/model", "b", "x=y"):
         (tmp_path / name).mkdir(parents=True)
@@ -40,11 +40,11 @@ def test_models_are_named_by_their_folders_or_as_told(tmp_path, monkeypatch):
         "x=y"
     ]  # a folder that is really called so
     assert list(name_models(["."])) == [tmp_path.name]
-    with pytest.raises(UsageError, match="b=: no folder"):
+    with pytest.raises(UsageError, match="b=: the folder is missing"):
         name_models(["a=b", "b="])
 
 
-def test_the_token_is_that_of_the_file_or_else_of_the_environment(tmp_path, monkeypatch):
+def test_the_token_comes_from_the_file_or_else_the_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("FINETEXT_TOKEN", raising=False)
     assert read_token(ServeConfig()) is None
     monkeypatch.setenv("FINETEXT_TOKEN", "one")
@@ -70,7 +70,7 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, capsys, packag
     assert 'pip install "finetext[serve]"' in said and package in said
 
 
-def test_small_answers_are_sent_at_once():
+def test_the_socket_gets_tcp_nodelay():
     with listen(ServeConfig(port=0), None) as listening:
         # asyncio sets TCP_NODELAY on connections of such a socket alone.
         assert listening.proto == socket.IPPROTO_TCP

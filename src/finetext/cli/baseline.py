@@ -55,12 +55,14 @@ def baseline(
     from finetext.cli.console import data as console
     from finetext.cli.console import prose
     from finetext.cli.tables import metrics_table
+    from finetext.engine import prepare_cpu
     from finetext.experiments import measure_baselines
     from finetext.training import TrainConfig
 
     terminal = prose()
     with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
         task = bar.add_task("reading data", total=None)
+        prepare_cpu()
         found = measure_baselines(
             source,
             TrainConfig(data=data),

@@ -40,6 +40,7 @@ def curve(
     """
     from finetext import experiments, training
     from finetext.cli.console import prose
+    from finetext.engine import prepare_cpu
     from finetext.errors import UsageError
 
     given = {name: value for name, value in fields_with_values(options) if name in given_options()}
@@ -51,6 +52,7 @@ def curve(
     def notice(text: str) -> None:
         terminal.print(f"note: {text}", markup=False)
 
+    prepare_cpu()
     if resume is not None:
         if config is not None or output is not None:
             raise UsageError(

@@ -40,6 +40,7 @@ def evaluate(
     from finetext.cli.sentences import count, decision, interval
     from finetext.cli.tables import class_table, metrics_table
     from finetext.data import examine
+    from finetext.engine import prepare_cpu
     from finetext.errors import DataError
     from finetext.evaluation import evaluate as evaluate_texts
     from finetext.inference import load
@@ -60,6 +61,7 @@ def evaluate(
         raise DataError(
             f"{source}: has no labelled texts to evaluate. Check its columns with `finetext inspect`."
         )
+    prepare_cpu()
     classifier = load(model, device=device, precision=precision, allow_pickle=False)
     with progress_bar("evaluating", len(dataset)) as advance:
         result = evaluate_texts(classifier, dataset.texts, dataset.labels, progress=advance)

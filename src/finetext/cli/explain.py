@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from finetext.inference import Explanation
 
-LEAST_SHARE = 0.05
-"""A word that weighs less than this share of the strongest has no colour."""
+MIN_SHARE = 0.05
+"""Words with less than this share of the largest weight are not coloured."""
 
 
 def explain(
@@ -27,21 +27,22 @@ def explain(
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "fp32",
 ) -> None:
-    """Show which words of a text speak for its label and which against it: each is left out once.
+    """Show which words of a text speak for its label and which against it, by leaving out each in turn.
 
     Args:
         model: A run folder, a saved model, or any Hugging Face folder with a sequence classifier.
         text: The text; - reads it from stdin.
         label: The label to explain; by default the predicted one.
-        top: How many of the strongest words the table lists.
-        json: Write all words with their places and weights as JSON.
+        top: Number of words in the table, those with the largest weights.
+        json: Write all words with their positions and weights as JSON.
         device: Where the model runs.
-        precision: Arithmetic.
+        precision: Numerical precision.
     """
     import json as json_writer
 
     from finetext.cli.console import data
     from finetext.cli.tables import plain_table
+    from finetext.engine import prepare_cpu
     from finetext.errors import UsageError
     from finetext.inference import load
 
@@ -52,36 +53,40 @@ def explain(
         text = sys.stdin.read().removesuffix("\n")
     if not text.strip():
         raise UsageError("nothing to explain: the text is empty.")
-    found = load(model, device=device, precision=precision).explain(text, label)
+    prepare_cpu()
+    explanation = load(model, device=device, precision=precision).explain(text, label)
     if json:
-        json_writer.dump(found.to_dict(), sys.stdout, ensure_ascii=False, indent=2)
+        json_writer.dump(explanation.to_dict(), sys.stdout, ensure_ascii=False, indent=2)
         sys.stdout.write("\n")
         return
     console = data()
-    console.print(f"{found.label}  {found.score:.4f}  (log-odds {found.log_odds:+.2f})\n", markup=False)
-    console.print(_coloured(found), soft_wrap=True)
-    table = plain_table("", "word", f"for {found.label}")
-    for word in found.strongest(top):
+    console.print(
+        f"{explanation.label}  {explanation.score:.4f}  (log-odds {explanation.log_odds:+.2f})\n",
+        markup=False,
+    )
+    console.print(_coloured(explanation), soft_wrap=True)
+    table = plain_table("", "word", f"for {explanation.label}")
+    for word in explanation.strongest(top):
         shown = word.word if len(word.word) <= 60 else f"{word.word[:59]}…"
         table.add_row(" ".join(shown.split()), f"{word.weight:+.3f}")
     console.print(table, markup=False)
 
 
-def _coloured(found: "Explanation") -> "Text":
-    """Return the text, words for the label on green, words against it on red, the stronger the more so."""
+def _coloured(explanation: "Explanation") -> "Text":
+    """Return the text, words for the label on green, those against it on red; stronger colours are larger weights."""
     from rich.text import Text
 
     shown, done = Text(), 0
-    largest = max((abs(word.weight) for word in found.words), default=0.0) or 1.0
-    for word in found.words:
-        shown.append(found.text[done : word.start])
-        shown.append(found.text[word.start : word.end], style=_colour(word.weight / largest))
+    largest = max((abs(word.weight) for word in explanation.words), default=0.0) or 1.0
+    for word in explanation.words:
+        shown.append(explanation.text[done : word.start])
+        shown.append(explanation.text[word.start : word.end], style=_colour(word.weight / largest))
         done = word.end
-    return shown.append(found.text[done:])
+    return shown.append(explanation.text[done:])
 
 
 def _colour(share: float) -> str:
-    if abs(share) < LEAST_SHARE:
+    if abs(share) < MIN_SHARE:
         return ""
     pale = round(225 * (1 - abs(share)) ** 0.7)
     rgb = f"{pale},225,{pale}" if share > 0 else f"240,{pale},{pale}"

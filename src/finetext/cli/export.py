@@ -32,9 +32,11 @@ def export(
     """
     from finetext.cli.console import data as console
     from finetext.cli.console import prose
+    from finetext.engine import prepare_cpu
     from finetext.inference import export_onnx
 
     prose().print("exporting, and comparing with the original …", markup=False)
+    prepare_cpu()
     report = export_onnx(model, output, data, reading, int8=int8)
     for line in _lines(report, output):
         console().print(line, markup=False, soft_wrap=True)

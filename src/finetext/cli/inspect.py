@@ -100,12 +100,14 @@ def _refuse_idle(label_errors: bool, given: dict[str, bool]) -> None:
 def _find_faults(dataset: "Dataset", model: str, folds: int, seed: int, most: float | None) -> "Faults":
     from finetext.cli.console import progress_bar
     from finetext.data import limit
+    from finetext.engine import prepare_cpu
     from finetext.experiments import find_faults
     from finetext.models.config import ModelConfig
 
     if most is not None:
         dataset = limit(dataset, most, seed)
     with progress_bar("reading texts", len(dataset)) as advance:
+        prepare_cpu()
         return find_faults(dataset, ModelConfig(model=model), folds=folds, seed=seed, progress=advance)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from finetext.data import Rows
-    from finetext.inference import Done, Job
+    from finetext.inference import FilePrediction, Tally
 
 Format = Literal["auto", "table", "csv", "tsv", "json", "jsonl", "parquet"]
 
@@ -41,43 +41,45 @@ def predict(
 
     Args:
         model: A run folder, a saved model, or any Hugging Face folder with a sequence classifier.
-        texts: Texts to label; a - alone is stdin.
+        texts: Texts to label; a single - is stdin.
         file: A CSV, TSV, JSON Lines, Parquet or plain text file (also gzipped); - is stdin.
-        output: Write there instead of to stdout; the format follows from the name.
-        overwrite: Replace an output file that is there.
-        resume: Go on where an interrupted prediction into the same output stopped.
-        format: How stdout is written; auto is a table in a terminal, else CSV.
-        text_column: Name of the column with the texts; found by its name if not given.
+        output: Write to this file instead of stdout; the format follows from its name.
+        overwrite: Replace an output file that exists.
+        resume: Continue an interrupted prediction into the same output.
+        format: Format of stdout; auto is a table in a terminal, else CSV.
+        text_column: Name of the column with the texts; detected by default.
         encoding: Character encoding of the file.
         quoting: Whether quotation marks enclose fields (csv) or are plain characters (none).
-        all_scores: Give the probability of every class.
-        spreadsheet_safe: Put a quotation mark before cells that a spreadsheet would run as formulas.
+        all_scores: Add the probability of every class.
+        spreadsheet_safe: Put an apostrophe before cells that a spreadsheet would run as formulas.
         device: Where the model runs.
-        precision: Arithmetic.
+        precision: Numerical precision.
     """
     from finetext.cli.console import progress_bar, prose
-    from finetext.inference import Job, load, rows_kept
+    from finetext.engine import prepare_cpu
+    from finetext.inference import FilePrediction, load, resumable_rows
     from finetext.models import digest_model
     from finetext.runs import model_folder
 
     refuse_unknown(*texts)
     texts = () if texts == ("-",) else texts
     _check_options(texts, file, output, overwrite, resume, spreadsheet_safe)
-    chosen = _stdout_format(format, spreadsheet_safe) if output is None else None
+    stdout_format = _stdout_format(format, spreadsheet_safe) if output is None else None
     config = DataConfig(text_column=text_column, encoding=encoding, quoting=quoting)
     with _open_rows(texts, file, config) as rows:
+        prepare_cpu()
         classifier = load(model, device=device, precision=precision)
         digest = "" if rows.digest is None or output is None else digest_model(model_folder(model))
-        job = Job(classifier, rows, digest, all_scores, spreadsheet_safe)
-        kept = rows_kept(output) if resume and output is not None else 0
-        with progress_bar("labelling", rows.height, kept) as advance:
+        prediction = FilePrediction(classifier, rows, digest, all_scores, spreadsheet_safe)
+        done = resumable_rows(output) if resume and output is not None else 0
+        with progress_bar("labelling", rows.height, done) as advance:
             if output is not None:
-                done = _into_file(job, output, overwrite, resume, advance)
+                tally = _to_file(prediction, output, overwrite, resume, advance)
             else:
-                done = _to_stdout(job, chosen or "csv", advance)
+                tally = _to_stdout(prediction, stdout_format or "csv", advance)
     if output is not None:
-        prose().print(f"{done.rows:,} rows written to {output}", markup=False)
-    _tell_counts(done)
+        prose().print(f"{tally.rows:,} rows written to {output}", markup=False)
+    _print_notes(tally)
 
 
 def _check_options(
@@ -89,21 +91,21 @@ def _check_options(
     spreadsheet_safe: bool,
 ) -> None:
     from finetext.errors import UsageError
-    from finetext.inference import output_writing, refuse_existing
+    from finetext.inference import output_format, refuse_existing
 
     if texts and file is not None:
         raise UsageError("give texts or --file, not both.")
     if resume and (output is None or file is None or file == "-"):
-        raise UsageError("--resume needs --file and --output: only a file can be gone on with.")
+        raise UsageError("--resume needs --file and --output: only the prediction of a file can be resumed.")
     if output is not None:
         if file is not None and file != "-" and output.exists() and output.samefile(file):
-            raise UsageError(f"{output}: is the input itself. Choose another --output.")
+            raise UsageError(f"{output}: is the input file. Choose another --output.")
         if resume and not overwrite and output.exists():
             raise UsageError(
-                f"{output}: is finished, nothing is left to go on with. To label anew, take --overwrite for --resume."
+                f"{output}: already complete; nothing to resume. Use --overwrite without --resume to start over."
             )
         refuse_existing(output, overwrite)
-        output_writing(output, spreadsheet_safe=spreadsheet_safe)
+        output_format(output, spreadsheet_safe=spreadsheet_safe)
 
 
 def _stdout_format(format: Format, spreadsheet_safe: bool) -> str:
@@ -133,46 +135,52 @@ def _open_rows(texts: tuple[str, ...], file: str | None, config: DataConfig) -> 
         yield open_rows(path, config)
 
 
-def _into_file(job: "Job", output: Path, overwrite: bool, resume: bool, advance: Any) -> "Done":
+def _to_file(
+    prediction: "FilePrediction", output: Path, overwrite: bool, resume: bool, advance: Any
+) -> "Tally":
     from finetext.cli.console import prose
     from finetext.errors import RunError
-    from finetext.inference import predict_file, rows_kept
+    from finetext.inference import predict_file, resumable_rows
 
     try:
-        return predict_file(job, output, overwrite=overwrite, resume=resume, progress=advance)
+        return predict_file(prediction, output, overwrite=overwrite, resume=resume, progress=advance)
     except (KeyboardInterrupt, RunError):
-        if kept := rows_kept(output):
-            prose().print(f"note: {kept:,} rows are done; --resume goes on from there.", markup=False)
+        if rows := resumable_rows(output):
+            prose().print(f"note: {rows:,} rows are done; --resume continues from there.", markup=False)
         raise
 
 
-def _to_stdout(job: "Job", format: str, advance: Any) -> "Done":
+def _to_stdout(prediction: "FilePrediction", format: str, advance: Any) -> "Tally":
     import polars as pl
 
-    from finetext.inference import Done, Writing, predict_rows, predict_stream
+    from finetext.inference import OutputFormat, Tally, predict_rows, predict_stream
 
     if format not in ("table", "json"):
-        writing = Writing(format, spreadsheet_safe=job.spreadsheet_safe)  # type: ignore[arg-type]
-        return predict_stream(job, sys.stdout.buffer, writing, progress=advance)
-    windows = list(predict_rows(job.classifier, job.rows, all_scores=job.all_scores, progress=advance))
-    frame = pl.concat([window.table for window in windows])
+        target = OutputFormat(format, spreadsheet_safe=prediction.spreadsheet_safe)  # type: ignore[arg-type]
+        return predict_stream(prediction, sys.stdout.buffer, target, progress=advance)
+    tally, tables = Tally(), []
+    for labelled in predict_rows(
+        prediction.classifier, prediction.rows, all_scores=prediction.all_scores, progress=advance
+    ):
+        tally = tally.plus(labelled, 0)
+        tables.append(labelled.table)
+    frame = pl.concat(tables)
     if format == "table":
         _show_table(frame)
     else:
         _show_json(frame.to_dicts())
-    empty, abstained = (sum(getattr(window, name) for window in windows) for name in ("empty", "abstained"))
-    return Done(frame.height, empty, abstained)
+    return tally
 
 
-def _tell_counts(done: "Done") -> None:
+def _print_notes(tally: "Tally") -> None:
     from finetext.cli.console import prose
 
-    if done.empty:
-        rows = "1 row has" if done.empty == 1 else f"{done.empty:,} rows have"
+    if tally.empty:
+        rows = "1 row has" if tally.empty == 1 else f"{tally.empty:,} rows have"
         prose().print(f"note: {rows} no text, and an empty prediction.", markup=False)
-    if done.abstained:
+    if tally.abstained:
         prose().print(
-            f"note: the classifier abstains on {done.abstained:,} rows (--abstain-below); "
+            f"note: the classifier abstains on {tally.abstained:,} rows (--abstain-below); "
             "their prediction is empty.",
             markup=False,
         )

@@ -41,6 +41,7 @@ def probe(
     from finetext import experiments, files
     from finetext.cli.console import data as console
     from finetext.cli.console import prose
+    from finetext.engine import prepare_cpu
     from finetext.errors import UsageError
     from finetext.experiments.layer_probe import plot_probe
     from finetext.training import TrainConfig
@@ -53,6 +54,7 @@ def probe(
     terminal = prose()
     with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
         task = bar.add_task("texts", total=None)
+        prepare_cpu()
         found = experiments.probe(
             source, config, progress=lambda done, total: bar.update(task, completed=done, total=total)
         )

@@ -31,6 +31,7 @@ def sweep(
     """
     from finetext import experiments
     from finetext.cli.console import prose
+    from finetext.engine import prepare_cpu
     from finetext.errors import UsageError
 
     terminal = prose()
@@ -38,6 +39,7 @@ def sweep(
     def tell(line: str) -> None:
         terminal.print(line, markup=False)
 
+    prepare_cpu()
     if resume is not None:
         if source is not None or config is not None or output is not None:
             raise UsageError(

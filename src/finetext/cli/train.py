@@ -29,11 +29,13 @@ def train(
     """
     from finetext import training
     from finetext.cli.progress import ConsoleProgress, print_run
+    from finetext.engine import prepare_cpu
     from finetext.errors import UsageError
 
     given = {name: value for name, value in fields_with_values(options) if name in given_options()}
     if source is not None:
         given["source"] = source
+    prepare_cpu()
     with ConsoleProgress() as progress:
         if resume is not None:
             if config is not None or output is not None:

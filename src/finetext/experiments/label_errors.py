@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from finetext.cache import StoreFull, store_features
 from finetext.data import Dataset, assign_folds, group_texts
-from finetext.engine import choose_device, computes_bf16_fast, prepare_cpu
+from finetext.engine import choose_device, computes_bf16_fast
 from finetext.errors import DataError, UsageError
 from finetext.evaluation import encode_targets, fit_tfidf
 from finetext.experiments.data_issues import Fault, Faults
@@ -122,7 +122,6 @@ def text_vectors(
 
     They are taken from the feature store, and what it lacks is computed and kept there, if it has room.
     """
-    prepare_cpu()
     source = find_model(config.model, revision=config.revision, allow_pickle=config.allow_pickle)
     model = load_model(source, dataset.class_names, dataset.task, config, seed)
     model.network.to(choose_device(device))

@@ -1,4 +1,4 @@
-"""A loaded bundle that labels texts, one by one or a whole table."""
+"""Loaded classifiers: single texts, files of any size, explanations, ONNX export."""
 
 import lazy_loader
 

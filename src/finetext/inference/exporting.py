@@ -1,4 +1,4 @@
-"""Exporting a classifier to ONNX, and what decides whether the export may be used."""
+"""Exporting a classifier to ONNX, with the checks that decide whether the export is kept."""
 
 import statistics
 import time
@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from finetext import files
-from finetext.data import Dataset, examine
-from finetext.data.config import DataConfig
+from finetext.data import DataConfig, Dataset, examine
 from finetext.errors import DataError, ModelError, UsageError
 from finetext.inference.classifier import Classifier, load
 from finetext.models import (
     ONNX,
+    ONNX_OPSET,
+    ONNX_TOLERANCE,
     load_exported,
     predict_logits,
     quantize,
@@ -25,29 +26,28 @@ from finetext.models import (
     save_config,
     write_onnx,
 )
-from finetext.models.onnx_export import OPSET, TOLERANCE
 from finetext.runs import RunFolder
 
 REPORT = "export.json"
 PACKAGES = ("finetext", "torch", "transformers", "onnx", "onnxruntime")
-CHECKED_TEXTS = 2000
-"""Most texts of the test split on which logits are compared."""
+MAX_CHECKED_TEXTS = 2000
+"""Texts of the test split on which logits are compared, at most."""
 TIMED_TEXTS, ROUNDS = 256, 3
-LEAST_QUANTIZED = 0.9
-"""Share of the matrix parameters that must be in int8 for a model to be called so."""
-LEAST_AGREEMENT = 0.995
-"""Share of the validation texts that an int8 model must label as the original does."""
-MOST_LOST = 0.003
+MIN_QUANTIZED = 0.9
+"""Least share of the matrix parameters in int8 for a model to count as int8."""
+MIN_AGREEMENT = 0.995
+"""Least share of the validation texts on which an int8 model must predict the original's labels."""
+MAX_ACCURACY_LOSS = 0.003
 """Accuracy on validation that an int8 model may lose."""
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What an export is judged on.
+    """Labelled texts to check an export on.
 
     Attributes:
-        test: The logits must be the same on these texts.
-        validation: An int8 model must give the same labels on these.
+        test: The logits must be the same on these.
+        validation: An int8 model must predict the same labels on these.
     """
 
     test: Dataset
@@ -62,27 +62,27 @@ def export_onnx(
     *,
     int8: bool = False,
 ) -> dict[str, Any]:
-    """Export a classifier as a folder that `load` runs by ONNX Runtime, whole or not at all.
+    """Export a classifier to a folder that `load` runs with ONNX Runtime; nothing is left if a check fails.
 
     Args:
         model: A run folder, a bundle, or any Hugging Face folder with a sequence classifier.
         output: The folder to create.
-        source: Labelled texts to judge the export on; by default the run's own test and validation splits. All of
-            it serves for both where it has no such splits of its own.
+        source: Labelled texts to check the export on; by default the run's test and validation splits. Without such
+            splits all of it serves as both.
         config: How the source is read.
-        int8: Quantise the matrices; the activations are quantised batch by batch.
+        int8: Quantize the matrices; activations are quantized dynamically.
 
     Returns:
-        What `export.json` holds: sizes, differences, figures of the int8 model, speed.
+        The content of `export.json`: sizes, differences, metrics of the int8 model, speed.
 
     Raises:
         DataError: There are no labelled texts.
-        ModelError: The architecture cannot be exported, the export gives other logits, or the int8 model loses more
-            than it may.
-        UsageError: The folder is there already, or the packages of the extra are not installed.
+        ModelError: The architecture cannot be exported, the export's logits differ, or the int8 model loses too much
+            accuracy.
+        UsageError: The folder already exists, or the packages of the extra are not installed.
     """
     if output.exists():
-        raise UsageError(f"{output}: is there already. Choose another --output.")
+        raise UsageError(f"{output}: already exists. Choose another --output.")
     parts = read_bundle(model)
     examples = _examples(model, source, config, parts.settings.task)
     with files.making_folder(output) as folder:
@@ -94,18 +94,20 @@ def export_onnx(
         report: dict[str, Any] = {
             "schema_version": 1,
             "format": "onnx",
-            "opset": OPSET,
+            "opset": ONNX_OPSET,
             "exporter": exporter,
             "versions": {name: metadata.version(name) for name in PACKAGES},
             "bytes": _size(folder),
-            "check": _check(classifiers["pytorch"], classifiers["onnx"], examples.test.texts[:CHECKED_TEXTS]),
+            "check": _check(
+                classifiers["pytorch"], classifiers["onnx"], examples.test.texts[:MAX_CHECKED_TEXTS]
+            ),
         }
         if int8:
             share = _quantize(folder)
             classifiers["int8"] = Classifier(load_exported(folder))
-            figures = _judge(classifiers["pytorch"], classifiers["int8"], examples.validation)
-            report["int8"] = {"share_of_matrices": share, "bytes": _size(folder)} | figures
-        report["texts_per_second"] = _speeds(classifiers, examples.test.texts[:TIMED_TEXTS])
+            quality = _check_quantized(classifiers["pytorch"], classifiers["int8"], examples.validation)
+            report["int8"] = {"share_of_matrices": share, "bytes": _size(folder)} | quality
+        report["texts_per_second"] = _measure_speeds(classifiers, examples.test.texts[:TIMED_TEXTS])
         files.write_json(folder / REPORT, report)
     return report
 
@@ -115,80 +117,88 @@ def _examples(model: Path, source: str | None, config: DataConfig, task: str) ->
         run = RunFolder(model.parent if model.name == "model" else model)
         if not (run.splits / "test.csv").is_file():
             raise UsageError(
-                f"{model}: is no run with splits to check the export on. Name labelled texts: --data FILE."
+                f"{model}: not a run with splits to check the export on. Name labelled texts: --data FILE."
             )
         source, kind = str(run.splits), "multi-label" if task == "multi-label" else "single-label"
         config = DataConfig(text_column="text", label_column="label", task=kind)  # type: ignore[arg-type]
     dataset = examine(source, config)
     if not len(dataset):
         raise DataError(f"{source}: has no labelled texts to check the export on.")
-    given = dataset.given_splits or []
-    named = {name: [row for row, own in enumerate(given) if own == name] for name in ("test", "validation")}
-    whole = list(range(len(dataset)))
-    return Examples(dataset.subset(named["test"] or whole), dataset.subset(named["validation"] or whole))
+
+    def part(name: str) -> Dataset:
+        rows = [row for row, split in enumerate(dataset.given_splits or []) if split == name]
+        return dataset.subset(rows) if rows else dataset
+
+    return Examples(part("test"), part("validation"))
 
 
 def _size(folder: Path) -> int:
-    """Return the bytes of the network, with its weights where they stand in a file of their own."""
+    """Return the bytes of the network, including weights in a file of their own."""
     return sum(path.stat().st_size for path in folder.glob(f"{ONNX}*"))
 
 
 def _check(original: Classifier, exported: Classifier, texts: Sequence[str]) -> dict[str, Any]:
     """Compare logits; raise ModelError if they differ."""
     expected = predict_logits(original.model, texts)
-    found = predict_logits(exported.model, texts)
+    actual = predict_logits(exported.model, texts)
     scale = max(1.0, float(np.abs(expected).max()))
-    difference = float(np.abs(found - expected).max())
-    if not difference <= TOLERANCE * scale:
+    difference = float(np.abs(actual - expected).max())
+    if not difference <= ONNX_TOLERANCE * scale:
         raise ModelError(
-            f"the export gives other logits: they differ by {difference:.1e} of {scale:.1f}, allowed are "
-            f"{TOLERANCE * scale:.1e}. It is not kept."
+            f"the export's logits differ from the original's by {difference:.1e} (largest logit {scale:.1f}); "
+            f"{ONNX_TOLERANCE * scale:.1e} is allowed. Nothing was kept."
         )
     return {"texts": len(texts), "largest_difference": difference, "largest_logit": scale}
 
 
 def _quantize(folder: Path) -> float:
-    """Put the network in int8 in the place of the one in float32; raise ModelError if it hardly is."""
-    low = folder / "int8" / ONNX
-    low.parent.mkdir()
-    share = quantize(folder / ONNX, low)
-    if share < LEAST_QUANTIZED:
+    """Replace the float32 network by its int8 version; raise ModelError if too little of it is int8."""
+    quantized = folder / "int8" / ONNX
+    quantized.parent.mkdir()
+    share = quantize(folder / ONNX, quantized)
+    if share < MIN_QUANTIZED:
         raise ModelError(
-            f"only {share:.0%} of the matrix parameters can be put into int8 ({LEAST_QUANTIZED:.0%} are needed to call "
-            "it so). Nothing is kept; export without --int8."
+            f"only {share:.0%} of the matrix parameters can be quantized to int8; {MIN_QUANTIZED:.0%} are needed. "
+            "Nothing was kept; export without --int8."
         )
     for path in folder.glob(f"{ONNX}*"):
         path.unlink()
-    for path in low.parent.iterdir():
+    for path in quantized.parent.iterdir():
         path.rename(folder / path.name)
-    low.parent.rmdir()
+    quantized.parent.rmdir()
     return share
 
 
-def _judge(original: Classifier, quantized: Classifier, validation: Dataset) -> dict[str, Any]:
-    """Compare labels and accuracy on validation; raise ModelError if too much is lost."""
+def _check_quantized(original: Classifier, quantized: Classifier, validation: Dataset) -> dict[str, Any]:
+    """Compare labels and accuracy on validation; raise ModelError if they differ too much."""
     labels = [set(names) for names in validation.labels]
     before = [set(names) for names in original.predict(validation.texts)]
     after = [set(names) for names in quantized.predict(validation.texts)]
     count = len(labels)
-    agreement = sum(a == b for a, b in zip(after, before, strict=True)) / count
-    accuracy = sum(a == b for a, b in zip(after, labels, strict=True)) / count
-    of_original = sum(a == b for a, b in zip(before, labels, strict=True)) / count
-    if agreement < LEAST_AGREEMENT or of_original - accuracy > MOST_LOST + 1e-9:
+
+    def share_equal(ours: list[set[str]], theirs: list[set[str]]) -> float:
+        return sum(a == b for a, b in zip(ours, theirs, strict=True)) / count
+
+    agreement, accuracy, of_original = (
+        share_equal(after, before),
+        share_equal(after, labels),
+        share_equal(before, labels),
+    )
+    if agreement < MIN_AGREEMENT or of_original - accuracy > MAX_ACCURACY_LOSS + 1e-9:
         raise ModelError(
-            f"the int8 model gives {agreement:.2%} of {count:,} validation texts the original's label (at least "
-            f"{LEAST_AGREEMENT:.1%}) and has accuracy {accuracy:.4f}, the original {of_original:.4f} (at most "
-            f"{MOST_LOST:.3f} less). Nothing is kept; export without --int8."
+            f"the int8 model agrees with the original on {agreement:.2%} of {count:,} validation texts (at least "
+            f"{MIN_AGREEMENT:.1%} are needed); its accuracy is {accuracy:.4f}, the original's {of_original:.4f} (it "
+            f"may lose {MAX_ACCURACY_LOSS:.3f}). Nothing was kept; export without --int8."
         )
     return {"texts": count, "agreement": agreement, "accuracy": accuracy, "accuracy_of_original": of_original}
 
 
-def _speeds(classifiers: dict[str, Classifier], texts: Sequence[str]) -> dict[str, float]:
-    """Return texts a second of each, the median of interleaved rounds after one to warm up."""
+def _measure_speeds(classifiers: dict[str, Classifier], texts: Sequence[str]) -> dict[str, float]:
+    """Return texts per second of each, the median of interleaved rounds after a warm-up."""
     seconds: dict[str, list[float]] = {name: [] for name in classifiers}
     for _ in range(ROUNDS + 1):
         for name, classifier in classifiers.items():
             began = time.perf_counter()
             classifier.predict_proba(texts)
             seconds[name].append(time.perf_counter() - began)
-    return {name: round(len(texts) / statistics.median(own[1:]), 1) for name, own in seconds.items()}
+    return {name: round(len(texts) / statistics.median(times[1:]), 1) for name, times in seconds.items()}

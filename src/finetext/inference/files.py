@@ -1,4 +1,4 @@
-"""Labelling a file of any size into another, so that a crash loses no row and costs at most a window."""
+"""Labelling a file of any size into another; a crash costs at most the rows in progress."""
 
 import shutil
 import tempfile
@@ -12,22 +12,22 @@ from finetext.data import Rows
 from finetext.errors import DataError
 from finetext.inference.bulk import Advance, predict_rows
 from finetext.inference.classifier import Classifier
-from finetext.inference.resumable_output import Done, Identity, Partial, partial_output
-from finetext.inference.row_batches import WINDOW_BYTES, WINDOW_ROWS
-from finetext.inference.writing import Writing, output_writing, write_parquet
+from finetext.inference.resumable_output import Identity, Tally, resumable_output
+from finetext.inference.row_batches import BATCH_BYTES, BATCH_ROWS
+from finetext.inference.writing import OutputFormat, output_format, write_parquet
 
 JOURNAL_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Job:
-    """A prediction of a whole file.
+class FilePrediction:
+    """What to predict: a file, the classifier and the options.
 
     Attributes:
-        classifier: What labels.
+        classifier: The classifier.
         rows: The file.
-        model_digest: SHA-256 of the classifier's folder, by which a run that goes on knows it again.
-        all_scores: Add the probability of each class too.
+        model_digest: SHA-256 of the classifier's folder; a resumed prediction must have the same.
+        all_scores: Add the probability of each class.
         spreadsheet_safe: Keep spreadsheets from running cells as formulas; CSV and TSV only.
     """
 
@@ -39,7 +39,7 @@ class Job:
 
     @property
     def identity(self) -> Identity | None:
-        """What a run that goes on must share; None if the input is a stream, which cannot be read again."""
+        """What a resumed prediction must share; None for a stream, which cannot be read again."""
         if self.rows.digest is None:
             return None
         return {
@@ -51,88 +51,82 @@ class Job:
             "columns": list(self.rows.columns),
             "--all-scores": self.all_scores,
             "--spreadsheet-safe": self.spreadsheet_safe,
-            "window": [WINDOW_ROWS, WINDOW_BYTES],
+            "window": [BATCH_ROWS, BATCH_BYTES],
             "torch": torch.__version__,
             "journal": JOURNAL_VERSION,
         }
 
 
 def predict_file(
-    job: Job,
+    prediction: FilePrediction,
     output: Path,
     *,
     overwrite: bool = False,
     resume: bool = False,
     progress: Advance | None = None,
-) -> Done:
+) -> Tally:
     """Label a file into another; the format follows from its name.
 
-    The output grows beside its target, takes its name when it is whole, and is synced after each window.
+    The output grows beside its target, is synced after each batch of rows, and is renamed when it is complete.
 
     Args:
-        job: What to label, and by what.
+        prediction: What to label, and with which classifier.
         output: The file to write.
-        overwrite: Replace it if it is there.
-        resume: Go on where an interrupted prediction into it stopped; from the start if there was none.
-        progress: Called with the number of rows done since the last call; those found done do not count.
+        overwrite: Replace the output if it exists.
+        resume: Continue an interrupted prediction into the same output; start over if there is none.
+        progress: Called with the number of rows done since the last call, without those done before a resume.
 
     Returns:
-        How many rows there are, without text, and abstained on.
+        How many rows were written, how many of them without text, and on how many the classifier abstains.
 
     Raises:
-        UsageError: The output is there, is of no known kind, or was begun from another input, model or options.
-        DataError: The input is not as it was when it was looked through.
+        UsageError: The output exists, its format is unknown, or it was begun with another input, model or options.
+        DataError: The input has changed since it was opened.
         RunError: The disk is full, or another process writes the output.
     """
-    writing = output_writing(output, spreadsheet_safe=job.spreadsheet_safe)
-    with partial_output(output, job.identity, overwrite=overwrite, resume=resume) as partial:
-        _label_into(partial, job, writing, progress)
-        if job.rows.height is not None and partial.done.rows != job.rows.height:
-            raise DataError(f"{job.rows.name}: changed while it was read. Start again when it is whole.")
-        if writing.format == "parquet":
+    rows = prediction.rows
+    target = output_format(output, spreadsheet_safe=prediction.spreadsheet_safe)
+    with resumable_output(output, prediction.identity, overwrite=overwrite, resume=resume) as partial:
+        for labelled in predict_rows(
+            prediction.classifier,
+            rows,
+            all_scores=prediction.all_scores,
+            cells=target.cells,
+            skip=partial.tally.rows,
+            progress=progress,
+        ):
+            partial.append(target.encode(labelled, first=not partial.tally.rows), labelled)
+        if rows.height is not None and partial.tally.rows != rows.height:
+            raise DataError(f"{rows.name}: changed while it was read. Start again once it is complete.")
+        if target.format == "parquet":
             write_parquet(partial.path, output)
         else:
-            partial.take_name()
+            partial.commit()
         partial.discard()
-        return partial.done
+        return partial.tally
 
 
-def _label_into(partial: Partial, job: Job, writing: Writing, progress: Advance | None) -> None:
-    skip = partial.done.rows
-    first = not skip
+def predict_stream(
+    prediction: FilePrediction, stream: BinaryIO, target: OutputFormat, *, progress: Advance | None = None
+) -> Tally:
+    """Label a file or stream into a stream, each batch of rows as soon as it is done; Parquet all at once."""
+    if target.format == "parquet":
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "labelled.parquet"
+            tally = predict_file(prediction, path, progress=progress)
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, stream)
+        return tally
+    tally = Tally()
     for labelled in predict_rows(
-        job.classifier,
-        job.rows,
-        all_scores=job.all_scores,
-        cells=writing.cells,
-        skip=skip,
+        prediction.classifier,
+        prediction.rows,
+        all_scores=prediction.all_scores,
+        cells=target.cells,
         progress=progress,
     ):
-        content = writing.encode(labelled, first=first)
-        partial.append(content, labelled.block.frame.height, labelled.empty, labelled.abstained)
-        first = False
-
-
-def predict_stream(job: Job, out: BinaryIO, writing: Writing, *, progress: Advance | None = None) -> Done:
-    """Label a file or stream into a stream, each window as soon as it is done; Parquet when all are."""
-    if writing.format == "parquet":
-        with tempfile.TemporaryDirectory() as folder:
-            target = Path(folder) / "labelled.parquet"
-            done = predict_file(job, target, progress=progress)
-            with target.open("rb") as file:
-                shutil.copyfileobj(file, out)
-        return done
-    done = Done()
-    for labelled in predict_rows(
-        job.classifier, job.rows, all_scores=job.all_scores, cells=writing.cells, progress=progress
-    ):
-        content = writing.encode(labelled, first=not done.rows)
-        out.write(content)
-        out.flush()
-        done = Done(
-            done.rows + labelled.block.frame.height,
-            done.empty + labelled.empty,
-            done.abstained + labelled.abstained,
-            done.size + len(content),
-        )
-    return done
+        content = target.encode(labelled, first=not tally.rows)
+        stream.write(content)
+        stream.flush()
+        tally = tally.plus(labelled, len(content))
+    return tally

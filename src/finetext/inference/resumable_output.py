@@ -1,4 +1,4 @@
-"""A file that grows beside its target, and what it takes to go on with it after a crash."""
+"""An output file that grows beside its target and can be resumed after a crash."""
 
 import contextlib
 import json
@@ -12,21 +12,22 @@ from filelock import FileLock, Timeout
 
 from finetext import files
 from finetext.errors import UsageError
+from finetext.inference.bulk import LabelledRows
 from finetext.inference.writing import refuse_existing
 
 Identity = dict[str, Any]
-"""Input, model and options of a prediction, as JSON values: what a run that goes on must share with the one before."""
+"""Input, model and options of a prediction as JSON values, which a resumed one must share."""
 
 
 @dataclass(frozen=True)
-class Done:
-    """How far an output is.
+class Tally:
+    """What has been written so far.
 
     Attributes:
-        rows: Rows of the input that are done.
+        rows: Rows of the input.
         empty: Those without text.
         abstained: Those on which the classifier abstains.
-        size: Bytes of the output that hold them.
+        size: Bytes of the output.
     """
 
     rows: int = 0
@@ -34,40 +35,43 @@ class Done:
     abstained: int = 0
     size: int = 0
 
+    def plus(self, labelled: LabelledRows, size: int) -> "Tally":
+        """Return the tally after some more rows, which take up `size` bytes."""
+        return Tally(
+            self.rows + labelled.block.frame.height,
+            self.empty + labelled.empty,
+            self.abstained + labelled.abstained,
+            self.size + size,
+        )
 
-class Partial:
+
+class ResumableOutput:
     """The output so far, `.NAME.partial`, and beside it the journal that says how far it is.
 
-    What the journal says is on the disk: the output is synced before the journal is written.
+    Each part is synced to disk before the journal counts it.
     """
 
-    def __init__(self, target: Path, identity: Identity | None, done: Done) -> None:
-        self.path, self._journal = _names(target)
-        self.done = done
+    def __init__(self, target: Path, identity: Identity | None, tally: Tally) -> None:
+        self.path, self._journal = _paths(target)
+        self.tally = tally
         self._target, self._identity = target, identity
         # Unbuffered: closing it on a full disk must not try to write once more.
-        self._file = self.path.open("r+b" if done.rows else "wb", buffering=0)
-        self._file.truncate(done.size)
-        self._file.seek(done.size)
+        self._file = self.path.open("r+b" if tally.rows else "wb", buffering=0)
+        self._file.truncate(tally.size)
+        self._file.seek(tally.size)
 
-    def append(self, content: bytes, rows: int, empty: int, abstained: int) -> None:
-        """Add the rows of a window, durably."""
-        left = memoryview(content)
-        while left:
-            left = left[self._file.write(left) :]
+    def append(self, content: bytes, labelled: LabelledRows) -> None:
+        """Write rows, given as the bytes of the file, durably."""
+        unwritten = memoryview(content)
+        while unwritten:
+            unwritten = unwritten[self._file.write(unwritten) :]
         os.fsync(self._file.fileno())
-        before = self.done
-        self.done = Done(
-            before.rows + rows,
-            before.empty + empty,
-            before.abstained + abstained,
-            before.size + len(content),
-        )
+        self.tally = self.tally.plus(labelled, len(content))
         if self._identity is not None:
-            files.write_json(self._journal, {"identity": self._identity, "done": asdict(self.done)})
+            files.write_json(self._journal, {"identity": self._identity, "done": asdict(self.tally)})
 
-    def take_name(self) -> None:
-        """Make the output the target."""
+    def commit(self) -> None:
+        """Rename the output to its target."""
         self._file.close()
         self.path.replace(self._target)
         files.sync_folder(self._target.parent)
@@ -79,93 +83,88 @@ class Partial:
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the file; one that can be gone on with stays, any other is removed."""
+        """Close the output; what cannot be resumed is removed."""
         self._file.close()
-        if not self.done.rows or self._identity is None:
+        if not self.tally.rows or self._identity is None:
             self.discard()
 
 
-def _names(target: Path) -> tuple[Path, Path]:
-    return (
-        target.with_name(f".{target.name}.partial"),
-        target.with_name(f".{target.name}.partial.json"),
-    )
+def _paths(target: Path) -> tuple[Path, Path]:
+    partial = target.with_name(f".{target.name}.partial")
+    return partial, partial.with_name(f"{partial.name}.json")
 
 
-def rows_kept(target: Path) -> int:
-    """Return how many rows an interrupted prediction into `target` has left to go on from."""
-    found = _read_journal(target)
-    return 0 if found is None else found[1].rows
+def resumable_rows(target: Path) -> int:
+    """Return how many rows an interrupted prediction into `target` has written."""
+    journal = _read_journal(target)
+    return 0 if journal is None else journal[1].rows
 
 
-def _read_journal(target: Path) -> tuple[Identity, Done] | None:
-    path, journal = _names(target)
+def _read_journal(target: Path) -> tuple[Identity, Tally] | None:
+    path, journal = _paths(target)
     try:
         content = json.loads(journal.read_bytes())
-        done = Done(**content["done"])
-        if path.stat().st_size < done.size:
+        tally = Tally(**content["done"])
+        if path.stat().st_size < tally.size:
             return None
-    except (OSError, ValueError, KeyError, TypeError):  # none, or not whole: then nothing can be gone on with
+    except (OSError, ValueError, KeyError, TypeError):  # missing or damaged: nothing can be resumed
         return None
-    return content["identity"], done
+    return content["identity"], tally
 
 
 @contextlib.contextmanager
-def partial_output(
+def resumable_output(
     target: Path, identity: Identity | None, *, overwrite: bool, resume: bool
-) -> Iterator[Partial]:
-    """Open the partial output of `target`; if the block fails, what can be gone on with stays.
+) -> Iterator[ResumableOutput]:
+    """Open the output of a prediction; if the block fails, resumable output is kept.
 
     Args:
-        target: The file to be.
-        identity: What a later run must share with this one to go on; None if none can.
-        overwrite: Replace a target that is there, and leave a partial output of it aside.
-        resume: Go on with the partial output, if there is one.
+        target: The file to write.
+        identity: What a resumed prediction must share with this one; None if it cannot be resumed.
+        overwrite: Replace a target that exists, and discard an interrupted output.
+        resume: Continue an interrupted output, if there is one.
 
     Raises:
-        UsageError: The target is there, the partial output is of something else, or another process is at it.
+        UsageError: The target exists, the interrupted output is of something else, or another process writes it.
         RunError: The disk is full.
     """
     refuse_existing(target, overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _holding(target):
-            partial = Partial(target, identity, _start(target, identity, overwrite, resume))
+        with _locked(target):
+            output = ResumableOutput(target, identity, _starting_point(target, identity, overwrite, resume))
             try:
-                yield partial
+                yield output
             finally:
-                partial.close()
+                output.close()
     except OSError as error:
         raise files.explain_os_error(error, target) from error
 
 
-def _start(target: Path, identity: Identity | None, overwrite: bool, resume: bool) -> Done:
-    found = _read_journal(target)
+def _starting_point(target: Path, identity: Identity | None, overwrite: bool, resume: bool) -> Tally:
     if resume and identity is None:
-        raise UsageError("--resume needs a file: what comes from a stream cannot be read again.")
-    if found is None:
-        return Done()
-    before, done = found
+        raise UsageError("--resume needs a file: a stream cannot be read again.")
+    journal = _read_journal(target)
+    if journal is None or (overwrite and not resume):
+        return Tally()
+    before, tally = journal
     if not resume:
-        if overwrite:
-            return Done()
         raise UsageError(
-            f"{target}: an interrupted prediction left {done.rows:,} rows. "
-            "Pass --resume to go on, or --overwrite to start again."
+            f"{target}: an interrupted prediction left {tally.rows:,} rows. "
+            "Pass --resume to continue it, or --overwrite to start over."
         )
-    changed = [
-        name for name in {**before, **(identity or {})} if before.get(name) != (identity or {}).get(name)
-    ]
+    now = identity or {}
+    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if changed:
         raise UsageError(
-            f"{target}: cannot go on, changed since it was begun: {', '.join(changed)}. "
-            "Put that back, or pass --overwrite without --resume to start again."
+            f"{target}: cannot resume, changed since the start: {', '.join(changed)}. "
+            "Restore that, or pass --overwrite without --resume to start over."
         )
-    return done
+    return tally
 
 
 @contextlib.contextmanager
-def _holding(target: Path) -> Iterator[None]:
+def _locked(target: Path) -> Iterator[None]:
     path = target.with_name(f".{target.name}.lock")
     lock = FileLock(path)
     try:
@@ -175,6 +174,6 @@ def _holding(target: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(PermissionError):  # Windows removes no file that is open
+        with contextlib.suppress(PermissionError):  # Windows cannot remove an open file
             path.unlink(missing_ok=True)
         lock.release()

@@ -1,4 +1,4 @@
-"""Cutting the blocks in which a file is read into the windows in which it is labelled."""
+"""Grouping a file's rows into the batches in which it is labelled."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,45 +8,45 @@ from numpy.typing import NDArray
 
 from finetext.data import RowBatch
 
-WINDOW_ROWS = 8192
-"""Rows that are looked at together, so that texts of like length share a batch ..."""
-WINDOW_BYTES = 8 << 20
+BATCH_ROWS = 8192
+"""Rows encoded together, so that texts of similar length can share a forward pass ..."""
+BATCH_BYTES = 8 << 20
 """... and the most text that they hold, unless a single row has more."""
 
 
-def windows(blocks: Iterable[RowBatch], skip: int = 0) -> Iterator[RowBatch]:
-    """Cut rows into windows that depend on the rows alone, not on how they were read.
+def row_batches(blocks: Iterable[RowBatch], skip: int = 0) -> Iterator[RowBatch]:
+    """Regroup rows into batches whose boundaries depend on the rows alone, not on how the file was read.
 
     Args:
         blocks: The rows.
-        skip: Rows to leave out at the start; where a window ended, the next are as if none had been left out.
+        skip: Rows to leave out at the start; skipping whole batches leaves the later ones as they were.
 
     Yields:
-        At least one window; an empty one if there is no row.
+        At least one batch; an empty one if there is no row.
     """
     parts: list[RowBatch] = []
     rows = size = 0
-    none: RowBatch | None = None  # of the columns, without a row; stays only if no window came
-    first = True
+    yielded = False
+    empty: RowBatch | None = None  # the columns without a row, only for a file without rows
     for block in blocks:
         skipped = min(skip, block.frame.height)
         skip -= skipped
         rest = block.slice(skipped)
-        none = rest.slice(0, 0)
+        empty = rest.slice(0, 0)
         while rest.frame.height:
             sizes = np.cumsum(_sizes(rest))
-            fit = min(WINDOW_ROWS - rows, int(np.searchsorted(sizes, WINDOW_BYTES - size, side="right")))
-            fit = max(fit, 0 if rows else 1)
-            parts.append(rest.slice(0, fit))
-            rows, size = rows + fit, size + (int(sizes[fit - 1]) if fit else 0)
-            rest = rest.slice(fit)
-            if rest.frame.height or rows == WINDOW_ROWS:
+            fitting = min(BATCH_ROWS - rows, int(np.searchsorted(sizes, BATCH_BYTES - size, side="right")))
+            fitting = max(fitting, 0 if rows else 1)
+            parts.append(rest.slice(0, fitting))
+            rows, size = rows + fitting, size + (int(sizes[fitting - 1]) if fitting else 0)
+            rest = rest.slice(fitting)
+            if rest.frame.height or rows == BATCH_ROWS:
                 yield _join(parts)
-                parts, rows, size, first = [], 0, 0, False
+                parts, rows, size, yielded = [], 0, 0, True
     if parts:
         yield _join(parts)
-    elif first and none is not None:
-        yield none
+    elif empty is not None and not yielded:
+        yield empty
 
 
 def _sizes(block: RowBatch) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Labelled rows as the bytes of a file, a window at a time."""
+"""Output formats: labelled rows as the bytes of a file."""
 
 import gzip
 import json
@@ -14,19 +14,19 @@ import polars as pl
 from finetext import files
 from finetext.data import Cells
 from finetext.errors import DataError, UsageError
-from finetext.inference.bulk import Labelled, free_name
+from finetext.inference.bulk import LabelledRows, free_name
 
 TableFormat = Literal["csv", "tsv", "jsonl", "parquet"]
 FORMULA_STARTS = "=+-@\t\r\n＝＋－＠"
-"""What a cell starts with that a spreadsheet runs as a formula; the wide ones are taken for the others."""
+"""Characters that make a spreadsheet run a cell as a formula; full-width ones count as their ASCII forms."""
 
 
 @dataclass(frozen=True)
-class Writing:
+class OutputFormat:
     """How labelled rows are written."""
 
     format: TableFormat
-    zipped: bool = False
+    gzipped: bool = False
     spreadsheet_safe: bool = False
 
     def __post_init__(self) -> None:
@@ -35,14 +35,14 @@ class Writing:
 
     @property
     def cells(self) -> Cells:
-        """What this format keeps of JSON Lines: a Parquet file has types, the others what stands in the input."""
+        """What to read from JSON Lines: Parquet has types, the other formats keep the input as it is written."""
         return {"parquet": "typed", "jsonl": "lines"}.get(self.format, "written")  # type: ignore[return-value]
 
-    def encode(self, labelled: Labelled, *, first: bool) -> bytes:
-        """Return a window as a part of the file.
+    def encode(self, labelled: LabelledRows, *, first: bool) -> bytes:
+        """Return rows as a part of the file.
 
-        Each part is whole in itself, so that a file may end behind any: of a gzip file a member, of Parquet, whose
-        files cannot grow, an Arrow stream with its length before it.
+        A file may end after any part: each is a gzip member of its own or, since Parquet files cannot grow, an Arrow
+        stream preceded by its length.
 
         Args:
             labelled: The rows.
@@ -51,10 +51,10 @@ class Writing:
         if not first and not labelled.block.frame.height:
             return b""
         content = self._content(labelled, first)
-        # A fixed time in the gzip header: the same rows give the same bytes.
-        return gzip.compress(content, mtime=0) if self.zipped and self.format != "parquet" else content
+        # No time in the gzip header: the same rows give the same bytes.
+        return gzip.compress(content, mtime=0) if self.gzipped and self.format != "parquet" else content
 
-    def _content(self, labelled: Labelled, first: bool) -> bytes:
+    def _content(self, labelled: LabelledRows, first: bool) -> bytes:
         if self.format == "parquet":
             stream = BytesIO()
             labelled.table.write_ipc_stream(stream, compression="lz4")
@@ -67,30 +67,30 @@ class Writing:
         return frame.write_csv(separator=separator, include_header=first).encode()
 
 
-def output_writing(path: Path, *, spreadsheet_safe: bool = False) -> Writing:
-    """Return how a file is written, by its name; `.gz` at the end means gzipped.
+def output_format(path: Path, *, spreadsheet_safe: bool = False) -> OutputFormat:
+    """Return the format that a file's name stands for; `.gz` at the end means gzipped.
 
     Raises:
-        UsageError: The name is of no kind that can be written.
+        UsageError: The name stands for none.
     """
     suffixes = [suffix.lstrip(".").lower() for suffix in path.suffixes if suffix != ".gz"]
     last = suffixes[-1] if suffixes else ""
     name = {"json": "jsonl", "ndjson": "jsonl"}.get(last, last)
     if name not in get_args(TableFormat):
         raise UsageError(
-            f"{path}: unknown kind of file. End its name in .csv, .tsv, .jsonl or .parquet (also .gz)."
+            f"{path}: unknown format. Use a name that ends in .csv, .tsv, .jsonl or .parquet (also .gz)."
         )
-    return Writing(name, path.suffix == ".gz", spreadsheet_safe)  # type: ignore[arg-type]
+    return OutputFormat(name, path.suffix == ".gz", spreadsheet_safe)  # type: ignore[arg-type]
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise UsageError if `path` is there and may not be overwritten."""
+    """Raise UsageError if `path` exists and may not be overwritten."""
     if path.exists() and not overwrite:
-        raise UsageError(f"{path}: is there already. Choose another --output, or pass --overwrite.")
+        raise UsageError(f"{path}: already exists. Choose another --output, or pass --overwrite.")
 
 
 def spreadsheet_safe(frame: pl.DataFrame) -> pl.DataFrame:
-    """Put a quotation mark before each text and column name that a spreadsheet would run as a formula."""
+    """Put an apostrophe before each text and column name that a spreadsheet would run as a formula."""
     start = pl.col(pl.String).str.slice(0, 1).is_in(list(FORMULA_STARTS))
     frame = frame.with_columns(
         pl.when(start).then("'" + pl.col(pl.String)).otherwise(pl.col(pl.String)).name.keep()
@@ -103,14 +103,15 @@ def spreadsheet_safe(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a table with JSON in place of lists and structures, which CSV does not have."""
-    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
-    for name in nested:
-        cells = [None if cell is None else _as_json(cell) for cell in frame[name].to_list()]
-        frame = frame.with_columns(pl.Series(name, cells, dtype=pl.String))
-    binary = next((name for name, dtype in frame.schema.items() if dtype == pl.Binary), None)
-    if binary is not None:
-        raise DataError(f"column {binary!r} holds bytes, which CSV cannot. Write .parquet instead.")
+    """Return a table with JSON in place of lists and structs, which CSV does not have."""
+    for name, dtype in frame.schema.items():
+        if dtype == pl.Binary:
+            raise DataError(
+                f"column {name!r} holds bytes, which CSV cannot represent. Write .parquet instead."
+            )
+        if dtype.is_nested():
+            cells = [None if cell is None else _as_json(cell) for cell in frame[name].to_list()]
+            frame = frame.with_columns(pl.Series(name, cells, dtype=pl.String))
     return frame
 
 
@@ -118,18 +119,18 @@ def _as_json(cell: Any) -> str:
     return json.dumps(cell, ensure_ascii=False, default=str)
 
 
-def _json_lines(labelled: Labelled) -> bytes:
+def _json_lines(labelled: LabelledRows) -> bytes:
     if labelled.block.lines is None:
         return labelled.table.write_ndjson().encode()
-    added = labelled.added.write_ndjson().encode().splitlines()
+    predictions = labelled.predictions.write_ndjson().encode().splitlines()
     return b"".join(
-        line[:-1] + (b"," if line[1:-1].strip() else b"") + own[1:] + b"\n"
-        for line, own in zip(labelled.block.lines, added, strict=True)
+        line[:-1] + (b"," if line[1:-1].strip() else b"") + prediction[1:] + b"\n"
+        for line, prediction in zip(labelled.block.lines, predictions, strict=True)
     )
 
 
 def write_parquet(parts: Path, target: Path) -> None:
-    """Make a Parquet file of the parts that were written for it, in constant memory."""
+    """Convert the parts written so far to a Parquet file, in constant memory."""
     from polars.io.plugins import register_io_source
 
     with parts.open("rb") as file:
@@ -144,7 +145,7 @@ def write_parquet(parts: Path, target: Path) -> None:
 
     with files.writing(target) as out:
         try:
-            # Statistics and codec as Polars writes them by itself.
+            # With the statistics and codec that Polars uses by default.
             register_io_source(source, schema=first.schema).sink_parquet(
                 out, maintain_order=True, row_group_size=1 << 16
             )

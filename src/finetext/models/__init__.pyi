@@ -26,6 +26,8 @@ from .logits import predict_logits as predict_logits
 from .logits import probabilities as probabilities
 from .model import BundleSettings as BundleSettings
 from .model import Model as Model
+from .onnx_export import ONNX_OPSET as ONNX_OPSET
+from .onnx_export import ONNX_TOLERANCE as ONNX_TOLERANCE
 from .onnx_export import quantize as quantize
 from .onnx_export import write_onnx as write_onnx
 from .onnx_network import ONNX as ONNX
@@ -47,6 +49,7 @@ from .summary import describe as describe
 from .tokenization import TextEncoder as TextEncoder
 from .tokenization import load_tokenizer as load_tokenizer
 from .tokenization import position_limit as position_limit
+from .tokenization import well_formed as well_formed
 from .trainable import set_trainable as set_trainable
 from .trainable import trained_blocks as trained_blocks
 from .trainable import trained_parameters as trained_parameters

@@ -19,10 +19,10 @@ from finetext.models.onnx_network import MISSING
 from finetext.models.pooling import install_pooling
 from finetext.models.structure import find_structure
 
-OPSET = 18
+ONNX_OPSET = 18
 LARGEST_FILE = 1_800_000_000
 """Bytes of weights above which they go into a separate file: an ONNX file is limited to 2 GiB."""
-TOLERANCE = 1e-4
+ONNX_TOLERANCE = 1e-4
 """Largest difference of a logit, relative to the largest logit or 1."""
 PROBES = ((1, 1), (1, 9), (3, 20), (5, 4), (2, 48))
 """Batch sizes and lengths on which an exporter's file is compared at once; the second holds no padding."""
@@ -79,7 +79,7 @@ def write_onnx(parts: Parts, path: Path) -> Exporter:
             with torch.no_grad(), _quiet():
                 _export(module, path, exporter)
             difference = _largest_difference(module, path, parts)
-            if difference <= TOLERANCE:
+            if difference <= ONNX_TOLERANCE:
                 return exporter
             failures.append(f"{exporter}: logits differ by {difference:.1e}")
         except Exception as error:  # an exporter fails in as many ways as there are architectures
@@ -103,7 +103,7 @@ def _export(module: Logits, path: Path, exporter: Exporter) -> None:
             path,
             dynamo=True,
             dynamic_shapes=(free, free),
-            opset_version=OPSET,
+            opset_version=ONNX_OPSET,
             external_data=large,
             verbose=False,
             **names,
@@ -116,7 +116,7 @@ def _export(module: Logits, path: Path, exporter: Exporter) -> None:
         path,
         dynamo=False,
         dynamic_axes=axes | {"logits": {0: "windows"}},
-        opset_version=OPSET,
+        opset_version=ONNX_OPSET,
         **names,
     )
 

@@ -1,4 +1,4 @@
-"""The HTTP server: models behind `POST /classify` and `POST /predict`, and what watches over them."""
+"""The HTTP server: models behind `POST /classify`, `/explain` and `/predict`, and a page to try them."""
 
 import lazy_loader
 

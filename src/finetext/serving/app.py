@@ -1,48 +1,53 @@
-"""The application: its routes, and the layers in front of them."""
+"""The ASGI application: its routes, wrapped in request limits, access control and the access log."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
-from finetext.inference import find_spans, variants
+from finetext.decision import confidence
+from finetext.inference import Classifier, find_spans, leave_one_out
 from finetext.models import probabilities
 from finetext.serving import schemas
-from finetext.serving.access import Gate
-from finetext.serving.access_log import Watch
+from finetext.serving.access import AccessControl
+from finetext.serving.access_log import AccessLog
+from finetext.serving.batcher import Batcher
 from finetext.serving.docs import docs_page
-from finetext.serving.errors import Refusal, internal_error
-from finetext.serving.http import HUNG_UP, OPEN, App
-from finetext.serving.request_limits import Limits
-from finetext.serving.service import ClientGone, Service
+from finetext.serving.errors import ApiError, internal_error
+from finetext.serving.http import CLIENT_DISCONNECTED, PUBLIC_ROUTES, App
+from finetext.serving.model_info import describe
+from finetext.serving.request_limits import RequestLimits
+from finetext.serving.service import ClientDisconnected, Service
 from finetext.serving.settings import LIMITS
 
 STATIC = Path(__file__).with_name("static")
-"""The pages' files, served below `/static/`; an `index.html` among them is the page at `/`."""
+"""The page's files, served below `/static/`."""
 
 _MEANINGS = {
-    400: "The body is no JSON.",
+    400: "The body is not valid JSON.",
     401: "The token is missing or wrong.",
-    403: "A foreign Host or Origin.",
+    403: "The Host or Origin header names another site.",
     408: "The body took too long to arrive.",
     413: "The body is too large.",
-    415: "The body is compressed, or is not called JSON.",
-    422: "The body has another shape, or goes over a limit.",
-    429: "The queue is full, or too many requests are in work; Retry-After says when to come again.",
+    415: "The body is compressed, or its type is not JSON.",
+    422: "The body does not match the schema, or exceeds a limit.",
+    429: "The queue is full, or too many requests are in progress; see Retry-After.",
     500: "The server failed.",
     503: "The models are being loaded, or the server is shutting down.",
     504: "The answer took too long.",
 }
-_WORK = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504)
-_SMALL = (401, 403, 500)
-_PUBLIC = (403, 500)
+_INFERENCE_ERRORS = tuple(_MEANINGS)
+_PRIVATE_ERRORS = (401, 403, 500)
+_PUBLIC_ERRORS = (403, 500)
 
 
 def build_app(service: Service, token: str | None) -> App:
@@ -50,160 +55,164 @@ def build_app(service: Service, token: str | None) -> App:
 
     Args:
         service: The models.
-        token: What clients must send, None to ask for nothing.
+        token: The bearer token that clients must send, None for no authentication.
     """
     app = FastAPI(title="finetext", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    _add_work(app, service)
-    _add_watch(app, service)
+    _add_inference(app, service)
+    _add_state(app, service)
     _add_pages(app, token is not None)
-    _add_errors(app)
-    return Watch(Gate(Limits(app, service), service.config, token), service)
+    _add_error_handlers(app)
+    return AccessLog(AccessControl(RequestLimits(app, service), service.config, token), service)
 
 
-def _problems(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {"model": schemas.Problem, "description": _MEANINGS[code]} for code in codes}
+def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {code: {"model": schemas.ErrorResponse, "description": _MEANINGS[code]} for code in codes}
 
 
-def _add_work(app: FastAPI, service: Service) -> None:
-    @app.post("/classify", response_model=schemas.ClassifyAnswer, responses=_problems(*_WORK), tags=["texts"])
+def _add_inference(app: FastAPI, service: Service) -> None:
+    errors = _errors(*_INFERENCE_ERRORS)
+
+    async def logits_of(
+        request: Request, batcher: Batcher, texts: Sequence[str], *, whole: bool = False
+    ) -> NDArray[np.float32]:
+        deadline = request.scope["finetext.deadline"]
+        return await service.run(batcher, texts, deadline, request.receive, whole=whole)
+
+    @app.post("/classify", response_model=schemas.ClassifyResponse, responses=errors, tags=["texts"])
     async def classify(body: schemas.ClassifyRequest, request: Request) -> Response:
-        """Label texts by the rule saved with the model, and give every label's probability."""
+        """Label texts by the decision rule saved with the model, with the probability of every label."""
         texts = body.all_texts()
         name, batcher = service.find(body.model)
-        _note(request, service, name, texts)
-        try:
-            logits = await service.run(batcher, texts, request.scope["finetext.deadline"], request.receive)
-        except ClientGone:
-            return Response(status_code=HUNG_UP)
+        _check_and_note(request, service, name, texts)
+        logits = await logits_of(request, batcher, texts)
         classifier = batcher.classifier
-        probs = probabilities(logits, classifier.task)
-        found = [schemas.prediction(classifier, row, body.top_k) for row in probs]
-        return _reply({"model": name, "predictions": found})
+        rows = probabilities(logits, classifier.task)
+        return _json(
+            {"model": name, "predictions": [_prediction(classifier, row, body.top_k) for row in rows]}
+        )
 
-    @app.post("/explain", response_model=schemas.ExplainAnswer, responses=_problems(*_WORK), tags=["texts"])
+    @app.post("/explain", response_model=schemas.ExplainResponse, responses=errors, tags=["texts"])
     async def explain(body: schemas.ExplainRequest, request: Request) -> Response:
-        """Say which words of a text speak for a label and which against it: each is left out once.
+        """Explain which words of a text speak for a label and which against it, by leaving out each once.
 
-        In a long text neighbouring words are left out together, so that no more is run than one request may ask for.
+        In a long text neighbouring words are left out together, to stay within the limits of a request.
         """
         name, batcher = service.find(body.model)
         classifier = batcher.classifier
-        _note(request, service, name, [body.text])
+        _check_and_note(request, service, name, [body.text])
         if body.label is not None and body.label not in classifier.class_names:
-            raise Refusal(422, "label: the model has no such label; /info lists them.")
-        spans = find_spans(body.text, _most_spans(service, body.text))
-        texts = variants(body.text, spans)
+            raise ApiError(422, "label: the model has no such label; /info lists them.")
+        spans = find_spans(body.text, _max_spans(service, body.text))
+        texts = leave_one_out(body.text, spans)
         request.scope["finetext"].update(variants=len(texts))
-        deadline = request.scope["finetext.deadline"]
-        try:
-            logits = await service.run(batcher, texts, deadline, request.receive)
-        except ClientGone:
-            return Response(status_code=HUNG_UP)
-        found = classifier.explanation(body.text, spans, logits, body.label)
-        return _reply({"model": name, **found.to_dict()})
+        logits = await logits_of(request, batcher, texts)
+        explanation = classifier.explanation(body.text, spans, logits, body.label)
+        return _json({"model": name, **explanation.to_dict()})
 
     @app.post(
         "/predict",
         response_model=list[schemas.Score] | list[list[schemas.Score]],
-        responses=_problems(*_WORK),
+        responses=errors,
         tags=["texts"],
     )
     async def predict(body: schemas.PredictRequest, request: Request) -> Response:
-        """Give every label's probability, in the shape of text-embeddings-inference."""
+        """Return the probability of every label, with the interface of text-embeddings-inference."""
         texts = body.all_texts()
         name, batcher = service.find(body.model)
-        _note(request, service, name, texts)
-        deadline = request.scope["finetext.deadline"]
-        try:
-            logits = await service.run(batcher, texts, deadline, request.receive, whole=not body.truncate)
-        except ClientGone:
-            return Response(status_code=HUNG_UP)
+        _check_and_note(request, service, name, texts)
+        logits = await logits_of(request, batcher, texts, whole=not body.truncate)
         classifier = batcher.classifier
         values = logits if body.raw_scores else probabilities(logits, classifier.task)
-        found = [schemas.ranked(classifier.class_names, row) for row in values]
-        return _reply(found if body.batch else found[0])
+        scores = [classifier.rank(row) for row in values]
+        return _json(scores if body.batch else scores[0])
 
 
-def _note(request: Request, service: Service, model: str, texts: Sequence[str]) -> None:
-    """Put what the log says of a request beside it, and refuse what goes over a limit."""
+def _check_and_note(request: Request, service: Service, model: str, texts: Sequence[str]) -> None:
+    """Note what the access log says of a request, and refuse one that exceeds a limit."""
     characters = [len(text) for text in texts]
     request.scope["finetext"].update(model=model, texts=len(texts), characters=sum(characters))
-    config = service.config
-    if len(texts) > config.max_texts:
-        raise Refusal(
-            422,
-            f"The request has {len(texts)} texts; the limit is {config.max_texts}.",
-            ("max_texts", config.max_texts),
+    limit = service.config.max_texts
+    if len(texts) > limit:
+        raise ApiError(
+            422, f"The request has {len(texts)} texts; the limit is {limit}.", ("max_texts", limit)
         )
-    longest = max(characters, default=0)
-    if longest > config.max_characters:
-        raise Refusal(
-            422,
-            f"A text has {longest} characters; the limit is {config.max_characters}.",
-            ("max_characters", config.max_characters),
-        )
+    longest, limit = max(characters, default=0), service.config.max_characters
+    if longest > limit:
+        message = f"A text has {longest} characters; the limit is {limit}."
+        raise ApiError(422, message, ("max_characters", limit))
 
 
-def _most_spans(service: Service, text: str) -> int:
-    """Return how many words may be left out: with the variants an explanation is as large as a request may be."""
+def _prediction(classifier: Classifier, probs: NDArray[np.float32], top_k: int | None) -> dict[str, Any]:
+    """Return what the model's saved decision rule makes of a text's probabilities `(C,)`."""
+    labels = list(classifier.decide(probs))
+    label = labels[0] if labels else None
+    score = float(confidence(probs[None], classifier.task, classifier.decision)[0])
+    if classifier.task == "multi-label" and labels:
+        candidates = {name: float(probs[classifier.class_names.index(name)]) for name in labels}
+        label, score = max(candidates.items(), key=lambda pair: pair[1])
+    return {"label": label, "score": score, "labels": labels, "scores": classifier.rank(probs, top_k)}
+
+
+def _max_spans(service: Service, text: str) -> int:
+    """Return how many words may be left out so that an explanation is no larger than a request may be."""
     config = service.config
     return max(1, min(config.max_texts - 1, config.max_body // max(1, len(text))))
 
 
-def _reply(content: Any) -> Response:
-    # Ready-made: the schema is for the documentation, and checking our own answer against it would cost more
-    # than making it.
+def _json(content: Any) -> Response:
+    # Not validated: the response models are for the documentation, and checking our own answers would cost more than
+    # making them.
     return Response(json.dumps(content, allow_nan=False), media_type="application/json")
 
 
-def _add_watch(app: FastAPI, service: Service) -> None:
-    @app.get("/health", response_model=schemas.Status, responses=_problems(*_PUBLIC), tags=["state"])
+def _add_state(app: FastAPI, service: Service) -> None:
+    private, public = _errors(*_PRIVATE_ERRORS), _errors(*_PUBLIC_ERRORS)
+
+    @app.get("/health", response_model=schemas.Status, responses=public, tags=["state"])
     async def health() -> Response:
-        """Tell that the process lives."""
+        """Tell that the process is alive."""
         return JSONResponse({"status": "alive"})
 
-    @app.get("/ready", response_model=schemas.Status, responses=_problems(*_PUBLIC, 503), tags=["state"])
+    @app.get("/ready", response_model=schemas.Status, responses=public | _errors(503), tags=["state"])
     async def ready() -> Response:
         """Tell whether every model is loaded and warm, and work is taken."""
         if service.draining:
-            raise Refusal(503, "The server is shutting down.")
+            raise ApiError(503, "The server is shutting down.")
         if not service.ready:
-            raise Refusal(503, "The models are being loaded.", headers={"Retry-After": "1"})
+            raise ApiError(503, "The models are being loaded.", headers={"Retry-After": "1"})
         return JSONResponse({"status": "ready"})
 
-    @app.get("/info", response_model=schemas.Info, responses=_problems(*_SMALL), tags=["state"])
+    @app.get("/info", response_model=schemas.Info, responses=private, tags=["state"])
     async def info() -> Response:
-        """Tell which models are served, their labels and thresholds, and the limits."""
+        """List the served models with their labels and thresholds, and the limits of requests."""
         from finetext import __version__
 
-        loaded = service.classifiers
-        return JSONResponse(
-            {
-                "version": __version__,
-                "default_model": service.names[0],
-                "models": [schemas.describe(name, loaded[name]) for name in service.names if name in loaded],
-                "limits": {name: getattr(service.config, name) for name in LIMITS},
-            }
-        )
+        content = {
+            "version": __version__,
+            "default_model": service.names[0],
+            "models": [describe(name, classifier) for name, classifier in service.classifiers.items()],
+            "limits": {name: getattr(service.config, name) for name in LIMITS},
+        }
+        return JSONResponse(content)
 
-    @app.get("/card", response_model=schemas.Card, responses=_problems(*_SMALL, 422, 503), tags=["state"])
+    @app.get("/card", response_model=schemas.ModelCard, responses=private | _errors(422, 503), tags=["state"])
     async def card(
         model: Annotated[str | None, Query(description="Which model; by default the first.")] = None,
     ) -> Response:
-        """Give a model's card, and its figures on the test split where a run's folder is served."""
+        """Return a model's card and, if a run's folder is served, its metrics on the test split."""
         name, _ = service.find(model)
-        return JSONResponse({"model": name, **service.about[name]})
+        return JSONResponse({"model": name, **service.cards[name]})
 
     @app.get(
         "/metrics",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}, **_problems(*_SMALL)},
+        responses={200: {"content": {"text/plain": {}}}, **private},
         tags=["state"],
     )
     async def metrics() -> Response:
-        """Give the figures that Prometheus reads."""
-        page, kind = service.metrics.page()
-        return Response(page, media_type=kind)
+        """Return the server's metrics for Prometheus."""
+        page, media_type = service.metrics.page()
+        return Response(page, media_type=media_type)
 
 
 def _add_pages(app: FastAPI, with_token: bool) -> None:
@@ -220,8 +229,7 @@ def _add_pages(app: FastAPI, with_token: bool) -> None:
 
     @app.get("/", include_in_schema=False)
     async def index() -> Response:
-        own = STATIC / "index.html"
-        return FileResponse(own) if own.is_file() else RedirectResponse("/docs")
+        return FileResponse(STATIC / "index.html")
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
@@ -235,40 +243,40 @@ def _openapi(app: FastAPI, with_token: bool) -> dict[str, Any]:
     if with_token:
         schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         for path, operations in schema["paths"].items():
-            if path not in OPEN:
+            if path not in PUBLIC_ROUTES:
                 for operation in operations.values():
                     operation["security"] = [{"token": []}]
     return schema
 
 
-def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(Refusal)
-    async def refused(request: Request, error: Refusal) -> Response:
-        return _answer(error)
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(ApiError)
+    async def refused(request: Request, error: ApiError) -> Response:
+        return _error_response(error)
+
+    @app.exception_handler(ClientDisconnected)
+    async def disconnected(request: Request, error: ClientDisconnected) -> Response:
+        return Response(status_code=CLIENT_DISCONNECTED)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return _answer(Refusal(400, "The body is no JSON."))
-        place = ".".join(str(part)[:40] for part in first["loc"][1:4])
+            return _error_response(ApiError(400, "Invalid JSON in request body."))
+        field = ".".join(str(part)[:40] for part in first["loc"][1:4])
         message = str(first["msg"]).removeprefix("Value error, ")
-        return _answer(Refusal(422, f"{place}: {message}." if place else f"{message}."))
+        return _error_response(ApiError(422, f"{field}: {message}." if field else f"{message}."))
 
     @app.exception_handler(HTTPException)
     async def refused_by_route(request: Request, error: HTTPException) -> Response:
-        known = {
-            400: "The body is no JSON that can be read.",
-            404: "No such page.",
-            405: "Not by this method.",
-        }
-        message = known.get(error.status_code, "The request is refused.")
-        return _answer(Refusal(error.status_code, message, headers=error.headers))
+        messages = {400: "Invalid JSON in request body.", 404: "Not found.", 405: "Method not allowed."}
+        message = messages.get(error.status_code, "The request is refused.")
+        return _error_response(ApiError(error.status_code, message, headers=error.headers))
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
-        return _answer(internal_error())  # what failed is logged on its way out
+        return _error_response(internal_error())  # the error is logged by the access log
 
 
-def _answer(refusal: Refusal) -> Response:
-    return Response(refusal.body(), refusal.status, headers=refusal.headers, media_type="application/json")
+def _error_response(error: ApiError) -> Response:
+    return Response(error.body(), error.status, headers=error.headers, media_type="application/json")

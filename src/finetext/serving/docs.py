@@ -1,4 +1,4 @@
-"""The page at `/docs`: the OpenAPI schema as plain HTML that needs no script and nothing from elsewhere."""
+"""The page at `/docs`: the OpenAPI schema as plain HTML without scripts or other hosts."""
 
 import json
 from typing import Any
@@ -21,15 +21,15 @@ def docs_page(schema: dict[str, Any]) -> str:
     )
     operations = [
         {"path": path, "method": method.upper(), "example": _example(operation, schema), **operation}
-        for path, own in schema["paths"].items()
-        for method, operation in own.items()
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
     ]
-    shapes = {
-        name: [_field(field, own, shape) for field, own in shape["properties"].items()]
-        for name, shape in schema["components"]["schemas"].items()
+    models = {
+        name: [_field(field, content, model) for field, content in model["properties"].items()]
+        for name, model in schema["components"]["schemas"].items()
     }
     template = environment.get_template("docs.html")
-    return template.render(info=schema["info"], operations=operations, shapes=shapes)
+    return template.render(info=schema["info"], operations=operations, models=models)
 
 
 def _example(operation: dict[str, Any], schema: dict[str, Any]) -> str | None:
@@ -40,16 +40,16 @@ def _example(operation: dict[str, Any], schema: dict[str, Any]) -> str | None:
     return json.dumps(examples[0]) if examples else None
 
 
-def _field(name: str, own: dict[str, Any], shape: dict[str, Any]) -> dict[str, str]:
-    needed = "required" if name in shape.get("required", ()) else "optional"
-    return {"name": name, "type": _type(own), "needed": needed, "says": own.get("description", "")}
+def _field(name: str, field: dict[str, Any], model: dict[str, Any]) -> dict[str, str]:
+    presence = "required" if name in model.get("required", ()) else "optional"
+    return {"name": name, "type": _type(field), "presence": presence, "meaning": field.get("description", "")}
 
 
-def _type(own: dict[str, Any]) -> str:
-    if "$ref" in own:
-        return str(own["$ref"]).rpartition("/")[2]
-    if "anyOf" in own:
-        return " or ".join(_type(one) for one in own["anyOf"])
-    if own.get("type") == "array":
-        return f"list of {_type(own.get('items', {}))}"
-    return str(own.get("type", "any"))
+def _type(field: dict[str, Any]) -> str:
+    if "$ref" in field:
+        return str(field["$ref"]).rpartition("/")[2]
+    if "anyOf" in field:
+        return " or ".join(map(_type, field["anyOf"]))
+    if field.get("type") == "array":
+        return f"list of {_type(field.get('items', {}))}"
+    return str(field.get("type", "any"))

@@ -1,4 +1,4 @@
-"""Answers that refuse: one JSON shape, which names the limit and tells nothing of the server's inside."""
+"""Error responses: one JSON shape that names the exceeded limit and reveals nothing of the server's internals."""
 
 import json
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ KINDS = {
 }
 
 
-class Refusal(Exception):
+class ApiError(Exception):
     """A request that is answered with an error.
 
     Attributes:
         status: The HTTP status.
-        message: What is wrong and what to do, in a sentence or two; never anything of an exception or a path.
-        limit: The name and value of the limit that was met, None if it was none.
-        headers: Further headers of the answer.
+        message: What is wrong and what to do, in a sentence or two; never part of an exception or a path.
+        limit: The name and value of the limit that was exceeded, if one was.
+        headers: Further headers of the response.
     """
 
     def __init__(
@@ -45,18 +45,18 @@ class Refusal(Exception):
         self.headers = dict(headers or {})
 
     def body(self) -> bytes:
-        """Return the answer's body."""
+        """Return the body of the response."""
         content: dict[str, Any] = {"error": self.message, "error_type": KINDS.get(self.status, "Error")}
         if self.limit is not None:
             content["limit"] = {"name": self.limit[0], "value": self.limit[1]}
         return json.dumps(content).encode()
 
 
-def internal_error() -> Refusal:
-    """Return the answer to a request on which the server itself failed; the log says more."""
-    return Refusal(500, "The server failed on this request.")
+def internal_error() -> ApiError:
+    """Return the response to a request on which the server itself failed; the log says more."""
+    return ApiError(500, "The server failed on this request.")
 
 
-def shutting_down() -> Refusal:
-    """Return the answer to work that comes after the signal to stop."""
-    return Refusal(503, "The server is shutting down.", headers={"Retry-After": "5"})
+def shutting_down() -> ApiError:
+    """Return the response to work that arrives after the signal to stop."""
+    return ApiError(503, "The server is shutting down.", headers={"Retry-After": "5"})

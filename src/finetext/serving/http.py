@@ -1,9 +1,9 @@
-"""What the layers in front of the application share: ASGI's types, the routes, and an answer that refuses."""
+"""What the ASGI middleware share: types, routes, headers, and how to send an error."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from finetext.serving.errors import Refusal
+from finetext.serving.errors import ApiError
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -11,10 +11,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-WORK = ("/classify", "/explain", "/predict")
-ROUTES = (*WORK, "/health", "/ready", "/info", "/card", "/metrics", "/docs", "/openapi.json", "/")
-OPEN = ("/health", "/ready", "/docs", "/openapi.json", "/")
-"""What needs no token: probes ask without one, and pages hold nothing but the program's own text."""
+INFERENCE_ROUTES = ("/classify", "/explain", "/predict")
+ROUTES = (*INFERENCE_ROUTES, "/health", "/ready", "/info", "/card", "/metrics", "/docs", "/openapi.json", "/")
+PUBLIC_ROUTES = ("/health", "/ready", "/docs", "/openapi.json", "/")
+"""Routes that need no token: probes have none, and the pages hold nothing but the program's own text."""
 STATIC = "/static/"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -28,34 +28,34 @@ HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
-"""Of every answer."""
-HUNG_UP = 499
-"""Stands in the log and the figures for a client that hung up; it is never sent."""
+"""Headers of every response."""
+CLIENT_DISCONNECTED = 499
+"""Status of a client that hung up in logs and metrics; it is never sent."""
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """Return a request's header, None if it has none of that name."""
+    """Return a request's header, None if it is missing."""
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 
-def is_work(scope: Scope) -> bool:
-    """Tell whether a request is for a model."""
-    return scope["path"] in WORK and scope["method"] == "POST"
+def is_inference(scope: Scope) -> bool:
+    """Return whether a request is for a model."""
+    return scope["path"] in INFERENCE_ROUTES and scope["method"] == "POST"
 
 
 def route_of(path: str) -> str:
-    """Return a path as figures and logs name it: one of few words, whatever clients ask for."""
+    """Return a path as metrics and logs name it: one of few, whatever clients ask for."""
     return path if path in ROUTES else "/static" if path.startswith(STATIC) else "other"
 
 
-async def refuse(refusal: Refusal, send: Send, *, more: bool = False) -> None:
-    """Send the answer to a request that is refused; with `more` its end is sent by the caller."""
-    body = refusal.body()
+async def send_error(error: ApiError, send: Send, *, more: bool = False) -> None:
+    """Send an error response; with `more` the caller ends its body."""
+    body = error.body()
     headers = {
         "content-type": "application/json",
         "content-length": str(len(body)),
-        **{name.lower(): value for name, value in refusal.headers.items()},
+        **{name.lower(): value for name, value in error.headers.items()},
     }
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
+    await send({"type": "http.response.start", "status": error.status, "headers": pairs})
     await send({"type": "http.response.body", "body": body, "more_body": more})

@@ -1,4 +1,4 @@
-"""Structured logs: a JSON object a line on stderr, which never holds a text, a query or an exception's message."""
+"""Structured logs: JSON lines on stderr that never contain a text, a query or the message of an exception."""
 
 import json
 import logging
@@ -7,15 +7,15 @@ import time
 import traceback
 from typing import Any
 
-_OWN = "finetext.serving"
-_log = logging.getLogger(_OWN)
+_LOGGER_NAME = "finetext.serving"
+_logger = logging.getLogger(_LOGGER_NAME)
 
 
 class JsonFormatter(logging.Formatter):
     """Writes a record as JSON.
 
-    Of other libraries' records only the template's first line is written, without what they put into it, and of
-    exceptions only their kind and where they came from: both might quote a text.
+    Of other libraries' records only the first line of the template is written, without its arguments, and of
+    exceptions only their type and origin: both might quote a text.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -26,7 +26,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "event": str(record.msg).split("\n", 1)[0][:200],
         }
-        if record.name != _OWN:
+        if record.name != _LOGGER_NAME:
             line["logger"] = record.name
         line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[1] is not None:
@@ -35,36 +35,36 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure() -> None:
-    """Send everything that is logged to stderr as JSON."""
+    """Write all logs of the process to stderr as JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    _log.setLevel(logging.INFO)
-    # No line has them, and each costs a system call or more.
+    _logger.setLevel(logging.INFO)
+    # Not in any line, and each costs a system call or more.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.raiseExceptions = False  # a log that nobody reads any more must not add tracebacks
+    logging.raiseExceptions = False  # a closed stderr must not add tracebacks
     logging.captureWarnings(True)
 
 
 def event(name: str, /, **fields: Any) -> None:
-    """Log something that happened."""
-    _log.info(name, extra={"fields": fields})
+    """Log an event."""
+    _logger.info(name, extra={"fields": fields})
 
 
 def warning(name: str, /, **fields: Any) -> None:
-    """Log something that asks for a look."""
-    _log.warning(name, extra={"fields": fields})
+    """Log an event that needs attention."""
+    _logger.warning(name, extra={"fields": fields})
 
 
 def failure(name: str, error: BaseException, /, **fields: Any) -> None:
-    """Log a fault of the server itself."""
-    _log.error(name, extra={"fields": {**fields, **describe(error)}})
+    """Log an error of the server itself."""
+    _logger.error(name, extra={"fields": {**fields, **describe(error)}})
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """Return an exception's kind and the calls that led to it."""
+    """Return the type of an exception and the calls that led to it."""
     calls = traceback.extract_tb(error.__traceback__)[-12:]
     return {
         "exception": type(error).__name__,

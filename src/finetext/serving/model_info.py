@@ -1,109 +1,119 @@
-"""What is known of a served model: its card, and its figures on the test split if a run's folder is served."""
+"""What the server tells about a model: its settings, its card, and the test metrics of the run that it is from."""
 
-import json
-import math
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from finetext.inference import Classifier
 from finetext.metric_names import METRICS
 from finetext.runs import RunFolder, model_folder
+from finetext.serving.schemas import Baseline, ClassMetrics, Metric, TestMetrics
 
-MOST_BYTES = 4_194_304
-"""Of a card or of the figures; a larger file is none that finetext wrote."""
+MAX_BYTES = 4_194_304
+"""Of a card or of metrics; finetext writes none that are larger."""
 
 
-def read_about(folder: Path) -> dict[str, Any]:
-    """Return `{"card", "test"}`; what is missing or cannot be read is None.
+class _Scores(BaseModel):
+    """The metrics of a classifier in `metrics.json`: one field per name, and intervals of some."""
+
+    model_config = ConfigDict(extra="allow")
+
+    examples: int | None = None
+    classes: list[ClassMetrics] = []
+    intervals: dict[str, tuple[FiniteFloat, FiniteFloat] | None] = {}
+    accuracy_low: FiniteFloat | None = None
+    accuracy_high: FiniteFloat | None = None
+
+    def metrics(self) -> list[Metric]:
+        """Return name, value and 95 % interval of those that are defined."""
+        values = self.model_extra or {}
+        wilson = (self.accuracy_low, self.accuracy_high)  # the interval of the accuracy that the report shows
+        intervals = {name: ends or (None, None) for name, ends in self.intervals.items()} | {
+            "accuracy": wilson
+        }
+        return [
+            Metric(name=name, value=values[name], low=low, high=high)
+            for name in METRICS
+            if values.get(name) is not None
+            for low, high in [intervals.get(name, (None, None))]
+        ]
+
+
+class _Comparison(BaseModel):
+    verdict: str | None = None
+
+
+class _MetricsFile(BaseModel):
+    test: _Scores
+    synthetic_data: bool = False
+    baselines: dict[str, _Scores] = {}
+    comparisons: dict[str, _Comparison] = {}
+
+
+def describe(name: str, classifier: Classifier) -> dict[str, Any]:
+    """Return the settings of a model for `/info`."""
+    settings = classifier.model.settings
+    thresholds = settings.decision.thresholds
+    return {
+        "name": name,
+        "task": classifier.task,
+        "labels": list(classifier.class_names),
+        "thresholds": None if thresholds is None else list(thresholds),
+        "abstain_below": settings.decision.abstain_below,
+        "max_length": settings.max_length,
+        "long_texts": settings.long_texts,
+        "architecture": type(classifier.model.network).__name__,
+        "device": classifier.model.device.type,
+        "precision": classifier.precision,
+    }
+
+
+def read_card_and_metrics(folder: Path) -> dict[str, Any]:
+    """Return `{"card", "test"}` for `/card`; what is missing or cannot be read is None.
 
     Args:
         folder: A run's folder, or a model's.
     """
     model = model_folder(folder)
     run = model.resolve().parent if model.name == "model" else folder
-    return {"card": _read_card(model / "README.md"), "test": _read_test(RunFolder(run).metrics)}
+    card = _read(model / "README.md")
+    metrics = _read(RunFolder(run).metrics)
+    return {
+        "card": None if card is None else _without_front_matter(card),
+        "test": None if metrics is None else _test_metrics(metrics),
+    }
 
 
 def _read(path: Path) -> str | None:
     try:
-        if path.stat().st_size > MOST_BYTES:
-            return None
-        return path.read_text(encoding="utf-8")
+        return None if path.stat().st_size > MAX_BYTES else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
 
 
-def _read_card(path: Path) -> str | None:
-    """Return a card's Markdown without the metadata at its head."""
-    text = _read(path)
-    if text is None or not text.startswith("---\n"):
-        return text
-    _, end, body = text[4:].partition("\n---\n")
-    return body.strip() if end else text
+def _without_front_matter(card: str) -> str:
+    if not card.startswith("---\n"):
+        return card
+    _, end, body = card[4:].partition("\n---\n")
+    return body.strip() if end else card
 
 
-def _read_test(path: Path) -> dict[str, Any] | None:
+def _test_metrics(content: str) -> dict[str, Any] | None:
     try:
-        metrics = json.loads(_read(path) or "null")
-    except (ValueError, RecursionError):
+        file = _MetricsFile.model_validate_json(content)
+        baselines = [
+            Baseline(
+                name=name, verdict=file.comparisons.get(name, _Comparison()).verdict, figures=scores.metrics()
+            )
+            for name, scores in file.baselines.items()
+        ]
+        return TestMetrics(
+            examples=file.test.examples,
+            synthetic_data=file.synthetic_data,
+            figures=file.test.metrics(),
+            classes=file.test.classes,
+            baselines=baselines,
+        ).model_dump()
+    except ValidationError:  # a file that finetext did not write
         return None
-    if not isinstance(metrics, dict) or not isinstance(metrics.get("test"), dict):
-        return None
-    test = metrics["test"]
-    comparisons = _dict(metrics.get("comparisons"))
-    return {
-        "examples": _whole(test.get("examples")),
-        "synthetic_data": metrics.get("synthetic_data") is True,
-        "figures": _figures(test),
-        "classes": [_class(own) for own in _list(test.get("classes")) if isinstance(own, dict)],
-        "baselines": [
-            {
-                "name": name,
-                "verdict": _text(_dict(comparisons.get(name)).get("verdict")),
-                "figures": _figures(own),
-            }
-            for name, own in _dict(metrics.get("baselines")).items()
-            if isinstance(own, dict)
-        ],
-    }
-
-
-def _figures(own: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "value": value, **_interval(own, name)}
-        for name in METRICS
-        if (value := _number(own.get(name))) is not None
-    ]
-
-
-def _interval(own: dict[str, Any], name: str) -> dict[str, float | None]:
-    ends = _list(_dict(own.get("intervals")).get(name))
-    if name == "accuracy":  # Wilson's, the one that the report gives
-        ends = [own.get("accuracy_low"), own.get("accuracy_high")]
-    low, high = (_number(end) for end in ends) if len(ends) == 2 else (None, None)
-    return {"low": low, "high": high} if low is not None and high is not None else {"low": None, "high": None}
-
-
-def _class(own: dict[str, Any]) -> dict[str, Any]:
-    shares = {name: _number(own.get(name)) for name in ("precision", "recall", "f1")}
-    return {"name": str(own.get("name", "")), **shares, "support": _whole(own.get("support"))}
-
-
-def _number(value: Any) -> float | None:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if good else None
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

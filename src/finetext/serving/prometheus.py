@@ -1,4 +1,4 @@
-"""What Prometheus reads at `/metrics`."""
+"""Metrics for Prometheus, served at `/metrics`."""
 
 from collections.abc import Callable
 from functools import cache
@@ -11,7 +11,7 @@ POWERS_OF_TWO = tuple(2.0**n for n in range(10))
 
 
 class Metrics:
-    """The server's counters, in a registry of their own."""
+    """The server's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -24,15 +24,15 @@ class Metrics:
         )
         self._seconds = Histogram(
             "finetext_request_seconds",
-            "Seconds from a request's head to its answer's.",
+            "Seconds from a request's head to that of its response.",
             ["route"],
             buckets=SECONDS,
             registry=self.registry,
         )
         self.in_flight = Gauge(
-            "finetext_in_flight_requests", "Requests for a model in work.", registry=self.registry
+            "finetext_in_flight_requests", "Requests for a model in progress.", registry=self.registry
         )
-        self._queue = Gauge("finetext_queue_texts", "Texts that wait.", ["model"], registry=self.registry)
+        self._queue = Gauge("finetext_queue_texts", "Texts in the queue.", ["model"], registry=self.registry)
         self._texts = Histogram(
             "finetext_batch_texts",
             "Texts of a batch.",
@@ -48,22 +48,22 @@ class Metrics:
             registry=self.registry,
         )
         self.reloads = Counter("finetext_reloads", "Reloads by outcome.", ["outcome"], registry=self.registry)
-        # `labels` checks its words and takes a lock each time; of these two there are few.
-        self._count_of = cache(self._requests.labels)
-        self._seconds_of = cache(self._seconds.labels)
+        # `labels` validates its values and takes a lock each time; there are few different ones.
+        self._counter = cache(self._requests.labels)
+        self._histogram = cache(self._seconds.labels)
 
     def answered(self, route: str, status: int | None, seconds: float | None = None) -> None:
-        """Count an answer, and the seconds that it took if it was a request's."""
-        self._count_of(route, str(status)).inc()
+        """Count a response, and record how long its request took."""
+        self._counter(route, str(status)).inc()
         if seconds is not None:
-            self._seconds_of(route).observe(seconds)
+            self._histogram(route).observe(seconds)
 
-    def watch_queue(self, model: str, depth: Callable[[], float]) -> None:
-        """Read a model's queue depth from a function."""
-        self._queue.labels(model).set_function(depth)
+    def watch_queue(self, model: str, length: Callable[[], float]) -> None:
+        """Read the queue length of a model from a function."""
+        self._queue.labels(model).set_function(length)
 
     def batches_of(self, model: str) -> Callable[[int, int], None]:
-        """Return what a model's batcher calls with the texts and tokens of each batch."""
+        """Return a function that records the texts and tokens of each batch of a model."""
         texts, tokens = self._texts.labels(model), self._tokens.labels(model)
 
         def observe(batch_texts: int, batch_tokens: int) -> None:
@@ -73,5 +73,5 @@ class Metrics:
         return observe
 
     def page(self) -> tuple[bytes, str]:
-        """Return all figures as text, and the text's media type."""
+        """Return all metrics as text, and its media type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST

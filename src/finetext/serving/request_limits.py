@@ -1,33 +1,35 @@
-"""How much may enter: requests at a time, bytes of a body, seconds."""
+"""Limits of requests: how many at a time, bytes of a body, seconds."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 
-from finetext.serving.errors import Refusal, shutting_down
-from finetext.serving.http import App, Message, Receive, Scope, Send, header, is_work, refuse
+from finetext.serving.errors import ApiError, shutting_down
+from finetext.serving.http import App, Message, Receive, Scope, Send, header, is_inference, send_error
 from finetext.serving.service import Service
 
 LINGER_SECONDS = 1.0
+"""For a client that still sends a body which is refused."""
 
 
-class Limits:
-    """Bounds the work: how many requests at a time, how large, how long; and reads their bodies."""
+class RequestLimits:
+    """Limits how many requests are in progress, how large they are and how long they take; reads their bodies."""
 
     def __init__(self, app: App, service: Service) -> None:
         self.app = app
         self.service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or raise Refusal."""
-        if not is_work(scope):
+        """Pass a request on, or raise ApiError."""
+        if not is_inference(scope):
             return await self.app(scope, receive, send)
         service, config = self.service, self.service.config
         if service.draining:
             raise shutting_down()
         if service.is_full:
-            raise Refusal(
+            raise ApiError(
                 429,
-                "Too many requests at a time. Try again later.",
+                "Too many requests are in progress. Try again later.",
                 ("max_requests", config.max_requests),
                 {"Retry-After": "1"},
             )
@@ -39,7 +41,7 @@ class Limits:
                 async with asyncio.timeout_at(deadline):
                     body = await self._read(scope, receive)
             except TimeoutError:
-                raise Refusal(
+                raise ApiError(
                     408,
                     f"The body took longer than {config.timeout_seconds:g} s to arrive.",
                     ("timeout_seconds", config.timeout_seconds),
@@ -58,10 +60,10 @@ class Limits:
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """Return the body, None if the client hung up before its end."""
         if header(scope, b"content-encoding") not in (None, "", "identity"):
-            raise Refusal(415, "Compressed bodies are refused.")
-        kind = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise Refusal(415, "Send Content-Type: application/json.")
+            raise ApiError(415, "Compressed bodies are refused.")
+        media_type = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise ApiError(415, "Send Content-Type: application/json.")
         limit = self.service.config.max_body
         if _too_large(header(scope, b"content-length"), limit):
             raise _TooLarge
@@ -78,25 +80,20 @@ class Limits:
 
     async def _refuse_body(self, receive: Receive, send: Send) -> None:
         limit = self.service.config.max_body
-        refusal = Refusal(
-            413,
-            f"The body is larger than {limit} bytes.",
-            ("max_body", limit),
-            {"Connection": "close"},
+        error = ApiError(
+            413, f"The body is larger than {limit} bytes.", ("max_body", limit), {"Connection": "close"}
         )
-        await refuse(refusal, send, more=True)
-        # A client that is still sending would find its connection reset before it reads the answer: what comes
-        # within a moment is thrown away.
-        thrown = 0
-        try:
+        await send_error(error, send, more=True)
+        # The connection of a client that is still sending would be reset before it reads the answer: discard what
+        # arrives within a moment.
+        discarded = 0
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
-                while thrown <= limit:
+                while discarded <= limit:
                     message = await receive()
-                    thrown += len(message.get("body", b""))
+                    discarded += len(message.get("body", b""))
                     if not message.get("more_body", False):
                         break
-        except TimeoutError:
-            pass
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -105,12 +102,12 @@ class _TooLarge(Exception):
 
 
 def _too_large(length: str | None, limit: int) -> bool:
-    # A number of very many digits is not even read.
+    # A number of very many digits is not even parsed.
     return length is not None and (len(length) > 18 or not length.isdigit() or int(length) > limit)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that hands out the body, and then tells when the client hangs up."""
+    """Return a `receive` that hands out the body, and then waits for the client to hang up."""
     parts: Iterable[Message] = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def replay() -> Message:

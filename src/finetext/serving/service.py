@@ -1,11 +1,10 @@
-"""The models that are served, and a request's way through them."""
+"""The served models, and the path of a request through them."""
 
 import asyncio
-import contextlib
-import gc
+import concurrent.futures
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,16 @@ from finetext.engine import usable_threads
 from finetext.errors import ModelError
 from finetext.inference import Classifier, load
 from finetext.serving import logs
-from finetext.serving.batcher import Batcher, Closed, Job, ModelFailed, QueueFull, TooLong
-from finetext.serving.errors import Refusal, internal_error, shutting_down
-from finetext.serving.model_info import read_about
+from finetext.serving.batch_runner import ModelFailed, TextTooLong
+from finetext.serving.batcher import Batcher, Closed, PendingRequest, QueueFull
+from finetext.serving.errors import ApiError, internal_error, shutting_down
+from finetext.serving.http import Receive
+from finetext.serving.model_info import read_card_and_metrics
 from finetext.serving.prometheus import Metrics
 from finetext.serving.settings import ServeConfig
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-COLLECT_AFTER = 20_000
-"""Objects more than before, after which garbage is looked for: with Python's 700 a queue of some hundred requests was
-gone through so often that it took a sixth of the event loop's time."""
-
-
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client hung up; nobody waits for an answer."""
 
 
@@ -39,33 +34,45 @@ class Service:
     Attributes:
         config: The options.
         metrics: What Prometheus reads.
-        draining: The signal to stop has come.
-        in_flight: Requests for a model in work.
-        abandoned: Requests that the end of the server cut off.
+        draining: Whether the signal to stop has come.
+        in_flight: Requests for a model in progress.
+        abandoned: Requests that were cut off by the end of the server.
         loading: Threads that load a model.
-        about: The loaded models' cards and test figures, by name.
+        cards: The loaded models' cards and test metrics, by name.
     """
 
-    def __init__(self, folders: Mapping[str, Path], config: ServeConfig) -> None:
-        """Take the models' names and folders, the default one first; `load` loads them."""
+    def __init__(
+        self,
+        folders: Mapping[str, Path],
+        config: ServeConfig,
+        on_contention: Callable[[bool], None] = lambda contended: None,
+    ) -> None:
+        """Take the models' names and folders; `load` loads them.
+
+        Args:
+            folders: The folder of each model by name, the default one first.
+            config: The options.
+            on_contention: Called in a model's threads before each batch with whether others share the cores.
+        """
         self.config = config
         self.metrics = Metrics()
         self.draining = False
         self.in_flight = 0
         self.abandoned = 0
         self.loading = 0
-        self.about: dict[str, dict[str, Any]] = {}
+        self.cards: dict[str, dict[str, Any]] = {}
         self._folders = dict(folders)
+        self._on_contention = on_contention
         self._threads = 1
         self._batchers: dict[str, Batcher] = {}
-        self._retired: list[threading.Thread] = []  # not the batchers: they hold the old models
+        self._retired: list[threading.Thread] = []  # not their batchers, which hold the old models
         self.metrics.in_flight.set_function(lambda: self.in_flight)
         for name in self._folders:
             self.metrics.watch_queue(name, lambda name=name: self._waiting(name))  # type: ignore[misc]
 
     @property
     def is_full(self) -> bool:
-        """Whether as many requests are in work as may be."""
+        """Whether the maximum number of requests is in progress."""
         return self.in_flight >= self.config.max_requests
 
     @property
@@ -77,98 +84,79 @@ class Service:
     def ready(self) -> bool:
         """Whether every model is loaded and warm, and work is taken."""
         loaded = len(self._batchers) == len(self._folders)
-        return loaded and not self.draining and all(own.running for own in self._batchers.values())
+        return loaded and not self.draining and all(batcher.is_running for batcher in self._batchers.values())
+
+    @property
+    def is_retiring(self) -> bool:
+        """Whether threads of replaced models are still running."""
+        self._retired = [thread for thread in self._retired if thread.is_alive()]
+        return bool(self._retired)
 
     @property
     def classifiers(self) -> dict[str, Classifier]:
         """The loaded models by name."""
-        return {name: own.classifier for name, own in self._batchers.items()}
+        return {name: batcher.classifier for name, batcher in self._batchers.items()}
 
     async def load(self) -> None:
-        """Load every model, warm it up, and let it take the place of the one that has its name.
+        """Load every model, warm it up, and replace the one that has its name.
 
-        Requests go on meanwhile; those that the old model took are answered by it.
+        Requests go on meanwhile; those that the old model has taken are answered by it.
 
         Raises:
             FinetextError: A model cannot be loaded; then all stay as they were.
         """
         began = time.monotonic()
-        gc.unfreeze()
-        # Asked here, since a thread that starts later has the number that a lane set last.
+        # Asked here: a thread that starts later inherits the number that a worker set last.
         self._threads = usable_threads()
-        fresh: dict[str, Batcher] = {}
+        loaded: dict[str, Batcher] = {}
         try:
             for name, folder in self._folders.items():
-                fresh[name] = await self._start_aside(name, folder)
+                loaded[name] = await self._start_in_thread(name, folder)
         except BaseException:
-            self._retire(fresh)
-            gc.freeze()
+            self._retire(loaded)
             raise
-        self.about = {name: read_about(folder) for name, folder in self._folders.items()}
-        old, self._batchers = self._batchers, fresh
-        self._retire(old)
-        logs.event("models loaded", models=list(fresh), seconds=round(time.monotonic() - began, 3))
-        await self._freeze()
+        self.cards = {name: read_card_and_metrics(folder) for name, folder in self._folders.items()}
+        replaced, self._batchers = self._batchers, loaded
+        self._retire(replaced)
+        logs.event("models loaded", models=list(loaded), seconds=round(time.monotonic() - began, 3))
 
-    async def _freeze(self) -> None:
-        """Take all that is loaded out of the garbage collector's passes, which would stop all requests for 0.3 s.
-
-        A model that was replaced must be gone by then, or its cycles would stay until the next reload.
-        """
-        while any(thread.is_alive() for thread in self._retired):
-            await asyncio.sleep(0.05)
-        self._retired.clear()
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(COLLECT_AFTER)
-
-    def _start_aside(self, name: str, folder: Path) -> "asyncio.Future[Batcher]":
-        # A thread of its own, since asyncio's end waits for those of its pool, however long they load.
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Batcher] = loop.create_future()
-
-        def finish(batcher: Batcher | None, error: BaseException | None) -> None:
-            self.loading -= 1
-            if future.cancelled():
-                return
-            if batcher is not None:
-                future.set_result(batcher)
-            elif error is not None:
-                future.set_exception(error)
+    def _start_in_thread(self, name: str, folder: Path) -> "asyncio.Future[Batcher]":
+        # Not in asyncio's pool, whose threads asyncio waits for at the end, however long they load.
+        outcome: concurrent.futures.Future[Batcher] = concurrent.futures.Future()
+        outcome.set_running_or_notify_cancel()
 
         def work() -> None:
             try:
-                outcome: tuple[Batcher | None, BaseException | None] = self._start(name, folder), None
+                outcome.set_result(self._start(name, folder))
             except BaseException as error:
-                outcome = None, error
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends
-                loop.call_soon_threadsafe(finish, *outcome)
+                outcome.set_exception(error)
+            finally:
+                self.loading -= 1
 
         self.loading += 1
         threading.Thread(target=work, name="load", daemon=True).start()
-        return future
+        return asyncio.wrap_future(outcome)
 
     def _start(self, name: str, folder: Path) -> Batcher:
         config = self.config
-        classifier = load(folder, device=config.device, precision=config.precision, in_memory=True)
         batcher = Batcher(
-            classifier,
-            max_tokens=self.config.max_tokens,
-            max_wait=self.config.max_wait_ms / 1000,
-            max_queue=self.config.max_queue,
+            load(folder, device=config.device, precision=config.precision, in_memory=True),
+            max_tokens=config.max_tokens,
+            max_wait=config.max_wait_ms / 1000,
+            max_queue=config.max_queue,
             observe=self.metrics.batches_of(name),
             threads=self._threads,
+            on_contention=self._on_contention,
         )
         while not batcher.warm.wait(0.05):
-            if not batcher.running and not batcher.warm.is_set():
-                raise ModelError(f"{folder}: fails on its first texts. The log says where.")
+            if not batcher.is_running and not batcher.warm.is_set():
+                raise ModelError(f"{folder}: the model fails during warm-up. The log says where.")
         return batcher
 
     def _retire(self, batchers: Mapping[str, Batcher]) -> None:
         for batcher in batchers.values():
             batcher.close()
-        threads = [*self._retired, *(thread for own in batchers.values() for thread in own.threads)]
-        self._retired = [own for own in threads if own.is_alive()]
+            self._retired += batcher.threads
 
     def _waiting(self, name: str) -> int:
         return self._batchers[name].waiting if name in self._batchers else 0
@@ -177,13 +165,13 @@ class Service:
         """Return the model that a request names, or the default one.
 
         Raises:
-            Refusal: There is none of that name, or it is not loaded yet.
+            ApiError: There is none of that name, or it is not loaded yet.
         """
         chosen = self.names[0] if name is None else name
         if chosen not in self._folders:
-            raise Refusal(422, f"No such model. There are: {', '.join(self.names)}.")
+            raise ApiError(422, f"No such model. Available: {', '.join(self.names)}.")
         if chosen not in self._batchers:
-            raise Refusal(503, "The models are being loaded.", headers={"Retry-After": "5"})
+            raise ApiError(503, "The models are being loaded.", headers={"Retry-After": "5"})
         return chosen, self._batchers[chosen]
 
     async def run(
@@ -202,18 +190,18 @@ class Service:
             texts: The texts.
             deadline: The event loop's time at which the request is given up.
             receive: Tells when the client hangs up.
-            whole: Refuse a text that the model would have to cut.
+            whole: Refuse a text that the model would truncate.
 
         Raises:
-            Refusal: The queue is full, time is up, a text is too long for `whole`, or the model failed.
-            ClientGone: The client hung up.
+            ApiError: The queue is full, time is up, a text is too long for `whole`, or the model failed.
+            ClientDisconnected: The client hung up.
         """
         if not texts:
             return np.zeros((0, len(batcher.classifier.class_names)), dtype=np.float32)
         try:
-            job = batcher.submit(texts, whole=whole)
+            request = batcher.submit(texts, whole=whole)
         except QueueFull as full:
-            raise Refusal(
+            raise ApiError(
                 429,
                 "The queue is full. Try again later.",
                 ("max_queue", self.config.max_queue),
@@ -221,46 +209,45 @@ class Service:
             ) from None
         except Closed:
             raise shutting_down() from None
-        hung_up = asyncio.ensure_future(_hang_up(receive))
+        hang_up = asyncio.ensure_future(_wait_for_disconnect(receive))
         try:
-            left = max(0.0, deadline - asyncio.get_running_loop().time())
-            events: set[asyncio.Future[Any]] = {job.future, hung_up}
-            await asyncio.wait(events, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            return self._outcome(job, hung_up.done(), batcher)
+            timeout = max(0.0, deadline - asyncio.get_running_loop().time())
+            events: set[asyncio.Future[Any]] = {request.future, hang_up}
+            await asyncio.wait(events, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            return self._result(request, hang_up.done(), batcher)
         finally:
-            hung_up.cancel()
-            if not job.future.done():
-                batcher.drop(job)
-                job.future.cancel()
+            hang_up.cancel()
+            if not request.future.done():
+                batcher.drop(request)
+                request.future.cancel()
 
-    def _outcome(self, job: Job, gone: bool, batcher: Batcher) -> NDArray[np.float32]:
-        if not job.future.done():
-            if gone:
-                raise ClientGone
+    def _result(self, request: PendingRequest, disconnected: bool, batcher: Batcher) -> NDArray[np.float32]:
+        if not request.future.done():
+            if disconnected:
+                raise ClientDisconnected
             limit = self.config.timeout_seconds
-            raise Refusal(504, f"The answer took longer than {limit:g} s.", ("timeout_seconds", limit))
+            raise ApiError(504, f"The answer took longer than {limit:g} s.", ("timeout_seconds", limit))
         try:
-            return job.future.result()
-        except TooLong as error:
+            return request.future.result()
+        except TextTooLong as error:
             limit = batcher.classifier.model.settings.max_length
-            raise Refusal(
+            raise ApiError(
                 422,
-                f"A text has {error.tokens} tokens; the model reads {limit}. Set truncate to let it be cut.",
+                f"A text has {error.tokens} tokens; the model reads {limit}. Set truncate to cut long texts.",
                 ("max_length", limit),
             ) from None
         except ModelFailed:
             raise internal_error() from None
 
     def close(self, seconds: float) -> bool:
-        """End the models' threads, and tell whether they all have ended."""
-        gc.unfreeze()
+        """End the models' threads, and return whether they all have ended."""
         self._retire(self._batchers)
-        until = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         for thread in self._retired:
-            thread.join(max(0.0, until - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._retired)
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not self.is_retiring
 
 
-async def _hang_up(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -60,44 +60,43 @@ LIMITS = ("max_body", "max_texts", "max_characters", "max_queue", "max_requests"
 """The limits that `/info` reports."""
 
 
-def name_models(words: Sequence[str]) -> dict[str, Path]:
+def name_models(arguments: Sequence[str]) -> dict[str, Path]:
     """Return the name and folder of each model from `FOLDER` or `NAME=FOLDER`, the default one first.
 
     Raises:
-        UsageError: There is none, a folder is missing, or a name is taken twice or is unfit for a URL or a label.
+        UsageError: There is none, a folder is missing, or a name is used twice or not fit for a URL or a metric.
     """
-    if not words:
+    if not arguments:
         raise UsageError("name a model: finetext serve RUN, or several: finetext serve a=RUN1 b=RUN2")
     folders: dict[str, Path] = {}
-    for word in words:
-        name, folder = _name_model(word)
+    for argument in arguments:
+        name, folder = _name_model(argument)
         if name in folders:
-            raise UsageError(f"{word}: the name {name!r} is taken twice. Name the models: NAME=FOLDER.")
+            raise UsageError(f"{argument}: the name {name!r} is used twice. Name the models: NAME=FOLDER.")
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder. Name a run folder or a saved model.")
         folders[name] = folder
     return folders
 
 
-def _name_model(word: str) -> tuple[str, Path]:
-    name, equals, rest = word.partition("=")
-    if equals and not Path(word).is_dir():
+def _name_model(argument: str) -> tuple[str, Path]:
+    name, equals, rest = argument.partition("=")
+    if equals and not Path(argument).is_dir():
         if not _NAME.fullmatch(name):
-            raise UsageError(f"{word}: a model's name is made of letters, digits, dots, - and _.")
+            raise UsageError(f"{argument}: a model's name consists of letters, digits, dots, - and _.")
         if not rest:
-            raise UsageError(f"{word}: no folder is named. Name the models: NAME=FOLDER.")
+            raise UsageError(f"{argument}: the folder is missing. Name the models: NAME=FOLDER.")
         return name, Path(rest)
-    folder = Path(word)
-    path = folder.resolve()
-    stem = path.parent.name if path.name == "model" else path.name
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:64] or "model", folder
+    folder = Path(argument).resolve()
+    stem = folder.parent.name if folder.name == "model" else folder.name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:64] or "model", Path(argument)
 
 
 def read_token(config: ServeConfig) -> str | None:
     """Return the bearer token that clients must send, None for none.
 
     Raises:
-        UsageError: It cannot be read, is empty, or could not stand in a header.
+        UsageError: It cannot be read, is empty, or is not valid in a header.
     """
     if config.token_file is not None:
         where = f"--token-file {config.token_file}"
@@ -108,15 +107,15 @@ def read_token(config: ServeConfig) -> str | None:
     else:
         where, token = TOKEN_VARIABLE, os.environ.get(TOKEN_VARIABLE)
     if token is not None and not re.fullmatch(r"[!-~]+", token):
-        raise UsageError(f"{where}: a token is one word of visible ASCII characters.")
+        raise UsageError(f"{where}: a token must be one word of visible ASCII characters.")
     return token
 
 
 def listen(config: ServeConfig, token: str | None) -> socket.socket:
-    """Return a socket that listens as the options say.
+    """Return a socket that listens on the configured address.
 
     Raises:
-        UsageError: The address cannot be used, or it reaches beyond this machine and no token is set.
+        UsageError: The address cannot be used, or is reachable from other machines and no token is set.
     """
     try:
         addresses = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
@@ -125,11 +124,11 @@ def listen(config: ServeConfig, token: str | None) -> socket.socket:
     family, address = addresses[0][0], addresses[0][4]
     if token is None and not config.insecure and not ipaddress.ip_address(address[0]).is_loopback:
         raise UsageError(
-            f"--host {config.host}: reaches beyond this machine, and no token is set. "
+            f"--host {config.host}: reachable from other machines, and no token is set. "
             f"Set {TOKEN_VARIABLE} or --token-file, or pass --insecure."
         )
-    # With TCP named, which `socket.create_server` does not: only then asyncio sends small answers at once (NODELAY),
-    # which otherwise wait 40 ms for the client's next sign of life.
+    # With the protocol named, which `socket.create_server` does not do: only then asyncio sets TCP_NODELAY, without
+    # which small responses wait 40 ms for the client's acknowledgement.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name != "nt":

@@ -1,41 +1,41 @@
-"""How many tokens a text has, before it is divided into tokens."""
+"""Estimating token counts without tokenizing."""
 
 import threading
 from collections.abc import Sequence
 
-FIRST_CHARACTERS, FIRST_TOKENS = 4000, 1000
-"""What it starts from: English, in the vocabulary of a common model."""
+INITIAL_CHARACTERS, INITIAL_TOKENS = 4000, 1000
+"""The ratio to start from: English, in the vocabulary of a common model."""
 MEMORY = 100_000
-"""Characters of which half are forgotten when there are more: texts may change with the day."""
-MOST_CHARACTERS = 8
-"""A token is taken to have no more, whatever was learnt: a client that sends blanks must not overfill batches."""
+"""Characters after which earlier texts count half: texts may change over the day."""
+MAX_CHARACTERS_PER_TOKEN = 8
+"""Upper bound, whatever was learnt: a client that sends blanks must not overfill batches."""
 
 
-class TokenGuess:
-    """Learns from the texts of one model how many characters a token has; safe to call from several threads."""
+class TokenEstimator:
+    """Learns from a model's texts how many characters a token has; safe to use from several threads."""
 
-    def __init__(self, most: int | None) -> None:
-        """Start with what is common.
+    def __init__(self, max_length: int | None) -> None:
+        """Start with the initial ratio.
 
         Args:
-            most: Tokens that a text is cut at, None if it is not.
+            max_length: Tokens at which a text is truncated, None if it is not.
         """
-        self._most = most
+        self._max_length = max_length
         self._lock = threading.Lock()
-        self._seen = FIRST_CHARACTERS, FIRST_TOKENS
+        self._seen = INITIAL_CHARACTERS, INITIAL_TOKENS
 
     def __call__(self, text: str) -> int:
-        """Return a guess; most tokenizers add a token at both ends."""
+        """Return an estimate; most tokenizers add a token at both ends."""
         characters, tokens = self._seen
-        guess = len(text) * tokens // characters + 2
-        return guess if self._most is None else min(guess, self._most)
+        estimate = len(text) * tokens // characters + 2
+        return estimate if self._max_length is None else min(estimate, self._max_length)
 
     def learn(self, texts: Sequence[str], counts: Sequence[int]) -> None:
-        """Take note of texts and of how many tokens each has; what was cut tells nothing."""
+        """Learn from texts and their token counts; truncated ones are ignored."""
         pairs = [
             (len(text), count)
             for text, count in zip(texts, counts, strict=True)
-            if self._most is None or count < self._most
+            if self._max_length is None or count < self._max_length
         ]
         with self._lock:
             characters, tokens = self._seen
@@ -43,4 +43,4 @@ class TokenGuess:
             tokens += sum(max(0, count - 2) for _, count in pairs)
             if characters > MEMORY:
                 characters, tokens = characters // 2, tokens // 2
-            self._seen = characters, max(tokens, -(-characters // MOST_CHARACTERS))
+            self._seen = characters, max(tokens, -(-characters // MAX_CHARACTERS_PER_TOKEN))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from finetext import __version__
 from finetext.data import Dataset, Finding, Splits, balance, check_lengths, class_weights, read, split
 from finetext.decision import LIKELIEST, Decision
-from finetext.engine import Encoded, choose_device, choose_precision, prepare_cpu
+from finetext.engine import Encoded, choose_device, choose_precision
 from finetext.errors import UsageError
 from finetext.evaluation import Metrics, compute_metrics, encode_targets
 from finetext.models import (
@@ -117,7 +117,6 @@ def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) ->
         UsageError: An option does not fit the data, the model or the machine.
     """
     config = with_absolute_paths(config)
-    prepare_cpu()
     device = choose_device(config.train.device)
     precision = choose_precision(config.train.precision, device)
     dataset, splits = parts or read_splits(config)

@@ -1,4 +1,4 @@
-"""Bodies without end, slow clients, thousands of requests that are none: refused, and nothing of the inside told."""
+"""Endless bodies, slow clients and thousands of malformed requests are refused, and reveal no internals."""
 
 import asyncio
 import contextlib
@@ -90,7 +90,7 @@ def pour(port, first, then, most=GIGABYTE, seconds=20):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts what a process reads as Linux does")
 @pytest.mark.parametrize("kind", ENDLESS)
-def test_what_has_no_end_is_refused_before_much_of_it_is_read(server, kind):
+def test_endless_requests_are_refused_before_much_is_read(server, kind):
     status, first, then = ENDLESS[kind]
     process = psutil.Process(server.process.pid)
     before = process.io_counters().read_chars
@@ -114,7 +114,7 @@ def faults(server):
     return [line for line in server.lines() if "exception" in line]
 
 
-def test_slow_clients_are_given_up_and_hold_up_nobody(server):
+def test_slow_clients_time_out_and_delay_nobody(server):
     body = json.dumps({"text": "tea at four " * 40}).encode()
     length = f"Content-Length: {len(body)}"
     whole = head(length) + body
@@ -165,7 +165,7 @@ def answered(connection):
         return b""
 
 
-def test_a_client_that_does_not_read_its_answers_is_given_up(server):
+def test_a_client_that_does_not_read_its_responses_times_out(server):
     body = json.dumps({"texts": ["a"] * 3000}).encode()
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -176,7 +176,7 @@ def test_a_client_that_does_not_read_its_answers_is_given_up(server):
     assert not faults(server)
 
 
-def test_many_requests_ahead_of_their_answers_end_the_connection(server):
+def test_too_many_pipelined_requests_end_the_connection(server):
     one = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         connection.sendall(one * 50)
@@ -197,7 +197,7 @@ def exchange(server, request):
     return answer
 
 
-def test_what_follows_a_good_request_costs_it_no_answer(server):
+def test_malformed_input_after_a_valid_request_costs_it_no_response(server):
     body = b'{"text": "tea"}'
     good = head(f"Content-Length: {len(body)}") + body
     answer = exchange(server, good + b"\x00\x01 no request\r\n\r\n")
@@ -325,7 +325,7 @@ def test_ten_thousand_malformed_requests_are_refused_as_documented(server, docum
     assert not faults(server)
 
 
-def test_schemathesis_finds_nothing(server):
+def test_schemathesis_finds_no_violation(server):
     """The whole is 10,000 cases: `schemathesis run URL/openapi.json` with these options and `-n 2550`."""
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     command = [

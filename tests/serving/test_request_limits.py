@@ -1,4 +1,4 @@
-"""What the server refuses: too much, too large, too slow, strangers. Each refusal names its limit."""
+"""Requests that are too many, too large, too slow or not authorised are refused, naming the limit."""
 
 import gzip
 import json
@@ -85,7 +85,7 @@ def test_a_chunked_body_is_refused_as_soon_as_it_passes_the_limit(strict):
     assert time.monotonic() - began < 5
 
 
-def test_no_more_than_the_limit_is_read_of_an_endless_body(strict):
+def test_an_endless_body_is_read_up_to_the_limit_only(strict):
     sent = 0
     with socket.create_connection(("127.0.0.1", strict.port), timeout=10) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
@@ -97,7 +97,7 @@ def test_no_more_than_the_limit_is_read_of_an_endless_body(strict):
     assert sent < 20_000_000  # what the system's buffers take
 
 
-def test_a_length_that_lies_is_bounded_too(strict):
+def test_a_wrong_content_length_is_refused(strict):
     for length in ("99999999999999999999999999", "1" * 5000):
         assert raw(strict, head(f"Content-Length: {length}"))[9:12] in (b"413", b"400")
     assert raw(strict, head("Content-Length: -1")).startswith(b"HTTP/1.1 400")
@@ -109,12 +109,12 @@ def test_a_length_that_lies_is_bounded_too(strict):
     assert both[9:12] in (b"400", b"422")
 
 
-def test_the_client_that_waits_for_leave_to_send_never_sends_too_much(strict):
+def test_a_client_that_expects_100_continue_is_refused_before_it_sends(strict):
     answer = raw(strict, head("Content-Length: 6000", "Expect: 100-continue"), seconds=10)
     assert answer.startswith(b"HTTP/1.1 413") and b"100 Continue" not in answer
 
 
-def test_compressed_and_foreign_bodies_are_refused(strict):
+def test_compressed_bodies_and_other_content_types_are_refused(strict):
     bomb = gzip.compress(b'{"text": "' + b"a" * 10_000_000 + b'"}')[:4000]
     for encoding in ("gzip", "deflate", "br", "zstd", "identity, gzip"):
         status, answer = strict.post("/classify", bomb, headers={"Content-Encoding": encoding})
@@ -126,7 +126,7 @@ def test_compressed_and_foreign_bodies_are_refused(strict):
 
 
 @pytest.mark.parametrize(("path", "shape"), [("/classify", "texts"), ("/predict", "inputs")])
-def test_texts_and_their_lengths_have_limits(strict, path, shape):
+def test_number_and_length_of_texts_are_limited(strict, path, shape):
     def body(texts):
         return {shape: texts if shape == "texts" else [[text] for text in texts]}
 
@@ -138,12 +138,12 @@ def test_texts_and_their_lengths_have_limits(strict, path, shape):
     assert status == 422 and answer["limit"] == limit("max_characters") and "501" in answer["error"]
 
 
-def test_a_body_that_does_not_arrive_is_given_up(strict):
+def test_a_body_that_does_not_arrive_times_out(strict):
     answer = raw(strict, head("Content-Length: 100"), b'{"text"')
     assert answer.startswith(b"HTTP/1.1 408") and b'"timeout_seconds"' in answer
 
 
-def test_what_is_no_http_gets_an_answer_in_json_and_is_counted(strict):
+def test_input_that_is_not_http_gets_a_json_error_and_is_counted(strict):
     name = 'finetext_requests_total{route="other",status="400"}'
     before = strict.metrics().get(name, 0)
     answer = raw(strict, b"WHAT EVER\r\n\r\n")
@@ -167,7 +167,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("headers", WRONG, ids=str)
-def test_without_the_token_nothing_is_answered_but_pages_and_probes(strict, headers):
+def test_without_the_token_only_pages_and_probes_are_served(strict, headers):
     for method, path in (
         ("POST", "/classify"),
         ("POST", "/predict"),
@@ -185,7 +185,7 @@ def test_without_the_token_nothing_is_answered_but_pages_and_probes(strict, head
         assert strict.ask("GET", path, headers=headers)[0] == 200
 
 
-def test_with_the_token_everything_is_answered(strict):
+def test_with_the_token_everything_is_served(strict):
     assert strict.post("/classify", {"text": "a"}, headers={"Authorization": f"bearer  {TOKEN}"})[0] == 200
     assert strict.ask("GET", "/metrics")[0] == strict.ask("GET", "/info")[0] == 200
     operation = strict.ask("GET", "/openapi.json")[2]["paths"]["/classify"]["post"]
@@ -236,7 +236,7 @@ def test_preflights_are_not_answered(strict):
     assert strict.ask("OPTIONS", "/classify", headers=asked)[0] == 403
 
 
-def test_a_full_queue_is_told_and_empties(slow):
+def test_a_full_queue_refuses_requests_until_it_empties(slow):
     figures = slow.metrics()
     before = figures.get('finetext_requests_total{route="/classify",status="429"}', 0)
     with ThreadPoolExecutor(8) as pool:
@@ -276,7 +276,7 @@ def test_too_many_requests_are_refused_before_their_bodies_are_read(slow):
     slow.settle("finetext_in_flight_requests", 0)
 
 
-def test_head_and_body_of_an_answer_come_together(strict):
+def test_head_and_body_of_a_response_arrive_together(strict):
     body = b'{"text": "tea"}'
     token = f"Authorization: Bearer {TOKEN}"
     with socket.create_connection(("127.0.0.1", strict.port), timeout=20) as connection:
@@ -286,7 +286,7 @@ def test_head_and_body_of_an_answer_come_together(strict):
             assert answer.startswith(b"HTTP/1.1 200") and json.loads(content)["predictions"]
 
 
-def test_the_work_of_clients_that_hang_up_is_dropped(slow):
+def test_the_work_of_disconnected_clients_is_dropped(slow):
     gone = 'finetext_requests_total{route="/classify",status="499"}'
     before = slow.metrics()
     with ThreadPoolExecutor(2) as pool:
@@ -309,7 +309,7 @@ def test_the_work_of_clients_that_hang_up_is_dropped(slow):
     assert after[gone] - before.get(gone, 0) == 2
 
 
-def test_answers_that_take_too_long_are_given_up(tmp_path, bundles):
+def test_answers_that_take_too_long_time_out(tmp_path, bundles):
     flags = ["--max-characters=9000000", "--max-body=9000000", "--timeout-seconds=0.5"]
     with servers.Server(tmp_path / "log", bundles("windows"), *flags) as server:
         began = time.monotonic()
@@ -380,7 +380,7 @@ def test_a_lone_request_waits_for_no_batch_long_after_one_that_was_shared(tmp_pa
         (["--host", "no.such.host.invalid"], None, 2, "--host"),
     ],
 )
-def test_unsafe_and_wrong_options_are_refused(bundles, monkeypatch, flags, token, code, says):
+def test_unsafe_and_invalid_options_are_refused(bundles, monkeypatch, flags, token, code, says):
     monkeypatch.delenv("FINETEXT_TOKEN", raising=False)
     if token is not None:
         monkeypatch.setenv("FINETEXT_TOKEN", token)
@@ -389,7 +389,7 @@ def test_unsafe_and_wrong_options_are_refused(bundles, monkeypatch, flags, token
     assert found.returncode == code and says in found.stderr and "Traceback" not in found.stderr
 
 
-def test_a_server_for_the_network_knows_addresses_and_the_names_it_was_told(tmp_path, bundles):
+def test_a_network_server_accepts_addresses_and_allowed_host_names(tmp_path, bundles):
     secret = tmp_path / "token"
     secret.write_text(f"{TOKEN}\n")
     flags = [
@@ -410,6 +410,6 @@ def test_a_server_for_the_network_knows_addresses_and_the_names_it_was_told(tmp_
         assert server.ask("GET", "/info")[0] == 401
 
 
-def test_insecure_listens_wide_without_a_token(tmp_path, bundles):
+def test_insecure_allows_the_network_without_a_token(tmp_path, bundles):
     with servers.Server(tmp_path / "log", bundles("spam"), "--host", "0.0.0.0", "--insecure") as server:
         assert server.ask("GET", "/info")[0] == 200

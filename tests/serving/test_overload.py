@@ -1,4 +1,4 @@
-"""What the server does under more load than it can serve, and with clients that leave: nothing lost or mixed up."""
+"""Under overload and with clients that disconnect, nothing is lost or mixed up."""
 
 import asyncio
 import random
@@ -59,7 +59,7 @@ def logged(server):
     return Counter((line["route"], line["status"]) for line in lines if line["route"] in open_loop.ROUTES)
 
 
-def test_at_overload_each_request_has_one_right_answer_and_the_counters_agree(crowded, expected):
+def test_at_overload_each_request_has_one_correct_response_and_the_counters_agree(crowded, expected):
     capacity = asyncio.run(open_loop.closed_loop(crowded.port, TEXTS, 16, 1.0))
     before = open_loop.figures(crowded.port)
     tally, _ = asyncio.run(
@@ -75,7 +75,7 @@ def test_at_overload_each_request_has_one_right_answer_and_the_counters_agree(cr
     crowded.settle('finetext_queue_texts{model="clear"}', 0)
 
 
-def test_below_its_capacity_the_server_refuses_nothing(crowded, expected):
+def test_below_capacity_nothing_is_refused(crowded, expected):
     tally, _ = asyncio.run(
         open_loop.open_loop(crowded.port, TEXTS, open_loop.arrivals(20, 2.0, seed=2, poisson=False))
     )
@@ -89,7 +89,7 @@ def test_a_wrong_answer_would_be_noticed(crowded, expected):
     assert open_loop.wrong_answers(tally, expected) == 0 < open_loop.wrong_answers(tally, turned)
 
 
-def test_the_signal_to_stop_at_overload_loses_nothing_that_was_accepted(tmp_path, bundles, expected):
+def test_the_stop_signal_at_overload_loses_no_accepted_request(tmp_path, bundles, expected):
     flags = ["--max-requests=24", "--max-queue=12", "--drain-seconds=0.5", "--shutdown-seconds=20"]
     with servers.Server(tmp_path / "log", bundles("clear"), *flags) as server:
         capacity = asyncio.run(open_loop.closed_loop(server.port, TEXTS, 16, 0.5))
@@ -119,7 +119,7 @@ def name(key):
     return 'finetext_requests_total{{route="{}",status="{}"}}'.format(*key)
 
 
-def test_the_work_of_a_thousand_clients_that_hang_up_is_dropped(tmp_path, bundles, many_files):
+def test_the_work_of_a_thousand_disconnected_clients_is_dropped(tmp_path, bundles, many_files):
     flags = ["--max-characters=9000000", "--max-body=9000000", "--max-queue=2000", "--max-requests=2000"]
     body = b'{"text": "tea"}'
     head = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

@@ -1,4 +1,4 @@
-"""How the server starts, loads anew and stops, under load."""
+"""The server starts, reloads and stops, under load."""
 
 import asyncio
 import gc
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 class Load:
-    """Clients that post one after the other until they are told to stop."""
+    """Clients that post requests in a loop until they are stopped."""
 
     def __init__(self, server, clients=6, text="tea at four"):
         self.server, self.text = server, text
@@ -66,7 +66,7 @@ def logged(server, route="/classify"):
     )
 
 
-def test_the_figures_are_those_of_the_clients(tmp_path, bundles):
+def test_the_metrics_agree_with_the_clients(tmp_path, bundles):
     with servers.Server(tmp_path / "log", bundles("spam"), "--max-texts=3", "--drain-seconds=0") as server:
         with Load(server) as load:
             refused = [server.post("/classify", {"texts": ["a"] * 4})[0] for _ in range(7)]
@@ -88,7 +88,7 @@ def test_the_figures_are_those_of_the_clients(tmp_path, bundles):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_signal_to_stop_loses_no_request_that_was_taken(tmp_path, bundles, number):
+def test_the_stop_signal_loses_no_accepted_request(tmp_path, bundles, number):
     with servers.Server(tmp_path / "log", bundles("spam"), "--drain-seconds", "0.7") as server:
         with Load(server) as load:
             time.sleep(0.5)
@@ -121,7 +121,7 @@ def ask_aside(server, text):
     return thread, found
 
 
-def test_work_that_was_taken_is_finished_after_the_signal(tmp_path, bundles):
+def test_accepted_work_is_finished_after_the_stop_signal(tmp_path, bundles):
     with servers.Server(tmp_path / "log", bundles("windows"), *WIDE, "--drain-seconds", "0") as server:
         thread, found = ask_aside(server, HEAVY)
         assert server.stop() == 0
@@ -129,7 +129,7 @@ def test_work_that_was_taken_is_finished_after_the_signal(tmp_path, bundles):
         assert found == [200]
 
 
-def test_the_deadline_ends_what_is_not_finished(tmp_path, bundles):
+def test_the_shutdown_deadline_cuts_off_unfinished_requests(tmp_path, bundles):
     flags = [*WIDE, "--drain-seconds=0", "--shutdown-seconds=0.5", "--timeout-seconds=300"]
     with servers.Server(tmp_path / "log", bundles("windows"), *flags) as server:
         connection = server.connect()
@@ -146,7 +146,7 @@ def test_the_deadline_ends_what_is_not_finished(tmp_path, bundles):
         assert server.log.read_text().rstrip().endswith("Raise --shutdown-seconds.")
 
 
-def test_the_second_signal_leaves_at_once(tmp_path, bundles):
+def test_a_second_stop_signal_ends_the_server_at_once(tmp_path, bundles):
     with servers.Server(
         tmp_path / "log", bundles("spam"), "--drain-seconds=60", "--shutdown-seconds=90"
     ) as server:
@@ -156,14 +156,14 @@ def test_the_second_signal_leaves_at_once(tmp_path, bundles):
         assert server.stop() == 0 and time.monotonic() - began < 10
 
 
-def test_a_signal_while_the_models_load_ends_the_server(tmp_path, bundles):
+def test_a_stop_signal_during_loading_ends_the_server(tmp_path, bundles):
     with servers.Server(tmp_path / "log", bundles("spam"), "--drain-seconds=0", wait=False) as server:
         assert server.ask("GET", "/health")[0] == 200
         assert server.stop() == 0
         assert "Traceback" not in server.log.read_text()
 
 
-def test_until_the_models_are_warm_the_server_lives_and_is_not_ready(tmp_path, bundles):
+def test_the_server_is_alive_but_not_ready_until_the_models_are_warm(tmp_path, bundles):
     with servers.Server(tmp_path / "log", bundles("spam"), wait=False) as server:
         assert server.ask("GET", "/health")[0] == 200
         assert server.ask("GET", "/ready")[0] == 503
@@ -173,7 +173,7 @@ def test_until_the_models_are_warm_the_server_lives_and_is_not_ready(tmp_path, b
         assert server.ask("GET", "/ready")[0] == 200
 
 
-def test_the_signal_to_reload_loses_no_request(tmp_path, bundles, checkpoint):
+def test_the_reload_signal_loses_no_request(tmp_path, bundles, checkpoint):
     served = tmp_path / "served"
     shutil.copytree(bundles("spam"), served)
     other = servers.bundle(tmp_path / "other", checkpoint("bert"), ("ham", "spam"), "binary", seed=7)
@@ -209,14 +209,14 @@ def test_the_signal_to_reload_loses_no_request(tmp_path, bundles, checkpoint):
     [
         ([], 2, "name a model"),
         (["/nonexistent"], 2, "no such folder"),
-        (["a={spam}", "a={spam}"], 2, "taken twice"),
-        (["{spam}", "{spam}"], 2, "taken twice"),
+        (["a={spam}", "a={spam}"], 2, "used twice"),
+        (["{spam}", "{spam}"], 2, "used twice"),
         (["../x={spam}"], 2, "letters"),
         (["{backbone}"], 1, "classification head"),
         (["{empty}"], 1, "config.json"),
     ],
 )
-def test_what_cannot_be_served_is_told_in_a_line(tmp_path, bundles, checkpoint, models, code, says):
+def test_a_model_that_cannot_be_served_is_a_one_line_error(tmp_path, bundles, checkpoint, models, code, says):
     (tmp_path / "empty").mkdir()
     places = {"spam": bundles("spam"), "backbone": checkpoint("bert"), "empty": tmp_path / "empty"}
     words = [model.format(**places) for model in models]
@@ -226,7 +226,7 @@ def test_what_cannot_be_served_is_told_in_a_line(tmp_path, bundles, checkpoint, 
     assert found.returncode == code and says in last and "Traceback" not in found.stderr
 
 
-def test_a_port_that_is_taken_is_told(bundles):
+def test_a_port_in_use_is_an_error(bundles):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         command = [sys.executable, "-m", "finetext", "serve", str(bundles("spam"))]
         found = subprocess.run(
@@ -238,7 +238,7 @@ def test_a_port_that_is_taken_is_told(bundles):
     assert found.returncode == 2 and "Choose another --port" in found.stderr
 
 
-def test_serving_imports_nothing_that_trains_or_reads_data(bundles):
+def test_serving_imports_no_training_or_data_packages(bundles):
     code = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
@@ -257,7 +257,7 @@ def test_serving_imports_nothing_that_trains_or_reads_data(bundles):
     assert found.stdout.strip() == "[]", found.stderr
 
 
-def test_an_old_model_is_let_go_of_after_a_reload(bundles):
+def test_a_replaced_model_is_freed_after_a_reload(bundles):
     service = Service({"m": bundles("spam")}, ServeConfig())
 
     async def reload():

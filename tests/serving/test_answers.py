@@ -1,4 +1,4 @@
-"""The server's answers are the library's, whatever stands beside a text, and their shapes are those it documents."""
+"""The server's responses match the library, whatever else is in a batch, and the documented schemas."""
 
 import json
 import random
@@ -54,7 +54,7 @@ def test_a_batch_has_the_probabilities_and_decisions_of_the_library(server, libr
         assert own["label"] in (own["labels"] or [None])
         if own["label"] is not None:
             assert own["score"] == probs_of(own, [own["label"]])[0]
-    schemas.ClassifyAnswer.model_validate(answer, strict=True)
+    schemas.ClassifyResponse.model_validate(answer, strict=True)
 
 
 def test_a_model_that_abstains_gives_null(server, library):
@@ -66,7 +66,7 @@ def test_a_model_that_abstains_gives_null(server, library):
 
 
 @pytest.mark.parametrize("name", ["spam", "windows", "careful"])
-def test_neighbours_change_nothing(server, library, name):
+def test_other_texts_in_a_batch_change_no_answer(server, library, name):
     classifier = library(name)
     texts = TEXTS + ["x " * 40_000] * 2
     expected = dict(zip(texts, classifier.predict_proba(texts), strict=True))
@@ -91,7 +91,7 @@ def test_neighbours_change_nothing(server, library, name):
     assert batched == len(order) > batches  # some were really merged
 
 
-def test_top_k_cuts_the_scores_alone(server):
+def test_top_k_limits_the_scores_only(server):
     whole = server.post("/classify", {"text": "tea at four", "model": "moods"})[1]["predictions"][0]
     cut = server.post("/classify", {"text": "tea at four", "model": "moods", "top_k": 2})[1]["predictions"][0]
     assert cut == {**whole, "scores": whole["scores"][:2]} and len(whole["scores"]) == 3
@@ -99,12 +99,12 @@ def test_top_k_cuts_the_scores_alone(server):
     assert len(many["predictions"][0]["scores"]) == 3
 
 
-def test_no_texts_have_no_predictions(server):
+def test_an_empty_list_has_no_predictions(server):
     assert server.post("/classify", {"texts": []}) == (200, {"model": "spam", "predictions": []})
 
 
 @pytest.mark.parametrize("name", ["spam", "moods"])
-def test_predict_answers_as_text_embeddings_inference_does(server, library, name):
+def test_predict_answers_like_text_embeddings_inference(server, library, name):
     classifier = library(name)
 
     def expected(text):
@@ -138,12 +138,12 @@ def test_predict_answers_as_text_embeddings_inference_does(server, library, name
     "inputs",
     [["a", "b"], ["a", "b", "c"], [], [[]], [["a", "b"]], [["a"], "b"], ["a", ["b"]], 3, None, {"a": 1}],
 )
-def test_pairs_and_other_shapes_are_refused(server, inputs):
+def test_pairs_and_malformed_inputs_are_refused(server, inputs):
     status, answer = server.post("/predict", {"inputs": inputs})
     assert status == 422 and answer["error_type"] == "Validation"
 
 
-def test_truncate_false_refuses_what_the_model_would_cut(server):
+def test_truncate_false_refuses_texts_that_are_too_long(server):
     long = {"inputs": "the rain " * 100, "truncate": False}
     status, answer = server.post("/predict", long)
     assert status == 422 and answer["limit"] == {"name": "max_length", "value": 64}
@@ -153,14 +153,14 @@ def test_truncate_false_refuses_what_the_model_would_cut(server):
     assert server.post("/predict", {"inputs": "the rain", "truncate": False})[0] == 200
 
 
-def test_clients_name_models_never_paths(server, bundles):
+def test_models_are_addressed_by_name_never_by_path(server, bundles):
     assert server.post("/classify", {"text": "a"})[1]["model"] == "spam"
     for name in (str(bundles("spam")), "../spam", "", "SPAM", "\ud83d"):
         status, answer = server.post("/classify", {"text": "a", "model": name})
-        assert status == 422 and answer["error"] == f"No such model. There are: {', '.join(NAMES)}."
+        assert status == 422 and answer["error"] == f"No such model. Available: {', '.join(NAMES)}."
 
 
-def test_a_fault_of_the_model_is_its_texts_alone(server):
+def test_a_failing_text_fails_no_other_request(server):
     def ask(text):
         return server.post("/classify", {"text": text, "model": "fragile"})
 
@@ -210,7 +210,7 @@ def test_any_json_gets_a_documented_answer(server, documented, path, body):
     status, answer = server.post(path, body)
     assert status in documented["POST", path] - {500}
     if status != 200:
-        schemas.Problem.model_validate(answer, strict=True)
+        schemas.ErrorResponse.model_validate(answer, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -242,12 +242,12 @@ def test_any_json_gets_a_documented_answer(server, documented, path, body):
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_odd_bodies_get_an_answer_that_tells_nothing_of_the_inside(server, documented, body, status):
+def test_malformed_bodies_get_an_error_that_reveals_no_internals(server, documented, body, status):
     found, headers, answer = server.ask("POST", "/classify", body)
     assert found == status and status in documented["POST", "/classify"]
     assert headers["Content-Type"] == "application/json"
     if status != 200:
-        schemas.Problem.model_validate(answer, strict=True)
+        schemas.ErrorResponse.model_validate(answer, strict=True)
         assert not any(
             word in json.dumps(answer) for word in ("Traceback", 'Error"', ".py", "/tmp", "pydantic")
         )
@@ -260,14 +260,18 @@ def test_every_route_is_documented_and_answers(server, documented):
     }
     assert server.ask("GET", "/health")[2] == {"status": "alive"}
     assert server.ask("GET", "/ready")[2] == {"status": "ready"}
-    assert server.ask("GET", "/nothing")[0] == 404
-    assert server.ask("PUT", "/classify", {})[0] == 405
+    for method, path, status, message in (
+        ("GET", "/nothing", 404, "Not found."),
+        ("PUT", "/classify", 405, "Method not allowed."),
+    ):
+        found, _, answer = server.ask(method, path, None if method == "GET" else {})
+        assert (found, answer["error"]) == (status, message)
     assert server.ask("GET", "/static/docs.css")[0] == 200
     assert server.ask("GET", "/static/../app.py")[0] == 404
     assert server.ask("GET", "/static/%2e%2e/app.py")[0] == 404
 
 
-def test_the_pages_need_nothing_from_elsewhere_and_every_answer_has_the_policy(server):
+def test_pages_load_nothing_from_other_hosts_and_every_response_has_the_security_headers(server):
     for method, path in (
         ("GET", "/docs"),
         ("GET", "/openapi.json"),
@@ -287,7 +291,7 @@ def test_the_pages_need_nothing_from_elsewhere_and_every_answer_has_the_policy(s
     assert "/classify" in page and "script" not in page and 'src="' not in page
 
 
-def test_info_tells_labels_limits_and_thresholds(server, documented):
+def test_info_lists_labels_limits_and_thresholds(server, documented):
     info = server.ask("GET", "/info")[2]
     schemas.Info.model_validate(info, strict=True)
     assert info["default_model"] == "spam" and [own["name"] for own in info["models"]] == list(NAMES)
@@ -298,7 +302,7 @@ def test_info_tells_labels_limits_and_thresholds(server, documented):
     assert "/" not in json.dumps(info)
 
 
-def test_the_log_is_json_and_holds_no_text(server):
+def test_the_log_is_json_without_texts(server):
     secret = "XYZZYSECRET"
     asked = server.ask("POST", "/classify", {"text": f"tea {secret}"})
     server.post("/classify", {"text": secret, "model": "fragile"})
