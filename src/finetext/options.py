@@ -5,7 +5,8 @@ Flags, `--help`, the TOML file, the documentation and the library call are all m
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -26,6 +27,17 @@ def also(*names: str) -> Parameter:
 LibraryOnly = Parameter(parse=False)
 """Marks a field that is no flag: it is set by an argument of the command or by the library."""
 
+Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Parameter(help="Where the model runs.")]
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How a saved classifier is run."""
+
+    device: Device = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "fp32"
+    """Floating-point format of the arithmetic."""
+
 
 def fields_with_values(config: Any) -> Iterator[tuple[str, Any]]:
     """Yield the name and value of each leaf field of a nested dataclass, depth first."""
@@ -37,4 +49,14 @@ def fields_with_values(config: Any) -> Iterator[tuple[str, Any]]:
             yield field.name, value
 
 
-__all__ = ["Annotated", "Flat", "LibraryOnly", "Parameter", "also", "fields_with_values", "section"]
+__all__ = [
+    "Annotated",
+    "Device",
+    "Flat",
+    "LibraryOnly",
+    "Parameter",
+    "RuntimeOptions",
+    "also",
+    "fields_with_values",
+    "section",
+]

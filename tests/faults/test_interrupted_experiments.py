@@ -177,13 +177,13 @@ def test_an_interrupted_search_gives_its_trial_back(tmp_path, sweep_words, start
 def test_a_trial_that_kills_its_process_again_and_again_is_given_up(tmp_path, sweep_words):
     from finetext.experiments import read_sweep
     from finetext.experiments.folder import ExperimentFolder
-    from finetext.experiments.study import MOST_ATTEMPTS, SharedStudy
+    from finetext.experiments.study import MAX_ATTEMPTS, SharedStudy
 
     words = sweep_words("[sweep.grid]\nseed = [1]\n")
     plan = read_sweep(words[3], str(words[1]))
     (tmp_path / "s").mkdir()
     folder = ExperimentFolder(tmp_path / "s", "sweep")
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         with SharedStudy(folder, plan) as study:
             assert study.take().attempt == attempt  # and is never heard of again
     with SharedStudy(folder, plan) as study:

@@ -63,7 +63,7 @@ def test_the_shipped_recipes_are_valid(path):
         ("[train]\nmetric = 'f1'", "`metric` must be one of accuracy, "),
         ("[train]\ntrack = 'mlflow'", "`track` must be a list, not 'mlflow'."),
         ("[model]\nkeep_adapter = 1", "`keep_adapter` must be true or false, not 1."),
-        ("[train\n", "is no valid TOML"),
+        ("[train\n", "is not valid TOML"),
         ("epochs = 3", "unknown table [epochs]."),
     ],
 )

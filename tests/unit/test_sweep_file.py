@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from finetext.errors import UsageError
-from finetext.experiments import read_sweep, sweep
-from finetext.experiments.sweep_file import SweepPlan
+from finetext.experiments import SweepPlan, read_sweep, sweep
 from finetext.training import TrainConfig, check_config, override
 from finetext.training.config_file import option_types
 

@@ -1,16 +1,16 @@
 """The two streams: data on stdout, prose on stderr."""
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+SYNTHETIC = "Synthetic data: these metrics say nothing about real messages."
+
 
 def prose() -> "Console":
-    """Return a console on stderr, for what a person reads."""
+    """Return a console on stderr, for messages."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
@@ -20,38 +20,35 @@ def data() -> "Console":
     """Return a console on stdout, for results."""
     from rich.console import Console
 
-    # Tables keep their columns when they go into a file or a pipe.
+    # Tables keep their columns in a file or a pipe.
     return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
-@contextlib.contextmanager
-def progress_bar(what: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Show a bar with rate and time left on stderr while the block runs, if that is a terminal.
+def say(*lines: str) -> None:
+    """Print lines to stderr."""
+    for line in lines:
+        prose().print(line, markup=False)
 
-    Args:
-        what: What is done.
-        total: How many texts there are; None if that is not known.
-        done: How many of them were done before.
 
-    Yields:
-        A function that advances the bar by a number of texts.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def note(text: str) -> None:
+    """Print a notice to stderr."""
+    say(f"note: {text}")
 
-    console = prose()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total, completed=done, rate="")
 
-        def advance(count: int) -> None:
-            bar.advance(task, count)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate="" if speed is None else f"{speed:,.0f}/s")
+def write(*lines: str) -> None:
+    """Print lines of a result to stdout."""
+    for line in lines:
+        data().print(line, markup=False, soft_wrap=True)
 
-        yield advance
+
+def warn_of_synthetic(synthetic: bool) -> None:
+    """Say with a result that its texts were written for finetext."""
+    if synthetic:
+        write(SYNTHETIC)
+
+
+def write_json(value: object) -> None:
+    """Print a value to stdout as JSON."""
+    import json
+
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")

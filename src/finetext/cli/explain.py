@@ -1,87 +1,79 @@
 """`finetext explain`."""
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
-from finetext.cli.texts import refuse_unknown
-from finetext.options import Parameter
+from finetext.cli.arguments import ClassifierPath, Text, refuse_options
+from finetext.errors import UsageError
+from finetext.options import Flat, RuntimeOptions
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from rich.text import Text as RichText
 
     from finetext.inference import Explanation
 
-LEAST_SHARE = 0.05
-"""A word that weighs less than this share of the strongest has no colour."""
+MIN_SHARE = 0.05
+"""A word with less than this share of the largest weight is not coloured."""
 
 
 def explain(
-    model: Path,
-    text: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    model: ClassifierPath,
+    text: Text,
     /,
     *,
     label: str | None = None,
     top: int = 10,
     json: bool = False,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "fp32",
+    runtime: Annotated[RuntimeOptions, Flat] = RuntimeOptions(),
 ) -> None:
-    """Show which words of a text speak for its label and which against it: each is left out once.
+    """Show which words of a text speak for a label and which against it, by leaving out each word once.
 
     Args:
-        model: A run folder, a saved model, or any Hugging Face folder with a sequence classifier.
         text: The text; - reads it from stdin.
         label: The label to explain; by default the predicted one.
-        top: How many of the strongest words the table lists.
-        json: Write all words with their places and weights as JSON.
-        device: Where the model runs.
-        precision: Arithmetic.
+        top: How many words of the largest weight the table lists.
+        json: Print all words with their positions and weights as JSON.
     """
-    import json as json_writer
-
-    from finetext.cli.console import data
+    from finetext.cli.console import data, write, write_json
     from finetext.cli.tables import plain_table
-    from finetext.errors import UsageError
     from finetext.inference import load
 
-    refuse_unknown(text)
+    refuse_options(text)
     if top < 1:
         raise UsageError(f"--top must be at least 1, not {top}.")
     if text == "-":
         text = sys.stdin.read().removesuffix("\n")
     if not text.strip():
         raise UsageError("nothing to explain: the text is empty.")
-    found = load(model, device=device, precision=precision).explain(text, label)
+    explanation = load(model, device=runtime.device, precision=runtime.precision).explain(text, label)
     if json:
-        json_writer.dump(found.to_dict(), sys.stdout, ensure_ascii=False, indent=2)
-        sys.stdout.write("\n")
+        write_json(explanation.to_dict())
         return
-    console = data()
-    console.print(f"{found.label}  {found.score:.4f}  (log-odds {found.log_odds:+.2f})\n", markup=False)
-    console.print(_coloured(found), soft_wrap=True)
-    table = plain_table("", "word", f"for {found.label}")
-    for word in found.strongest(top):
+    label = explanation.label
+    write(f"{label}  {explanation.score:.4f}  (log-odds {explanation.log_odds:+.2f})\n")
+    data().print(_coloured(explanation), soft_wrap=True)
+    table = plain_table("", "word", f"for {label}")
+    for word in explanation.strongest(top):
         shown = word.word if len(word.word) <= 60 else f"{word.word[:59]}…"
         table.add_row(" ".join(shown.split()), f"{word.weight:+.3f}")
-    console.print(table, markup=False)
+    data().print(table, markup=False)
 
 
-def _coloured(found: "Explanation") -> "Text":
-    """Return the text, words for the label on green, words against it on red, the stronger the more so."""
+def _coloured(explanation: "Explanation") -> "RichText":
+    """Return the text with words for the label in green and words against it in red, by their weight."""
     from rich.text import Text
 
-    shown, done = Text(), 0
-    largest = max((abs(word.weight) for word in found.words), default=0.0) or 1.0
-    for word in found.words:
-        shown.append(found.text[done : word.start])
-        shown.append(found.text[word.start : word.end], style=_colour(word.weight / largest))
-        done = word.end
-    return shown.append(found.text[done:])
+    shown, end = Text(), 0
+    largest = max((abs(word.weight) for word in explanation.words), default=0.0) or 1.0
+    for word in explanation.words:
+        shown.append(explanation.text[end : word.start])
+        shown.append(explanation.text[word.start : word.end], style=_colour(word.weight / largest))
+        end = word.end
+    return shown.append(explanation.text[end:])
 
 
 def _colour(share: float) -> str:
-    if abs(share) < LEAST_SHARE:
+    if abs(share) < MIN_SHARE:
         return ""
     pale = round(225 * (1 - abs(share)) ** 0.7)
     rgb = f"{pale},225,{pale}" if share > 0 else f"240,{pale},{pale}"

@@ -2,7 +2,10 @@
 
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
+
+from finetext.cli.arguments import BACKBONE, AllowPickle
+from finetext.options import Parameter
 
 models = App(name="models", help="List the models with a short name, or check one.", version_flags=())
 
@@ -10,21 +13,17 @@ models = App(name="models", help="List the models with a short name, or check on
 @models.default
 def list_models() -> None:
     """List the models with a short name: size, context, and the memory that training needs."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     from finetext.cli.console import data
-    from finetext.models.catalogue import CATALOGUE, TRAINABLE_SHOWN
+    from finetext.cli.tables import plain_table
+    from finetext.models import CATALOGUE, TRAINABLE_SHOWN
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption_justify="left")
-    for name in ("model", "Hub id"):
-        table.add_column(name, no_wrap=True)
-    for name in ("size", "layers", "context", *TRAINABLE_SHOWN):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = plain_table("", "model", "Hub id", "size", "layers", "context", *TRAINABLE_SHOWN)
+    table.columns[1].justify = "left"
     for entry in CATALOGUE:
-        memory = [f"{entry.training_bytes(mode) / 2**30:.1f}" for mode in TRAINABLE_SHOWN]
+        memory = (f"{entry.training_bytes(mode) / 2**30:.1f}" for mode in TRAINABLE_SHOWN)
         size = f"{entry.parameters / 1e6:,.0f} M"
         table.add_row(entry.alias, entry.hub_id, size, str(entry.depth), f"{entry.context:,}", *memory)
+    table.caption_justify = "left"
     table.caption = (
         "The last columns estimate the GiB of memory that training needs under each --trainable:\n"
         "float32 weights, AdamW, batches of 8 texts of 128 tokens."
@@ -34,24 +33,22 @@ def list_models() -> None:
 
 @models.command
 def check(
-    name: str,
+    name: Annotated[str, Parameter(help=BACKBONE)],
     /,
     *,
     prompt: str = "Every effort moves you",
     tokens: int = 20,
     revision: str | None = None,
-    allow_pickle: Annotated[bool, Parameter(negative=())] = False,
+    allow_pickle: AllowPickle = False,
 ) -> None:
     """Load a causal model with its language-model head and let it continue a text.
 
-    A sound model goes on in sentences; damaged weights give noise.
+    A sound model continues in sentences; damaged weights give noise.
 
     Args:
-        name: An alias, a model folder, or a Hub id.
-        prompt: What it continues.
-        tokens: How many tokens it adds.
+        prompt: The text to continue.
+        tokens: Number of tokens to add.
         revision: Branch, tag or commit of a Hub model.
-        allow_pickle: Accept a model folder without safetensors.
     """
     from finetext.cli.console import data
     from finetext.models import continue_text, find_model

@@ -1,4 +1,4 @@
-"""What `finetext train` shows: the summary, a line an evaluation, a live bar in a terminal, the figures."""
+"""What commands show while they run: notices, progress bars in a terminal, the table of a training."""
 
 from pathlib import Path
 from types import TracebackType
@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Self
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from finetext.cli.console import data, prose
+from finetext.cli.console import data, prose, say, warn_of_synthetic, write
+from finetext.training import Progress
 
 if TYPE_CHECKING:
     from finetext.evaluation import Metrics
-    from finetext.training import EpochLine, Job, Run, Step
-    from finetext.training.inputs import RunInputs
+    from finetext.training import EpochLine, Job, Run, RunInputs, Step
 
 _LINE = "{:>7} {:>7} {:>10} {:>10} {:>9} {:>9} {:>8} {:>9}"
 _HEADER = _LINE.format("epoch", "step", "train loss", "val loss", "accuracy", "macro-F1", "MCC", "texts/s")
 
 
-class ConsoleProgress:
-    """Shows a run on stderr: a live bar in a terminal, plain lines otherwise."""
+class ConsoleProgress(Progress):
+    """Shows progress on stderr: live bars in a terminal, plain lines otherwise."""
 
     def __init__(self) -> None:
         self._console = prose()
@@ -27,13 +27,14 @@ class ConsoleProgress:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
         )
-        self._task: TaskID | None = None
-        self._features: TaskID | None = None
+        self._training: TaskID | None = None
+        self._stages: dict[str, TaskID] = {}
         self._inputs: RunInputs | None = None
 
     def __enter__(self) -> Self:
@@ -44,52 +45,69 @@ class ConsoleProgress:
     ) -> None:
         self._bar.stop()
 
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
     def notice(self, text: str) -> None:
         """Print a notice."""
-        self._console.print(f"note: {text}", markup=False)
+        self._say(f"note: {text}")
+
+    def working(self, what: str, done: int, total: int | None) -> None:
+        """Advance the bar of a stage, with its rate."""
+        if what not in self._stages:
+            self._bar.start()
+            self._stages[what] = self._bar.add_task(what, total=total, completed=done, rate="")
+        stage = self._stages[what]
+        self._bar.update(stage, completed=done)
+        speed = self._bar.tasks[self._bar.task_ids.index(stage)].speed
+        self._bar.update(stage, rate="" if speed is None else f"{speed:,.0f}/s")
+        if done == total:
+            self._bar.remove_task(self._stages.pop(what))
+
+    def rows_labelled(self, done: int, total: int | None) -> None:
+        """Advance the bar of a prediction."""
+        self.working("labelling", done, total)
+
+    def trial(self, summary: str, done: int, total: int) -> None:
+        """Print the result of a trial."""
+        self._say(f"{done:>3} of {total}  {summary}")
 
     def prepared(self, job: "Job", first_step: int, total_steps: int) -> None:
         """Print what will be trained on what, and start the bar."""
         frozen = [] if self._inputs is None else [("features", describe_features(job, self._inputs))]
         for name, text in [*describe_job(job), *frozen]:
-            self._console.print(f"{name:<10} {text}", markup=False)
+            self._say(f"{name:<10} {text}")
         if first_step:
-            self._console.print(f"{'resumed':<10} after step {first_step} of {total_steps}")
-        self._console.print("\n" + _HEADER, markup=False)
+            self._say(f"{'resumed':<10} after step {first_step} of {total_steps}")
+        self._say("\n" + _HEADER)
         self._bar.start()
-        self._task = self._bar.add_task("training", total=total_steps, completed=first_step)
+        self._training = self._bar.add_task("training", total=total_steps, completed=first_step, rate="")
 
     def ready(self, inputs: "RunInputs") -> None:
-        """Keep what was stored, for the summary."""
+        """Keep what was cached, for the summary."""
         self._inputs = inputs
 
     def features(self, done: int, total: int) -> None:
         """Advance the bar of the frozen layers."""
-        if done == 0:
-            self._bar.start()
-            self._features = self._bar.add_task("frozen layers, tokens", total=total)
-        elif self._features is not None:
-            self._bar.update(self._features, completed=done)
-            if done == total:
-                self._bar.remove_task(self._features)
+        self.working("frozen layers, tokens", done, total)
 
     def step(self, step: "Step") -> None:
         """Advance the bar."""
-        if self._task is not None:
-            self._bar.update(self._task, completed=step.number, description=f"loss {step.loss:.4f}")
+        if self._training is not None:
+            self._bar.update(self._training, completed=step.number, description=f"loss {step.loss:.4f}")
 
     def head_started(self, metrics: "Metrics", strength: float) -> None:
-        """Print the figures of the fitted output layer, before the first step."""
-        self._print_figures("0", "0", "head start", metrics)
+        """Print the metrics of the linear-probe initialisation, before the first step."""
+        self._print_metrics("0", "0", "head start", metrics)
 
     def averaged(self, metrics: "Metrics", epochs: int, kept: bool) -> None:
-        """Print the figures of the mean of the epochs' weights; a star marks that it is kept."""
-        self._print_figures(f"1-{epochs}", "", "mean", metrics, " *" if kept else "")
+        """Print the metrics of the average of the epochs' weights; a star marks that it is kept."""
+        self._print_metrics(f"1-{epochs}", "", "mean", metrics, " *" if kept else "")
 
-    def _print_figures(self, epoch: str, step: str, what: str, metrics: "Metrics", mark: str = "") -> None:
-        figures = (metrics.log_loss, metrics.accuracy, metrics.macro_f1, metrics.mcc)
-        cells = ("-" if figure is None else f"{figure:.4f}" for figure in figures)
-        self._console.print(_LINE.format(epoch, step, what, *cells, "") + mark, markup=False)
+    def _print_metrics(self, epoch: str, step: str, what: str, metrics: "Metrics", mark: str = "") -> None:
+        values = (metrics.log_loss, metrics.accuracy, metrics.macro_f1, metrics.mcc)
+        cells = ("-" if value is None else f"{value:.4f}" for value in values)
+        self._say(_LINE.format(epoch, step, what, *cells, "") + mark)
 
     def evaluated(self, line: "EpochLine") -> None:
         """Print the line of an evaluation; a star marks the best so far."""
@@ -103,16 +121,16 @@ class ConsoleProgress:
             f"{line.mcc:.4f}",
             f"{line.examples_per_second:.0f}",
         )
-        self._console.print(_LINE.format(*cells) + (" *" if line.best else ""), markup=False)
+        self._say(_LINE.format(*cells) + (" *" if line.best else ""))
 
     def finishing(self, what: str) -> None:
         """Print a stage after training."""
         self._bar.stop()
-        self._console.print(f"{'':<10} {what} …", markup=False)
+        self._say(f"{'':<10} {what} …")
 
 
 def describe_job(job: "Job") -> list[tuple[str, str]]:
-    """Return the lines of the summary that stands before training, as name and text."""
+    """Return the lines of the summary before training, as names and texts."""
     from finetext.models import describe
 
     dataset, splits, summary = job.dataset, job.splits, describe(job.model)
@@ -149,12 +167,12 @@ def describe_job(job: "Job") -> list[tuple[str, str]]:
         ),
     ]
     if source.synthetic:
-        lines.insert(1, ("", "this data set is synthetic: its figures say nothing about real messages"))
+        lines.insert(1, ("", "this dataset is synthetic: its metrics say nothing about real messages"))
     return lines
 
 
 def describe_features(job: "Job", inputs: "RunInputs") -> str:
-    """Return in words what of the model is constant and where that is kept."""
+    """Say which layers are frozen, and where their activations are cached."""
     if inputs.stored is None:
         return "none stored: every layer runs in every step"
     depth = job.model.anatomy.depth
@@ -167,31 +185,28 @@ def describe_features(job: "Job", inputs: "RunInputs") -> str:
 
 
 def _from_here(name: str) -> str:
-    """Return a path below the working directory as it is typed; the run itself keeps it whole."""
+    """Return a path below the working directory as a relative one, as the user typed it."""
     here = Path.cwd()
     return str(Path(name).relative_to(here)) if Path(name).is_relative_to(here) else name
 
 
 def _count(labels: list[tuple[str, ...]], name: str) -> int:
-    return sum(name in own for own in labels)
+    return sum(name in names for names in labels)
 
 
 def print_run(run: "Run") -> None:
-    """Print the figures of a finished run to stdout, and where its files are to stderr."""
+    """Print the metrics of a finished run to stdout, and where its files are to stderr."""
     from finetext.cli.sentences import conclusions
     from finetext.cli.tables import class_table, figures_table
 
-    console = data()
     figures = run.metrics
-    if figures["synthetic_data"]:
-        console.print("Synthetic data: these figures say nothing about real messages.")
+    warn_of_synthetic(figures["synthetic_data"])
     rows = {"finetext": figures["test"], **figures["baselines"]}
-    console.print(figures_table(rows, f"Test split, {figures['examples']['test']:,} texts"))
-    for sentence in conclusions(figures):
-        console.print(sentence, markup=False, soft_wrap=True)
-    console.print(class_table(figures["test"]))
-    prose().print(
-        f"\nrun        {run.folder.path}\nreport     {run.folder.report}\n"
+    data().print(figures_table(rows, f"Test split, {figures['examples']['test']:,} texts"))
+    write(*conclusions(figures))
+    data().print(class_table(figures["test"]))
+    say(
+        f"\nrun        {run.folder.path}",
+        f"report     {run.folder.report}",
         f'try it     finetext predict {run.folder.path} "a text"',
-        markup=False,
     )

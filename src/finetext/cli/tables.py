@@ -25,9 +25,9 @@ def figures_table(rows: Mapping[str, Figures], title: str) -> "Table":
     second = "micro-F1" if multi else "bal. acc."
     table = plain_table(title, "", "accuracy (95 %)", second, *COLUMNS.values())
     for name, own in rows.items():
-        interval = f"{own['accuracy']:.4f} ({own['accuracy_low']:.3f}–{own['accuracy_high']:.3f})"
+        interval = accuracy_interval(own["accuracy"], own["accuracy_low"], own["accuracy_high"])
         keys = ("micro_f1" if multi else "balanced_accuracy", *COLUMNS)
-        table.add_row(name, interval, *(_number(own[key]) for key in keys))
+        table.add_row(name, interval, *(four_digits(own[key]) for key in keys))
     return table
 
 
@@ -40,7 +40,7 @@ def class_table(figures: Figures) -> "Table":
     table = plain_table("Per class", "", "precision", "recall", "F1", "texts", *predicted)
     for index, own in enumerate(classes):
         counts = [f"{count:,}" for count in confusion[index]] if shown else []
-        cells = [_number(own[key]) for key in ("precision", "recall", "f1")]
+        cells = [four_digits(own[key]) for key in ("precision", "recall", "f1")]
         table.add_row(own["name"], *cells, f"{own['support']:,}", *counts)
     return table
 
@@ -59,5 +59,11 @@ def plain_table(title: str, first: str, *columns: str) -> "Table":
     return table
 
 
-def _number(value: float | None) -> str:
+def accuracy_interval(accuracy: float, low: float, high: float) -> str:
+    """Return an accuracy with its 95 % interval."""
+    return f"{accuracy:.4f} ({low:.3f}–{high:.3f})"
+
+
+def four_digits(value: float | None) -> str:
+    """Return a metric as it is shown, a dash if it is not defined."""
     return "–" if value is None else f"{value:.4f}"

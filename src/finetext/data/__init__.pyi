@@ -1,7 +1,10 @@
 from .balancing import balance as balance
 from .balancing import class_weights as class_weights
+from .balancing import undersample as undersample
+from .checks import FIRST_ROWS as FIRST_ROWS
 from .checks import Finding as Finding
 from .checks import Findings as Findings
+from .checks import Severity as Severity
 from .checks import check_lengths as check_lengths
 from .config import DataConfig as DataConfig
 from .config import SplitName as SplitName
@@ -25,5 +28,6 @@ from .splits import Splits as Splits
 from .splits import hold_out_validation as hold_out_validation
 from .splits import limit as limit
 from .splits import split as split
+from .stratify import allocate as allocate
 from .stratify import assign_folds as assign_folds
 from .stratify import group_texts as group_texts

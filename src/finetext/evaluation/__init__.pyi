@@ -5,6 +5,7 @@ from .calibration import scaled_probabilities as scaled_probabilities
 from .metrics import CALIBRATION_BINS as CALIBRATION_BINS
 from .metrics import ClassMetrics as ClassMetrics
 from .metrics import Metrics as Metrics
+from .metrics import Targets as Targets
 from .metrics import compute_metrics as compute_metrics
 from .metrics import higher_is_better as higher_is_better
 from .metrics import likeliest as likeliest

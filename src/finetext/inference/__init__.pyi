@@ -11,6 +11,10 @@ from .exporting import export_onnx as export_onnx
 from .files import Job as Job
 from .files import predict_file as predict_file
 from .files import predict_stream as predict_stream
+from .prediction import Prediction as Prediction
+from .prediction import predict_into_file as predict_into_file
+from .prediction import predict_into_stream as predict_into_stream
+from .prediction import predict_into_table as predict_into_table
 from .resumable_output import Done as Done
 from .resumable_output import rows_kept as rows_kept
 from .writing import Writing as Writing

@@ -9,11 +9,13 @@ from .bundle import save_companions as save_companions
 from .bundle import save_config as save_config
 from .catalogue import ALIASES as ALIASES
 from .catalogue import CATALOGUE as CATALOGUE
+from .catalogue import TRAINABLE_SHOWN as TRAINABLE_SHOWN
 from .catalogue import Entry as Entry
 from .causal import LanguageModel as LanguageModel
 from .causal import continue_text as continue_text
 from .causal import load_language_model as load_language_model
 from .causal import require_causal as require_causal
+from .config import ModelConfig as ModelConfig
 from .head import head_inputs as head_inputs
 from .head import output_layer as output_layer
 from .head import set_output_layer as set_output_layer

@@ -1,6 +1,7 @@
-"""What a run tells while it goes: a Protocol, and the silent one that the library uses by default."""
+"""Callbacks of a run. Every method does nothing by default; override those that you need."""
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from finetext.evaluation import Metrics
@@ -10,11 +11,17 @@ if TYPE_CHECKING:
     from finetext.training.setup import Job
 
 
-class Progress(Protocol):
-    """Listens to a run. Each method is called from the training thread and must return soon."""
+class Progress:
+    """Receives the events of a run or an experiment in its own thread; each method must return soon."""
 
     def notice(self, text: str) -> None:
         """Something the user should know: a fall-back, rows left out, a damaged checkpoint."""
+
+    def working(self, what: str, done: int, total: int | None) -> None:
+        """`done` of `total` texts (None if not known in advance) have passed the stage `what`."""
+
+    def trial(self, summary: str, done: int, total: int) -> None:
+        """A trial of a learning curve or a sweep has ended: `done` of `total`, with its result in a line."""
 
     def prepared(self, job: "Job", first_step: int, total_steps: int) -> None:
         """Data and model are ready; training starts, or goes on, after `first_step`."""
@@ -40,33 +47,15 @@ class Progress(Protocol):
     def finishing(self, what: str) -> None:
         """A stage after training begins."""
 
+    def counter(self, what: str, total: int | None, done: int = 0) -> Callable[[int], None]:
+        """Return a function that adds to the texts done of a stage and reports them by `working`."""
 
-class Silent:
-    """Says nothing."""
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            self.working(what, done, total)
 
-    def notice(self, text: str) -> None:
-        """Do nothing."""
+        return advance
 
-    def prepared(self, job: "Job", first_step: int, total_steps: int) -> None:
-        """Do nothing."""
 
-    def ready(self, inputs: "RunInputs") -> None:
-        """Do nothing."""
-
-    def features(self, done: int, total: int) -> None:
-        """Do nothing."""
-
-    def head_started(self, metrics: "Metrics", strength: float) -> None:
-        """Do nothing."""
-
-    def averaged(self, metrics: "Metrics", epochs: int, kept: bool) -> None:
-        """Do nothing."""
-
-    def step(self, step: "Step") -> None:
-        """Do nothing."""
-
-    def evaluated(self, line: "EpochLine") -> None:
-        """Do nothing."""
-
-    def finishing(self, what: str) -> None:
-        """Do nothing."""
+Silent = Progress
