@@ -1,4 +1,4 @@
-"""What a comparison reads: the predictions of runs, whatever their texts hold."""
+"""Comparisons read the predictions of runs, whatever their texts contain."""
 
 import json
 
@@ -18,7 +18,7 @@ PROBS = np.array([[0.1, 0.9], [0.8, 0.2], [0.6, 0.4]])
     ["one\rtwo", "at its end\r", "word " * 40_000, 'a "quoted", text\nin two lines', "NA", ""],
     ids=["return", "return at the end", "long", "quoted", "NA", "empty"],
 )
-def test_a_text_comes_back_from_the_file_of_predictions_as_it_was(tmp_path, text):
+def test_texts_survive_the_round_trip_through_the_predictions_file(tmp_path, text):
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         folder.mkdir()
@@ -27,5 +27,5 @@ def test_a_text_comes_back_from_the_file_of_predictions_as_it_was(tmp_path, text
             folder / "predictions.csv", [text, "tea", "x"], TARGETS, PROBS, ["ham", "spam"], "binary"
         )
     assert read_predictions(folders[0] / "predictions.csv", ["ham", "spam"], "binary").texts[0] == text
-    found = compare(folders)
-    assert found.texts == 3 and found.entrants[0].accuracy == pytest.approx(2 / 3)
+    comparison = compare(folders)
+    assert comparison.texts == 3 and comparison.runs[0].accuracy == pytest.approx(2 / 3)

@@ -24,7 +24,7 @@ ClassifierPath = Annotated[
 ]
 BACKBONE = "An alias (`finetext models` lists them), a model folder, or a Hugging Face Hub id."
 Seed = Annotated[int, Parameter(help="Seed of the splits, and of whatever else is random.")]
-Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
+TextArgument = Annotated[str, Parameter(allow_leading_hyphen=True)]
 AllowPickle = Annotated[bool, Parameter(negative=(), help="Accept a model folder without safetensors.")]
 Config = Annotated[
     Path | None,

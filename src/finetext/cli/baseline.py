@@ -1,16 +1,19 @@
 """`finetext baseline`."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+from rich.table import Table
+
+from finetext import experiments, files
 from finetext.cli.arguments import BACKBONE, AllowPickle, Data, Seed, Source
+from finetext.cli.console import note, warn_of_synthetic, write
+from finetext.cli.progress import ConsoleProgress
+from finetext.cli.tables import figures_table, plain_table
 from finetext.data.config import DataConfig
 from finetext.options import Device, Parameter
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from finetext.experiments import Baselines
+from finetext.training.config import TrainConfig
 
 SHOWN_CHARACTERS = 80
 
@@ -47,13 +50,6 @@ def baseline(
         max_length: Longest text in tokens, with the question; by default the model's own limit.
         json: Also write the metrics to this file.
     """
-    from finetext import experiments, files
-    from finetext.cli.console import data as stdout
-    from finetext.cli.console import note, warn_of_synthetic
-    from finetext.cli.progress import ConsoleProgress
-    from finetext.cli.tables import figures_table
-    from finetext.training import TrainConfig
-
     with ConsoleProgress() as progress:
         result = experiments.evaluate_baselines(
             source,
@@ -72,16 +68,12 @@ def baseline(
         note(text)
     warn_of_synthetic(result.synthetic)
     rows = {baseline.name: baseline.metrics.to_dict() for baseline in result.results}
-    stdout().print(figures_table(rows, f"Test split, {result.test:,} texts"))
-    stdout().print(_cost_table(result))
-    _print_answers(result)
+    write(figures_table(rows, f"Test split, {result.test:,} texts"), _cost_table(result), *_answers(result))
     if json is not None:
         files.write_json(json, result.to_dict())
 
 
-def _cost_table(result: "Baselines") -> "Table":
-    from finetext.cli.tables import plain_table
-
+def _cost_table(result: "experiments.Baselines") -> Table:
     table = plain_table("Cost", "", "training, s", "1,000 texts, s")
     for baseline in result.results:
         seconds = result.seconds_per_1000(baseline)
@@ -89,12 +81,10 @@ def _cost_table(result: "Baselines") -> "Table":
     return table
 
 
-def _print_answers(result: "Baselines") -> None:
-    from finetext.cli.console import data, write
-
+def _answers(result: "experiments.Baselines") -> Iterator[str]:
     if result.answers:
-        data().print("What the model writes", style="bold")
+        yield "What the model writes"
     for answer in result.answers:
         text = " ".join(answer.text.split())
         text = text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
-        write(f"{answer.model} | {'|'.join(answer.labels)} | {text}\n    -> {answer.answer!r}")
+        yield f"{answer.model} | {'|'.join(answer.labels)} | {text}\n    -> {answer.answer!r}"

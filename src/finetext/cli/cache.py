@@ -4,6 +4,11 @@ import time
 
 from cyclopts import App
 
+from finetext import training
+from finetext.cli.console import say, write
+from finetext.cli.tables import plain_table
+from finetext.errors import UsageError, closest
+
 cache = App(
     name="cache", help="List the cached activations of frozen layers, or remove them.", version_flags=()
 )
@@ -12,11 +17,7 @@ cache = App(
 @cache.default
 def list_entries() -> None:
     """List the cached activations: of which model and layers, how much, and when they were last used."""
-    from finetext.cli.console import data, say
-    from finetext.cli.tables import plain_table
-    from finetext.training import feature_store
-
-    store = feature_store()
+    store = training.feature_store()
     table = plain_table("", "name", "model", "layers", "precision", "texts", "MB", "last used")
     for column in table.columns[1:4]:
         column.justify = "left"
@@ -32,7 +33,7 @@ def list_entries() -> None:
             time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used)),
         )
     if table.rows:
-        data().print(table)
+        write(table)
     size, limit = store.size_bytes() / 1e9, store.limit_bytes / 1e9
     say(f"{store.folder}: {size:.2f} GB of at most {limit:.2f} GB.")
 
@@ -44,11 +45,7 @@ def clear(*names: str) -> None:
     Args:
         names: Entries to remove, as `finetext cache` lists them; all if none is named.
     """
-    from finetext.cli.console import say
-    from finetext.errors import UsageError, closest
-    from finetext.training import feature_store
-
-    store = feature_store()
+    store = training.feature_store()
     known = [entry.name for entry in store.shelves()]
     unknown = [name for name in names if name not in known]
     if unknown:

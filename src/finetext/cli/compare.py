@@ -1,12 +1,14 @@
 """`finetext compare`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from rich.measure import Measurement
+from rich.table import Table
 
-    from finetext.experiments import Comparison
+from finetext import experiments, files, inference
+from finetext.cli.console import stdout, write
+from finetext.cli.tables import accuracy_interval, plain_table
 
 
 def compare(
@@ -26,13 +28,9 @@ def compare(
         html: Also write the comparison to this self-contained HTML file.
         json: Also write it to this file.
     """
-    from finetext import experiments, files
-    from finetext.cli.console import write
-    from finetext.inference import refuse_existing
-
     for path in (html, json):
         if path is not None:
-            refuse_existing(path, overwrite=False)
+            inference.refuse_existing(path, overwrite=False)
     result = experiments.compare(runs, best=reference == "best", seed=seed)
     if html is not None:
         experiments.write_page(result, html)
@@ -44,9 +42,7 @@ def compare(
         write("Accuracy counts a text as right if all of its labels are.")
 
 
-def _run_table(result: "Comparison") -> "Table":
-    from finetext.cli.tables import accuracy_interval, plain_table
-
+def _run_table(result: "experiments.Comparison") -> Table:
     columns = ("accuracy (95 %)", "macro-F1", "MCC", "log loss", "parameters", "training")
     table = plain_table(f"The same {result.texts:,} test texts", "run", "model", "trained", *columns)
     for run in result.runs:
@@ -64,9 +60,7 @@ def _run_table(result: "Comparison") -> "Table":
     return table
 
 
-def _difference_table(result: "Comparison") -> "Table":
-    from finetext.cli.tables import plain_table
-
+def _difference_table(result: "experiments.Comparison") -> Table:
     title = f"Differences from {result.reference} (95 %, paired bootstrap; p of McNemar's exact test)"
     table = plain_table(title, "run", "accuracy", "macro-F1", "MCC", "p", "verdict")
     for run in result.differences:
@@ -76,13 +70,9 @@ def _difference_table(result: "Comparison") -> "Table":
     return table
 
 
-def _print(table: "Table") -> None:
+def _print(table: Table) -> None:
     """Print a table into a pipe or file at its full width: the folders' names must stay whole."""
-    from rich.measure import Measurement
-
-    from finetext.cli.console import data
-
-    console = data()
+    console = stdout()
     if not console.is_terminal:
         unlimited = console.options.update(max_width=10_000)
         console.width = max(console.width, Measurement.get(console, unlimited, table).maximum)

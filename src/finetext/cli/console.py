@@ -1,33 +1,28 @@
-"""The two streams: data on stdout, prose on stderr."""
+"""The two streams: results on stdout, messages on stderr."""
 
+import json
 import sys
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-SYNTHETIC = "Synthetic data: these metrics say nothing about real messages."
+from rich.console import Console
+from rich.table import Table
 
 
-def prose() -> "Console":
+def stderr() -> Console:
     """Return a console on stderr, for messages."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-def data() -> "Console":
+def stdout() -> Console:
     """Return a console on stdout, for results."""
-    from rich.console import Console
-
     # Tables keep their columns in a file or a pipe.
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
+    width = None if sys.stdout.isatty() else 120
+    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False, width=width)
 
 
 def say(*lines: str) -> None:
     """Print lines to stderr."""
     for line in lines:
-        prose().print(line, markup=False)
+        stderr().print(line)
 
 
 def note(text: str) -> None:
@@ -35,20 +30,18 @@ def note(text: str) -> None:
     say(f"note: {text}")
 
 
-def write(*lines: str) -> None:
-    """Print lines of a result to stdout."""
-    for line in lines:
-        data().print(line, markup=False, soft_wrap=True)
+def write(*results: str | Table) -> None:
+    """Print lines and tables of a result to stdout."""
+    for result in results:
+        stdout().print(result, soft_wrap=isinstance(result, str))
 
 
 def warn_of_synthetic(synthetic: bool) -> None:
     """Say with a result that its texts were written for finetext."""
     if synthetic:
-        write(SYNTHETIC)
+        write("Synthetic data: these metrics say nothing about real messages.")
 
 
 def write_json(value: object) -> None:
     """Print a value to stdout as JSON."""
-    import json
-
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")

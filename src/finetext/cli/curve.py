@@ -1,18 +1,19 @@
 """`finetext curve`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+from rich.table import Table
+
+from finetext import evaluation, experiments, training
 from finetext.cli.app import typed_options
 from finetext.cli.arguments import SOURCE, Config, OutputFolder, refuse_with_resume, training_options
+from finetext.cli.console import say, warn_of_synthetic, write
+from finetext.cli.progress import ConsoleProgress
+from finetext.cli.tables import plain_table
 from finetext.errors import UsageError
 from finetext.options import Flat
 from finetext.training.config import TrainConfig
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from finetext.experiments import LearningCurve
 
 DEFAULT_SIZES = "8,16,32,64,128,256,512,1024"
 
@@ -39,9 +40,6 @@ def curve(
         resume: Resume the interrupted learning curve in this folder.
         output: Folder to create; by default curves/SOURCE-MODEL-N.
     """
-    from finetext import experiments, training
-    from finetext.cli.progress import ConsoleProgress
-
     typed = training_options(options, source)
     settings: dict[str, Any] = {"sizes": _parse_sizes(sizes), "trials": trials, "test_size": test_size}
     with ConsoleProgress() as progress:
@@ -50,11 +48,15 @@ def curve(
             again = {name: value for name, value in settings.items() if name in typed_options()}
             result = experiments.resume_curve(resume, progress=progress, **again, **typed)
         else:
-            start = training.TrainConfig() if config is None else training.read_config(config)
+            start = TrainConfig() if config is None else training.read_config(config)
             result = experiments.learning_curve(
                 config=start, output=output, progress=progress, **settings, **typed
             )
-    _print(result)
+    warn_of_synthetic(result.synthetic)
+    metric = result.config.train.metric
+    write(*(_table(result, name) for name in dict.fromkeys(["accuracy", metric])))
+    write(experiments.curve_verdict(result.points(metric), metric))
+    say(f"\ncurve      {result.folder}")
 
 
 def _parse_sizes(text: str) -> list[int]:
@@ -64,30 +66,14 @@ def _parse_sizes(text: str) -> list[int]:
     return [int(word) for word in words]
 
 
-def _print(result: "LearningCurve") -> None:
-    from finetext.cli.console import data, say, warn_of_synthetic, write
-    from finetext.experiments import curve_verdict
-
-    warn_of_synthetic(result.synthetic)
-    metric = result.config.train.metric
-    for name in dict.fromkeys(["accuracy", metric]):
-        data().print(_table(result, name))
-    write(curve_verdict(result.points(metric), metric))
-    say(f"\ncurve      {result.folder}")
-
-
-def _table(result: "LearningCurve", metric: str) -> "Table":
-    from finetext.cli.tables import plain_table
-    from finetext.evaluation import TFIDF
-    from finetext.experiments import METRIC_NAMES
-
+def _table(result: "experiments.LearningCurve", metric: str) -> Table:
     tests = result.trials[0].test
     table = plain_table(
-        f"{METRIC_NAMES[metric]}: mean ± standard deviation of {result.trials_per_size} trials, "
+        f"{experiments.METRIC_NAMES[metric]}: mean ± standard deviation of {result.trials_per_size} trials, "
         f"each on {tests:,} test texts",
         "labelled texts",
         "fine-tuned",
-        TFIDF,
+        evaluation.TFIDF,
         "difference",
         "95 % interval",
         "fine-tuned is",

@@ -5,7 +5,13 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
+from finetext import data as datasets
+from finetext import experiments
 from finetext.cli.arguments import ClassifierPath, Data, Source
+from finetext.cli.console import note, say, warn_of_synthetic, write
+from finetext.cli.progress import ConsoleProgress
+from finetext.cli.sentences import count, decision, interval
+from finetext.cli.tables import class_table, figures_table
 from finetext.data.config import DataConfig
 from finetext.options import Flat, RuntimeOptions
 
@@ -28,14 +34,6 @@ def evaluate(
         split: Which of the source's own splits; auto is test if it has one, else all rows.
         output: Folder to create for the metrics, predictions and report; by default evaluations/SOURCE-MODEL-N.
     """
-    from finetext import experiments
-    from finetext.cli.console import data as stdout
-    from finetext.cli.console import note, say, warn_of_synthetic, write
-    from finetext.cli.progress import ConsoleProgress
-    from finetext.cli.sentences import count, decision, interval
-    from finetext.cli.tables import class_table, figures_table
-    from finetext.data import Finding
-
     with ConsoleProgress() as progress:
         result = experiments.evaluate(
             model,
@@ -50,12 +48,13 @@ def evaluate(
         )
     test, origin = result.metrics["test"], result.dataset.source
     warn_of_synthetic(origin.synthetic)
-    stdout().print(figures_table({"finetext": test}, f"{model} on {source}, {count(len(result.dataset))}"))
-    write(f"MCC {test['mcc']:.3f}{interval(test, 'mcc')}.")
-    if rule := decision(result.metrics):
-        write(rule)
-    stdout().print(class_table(test))
-    for finding in (Finding(**item) for item in result.metrics["data"]["findings"]):
+    write(
+        figures_table({"finetext": test}, f"{model} on {source}, {count(len(result.dataset))}"),
+        f"MCC {test['mcc']:.3f}{interval(test, 'mcc')}.",
+        *filter(None, [decision(result.metrics)]),
+        class_table(test),
+    )
+    for finding in (datasets.Finding(**item) for item in result.metrics["data"]["findings"]):
         if finding.name in SHOWN_FINDINGS and finding.count:
             note(finding.line)
     say(

@@ -1,16 +1,16 @@
 """`finetext explain`."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from finetext.cli.arguments import ClassifierPath, Text, refuse_options
+from rich.text import Text
+
+from finetext import inference
+from finetext.cli.arguments import ClassifierPath, TextArgument, refuse_options
+from finetext.cli.console import stdout, write, write_json
+from finetext.cli.tables import plain_table
 from finetext.errors import UsageError
 from finetext.options import Flat, RuntimeOptions
-
-if TYPE_CHECKING:
-    from rich.text import Text as RichText
-
-    from finetext.inference import Explanation
 
 MIN_SHARE = 0.05
 """A word with less than this share of the largest weight is not coloured."""
@@ -18,7 +18,7 @@ MIN_SHARE = 0.05
 
 def explain(
     model: ClassifierPath,
-    text: Text,
+    text: TextArgument,
     /,
     *,
     label: str | None = None,
@@ -34,10 +34,6 @@ def explain(
         top: How many words of the largest weight the table lists.
         json: Print all words with their positions and weights as JSON.
     """
-    from finetext.cli.console import data, write, write_json
-    from finetext.cli.tables import plain_table
-    from finetext.inference import load
-
     refuse_options(text)
     if top < 1:
         raise UsageError(f"--top must be at least 1, not {top}.")
@@ -45,24 +41,23 @@ def explain(
         text = sys.stdin.read().removesuffix("\n")
     if not text.strip():
         raise UsageError("nothing to explain: the text is empty.")
-    explanation = load(model, device=runtime.device, precision=runtime.precision).explain(text, label)
+    classifier = inference.load(model, device=runtime.device, precision=runtime.precision)
+    explanation = classifier.explain(text, label)
     if json:
         write_json(explanation.to_dict())
         return
     label = explanation.label
     write(f"{label}  {explanation.score:.4f}  (log-odds {explanation.log_odds:+.2f})\n")
-    data().print(_coloured(explanation), soft_wrap=True)
+    stdout().print(_coloured(explanation), soft_wrap=True)
     table = plain_table("", "word", f"for {label}")
     for word in explanation.strongest(top):
         shown = word.word if len(word.word) <= 60 else f"{word.word[:59]}…"
         table.add_row(" ".join(shown.split()), f"{word.weight:+.3f}")
-    data().print(table, markup=False)
+    write(table)
 
 
-def _coloured(explanation: "Explanation") -> "RichText":
+def _coloured(explanation: "inference.Explanation") -> Text:
     """Return the text with words for the label in green and words against it in red, by their weight."""
-    from rich.text import Text
-
     shown, end = Text(), 0
     largest = max((abs(word.weight) for word in explanation.words), default=0.0) or 1.0
     for word in explanation.words:

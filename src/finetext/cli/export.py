@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from finetext import inference
 from finetext.cli.arguments import ClassifierPath, Data
+from finetext.cli.console import say, write
 from finetext.data.config import DataConfig
 from finetext.options import Parameter
 
@@ -29,11 +31,8 @@ def export(
             the original's label, or more than 0.3 points of accuracy are lost.
         data: Labelled texts to compare on, as for `finetext train`; by default the run's own splits.
     """
-    from finetext.cli.console import say, write
-    from finetext.inference import export_onnx
-
     say("exporting, and comparing with the original …")
-    report = export_onnx(model, output, data, reading, int8=int8)
+    report = inference.export_onnx(model, output, data, reading, int8=int8)
     write(*_lines(report, output))
     say(f'try it     finetext predict {output} "a text"')
 

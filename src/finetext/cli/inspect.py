@@ -1,18 +1,18 @@
 """`finetext inspect`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+from rich.table import Table
+from rich.text import Text
+
+from finetext import experiments, files
 from finetext.cli.arguments import Data, Seed, Source
+from finetext.cli.console import note, write, write_json
+from finetext.cli.progress import ConsoleProgress
 from finetext.data.config import DataConfig
 from finetext.errors import UsageError
 from finetext.options import Parameter
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from finetext.data import Dataset
-    from finetext.experiments import DataIssues, Inspection
 
 FOLDS = 5
 TOP = 10
@@ -44,10 +44,6 @@ def inspect(
         issues: Write all of them to this CSV file.
         json: Write the findings to this file as JSON; `-` prints them instead of the tables.
     """
-    from finetext import experiments, files
-    from finetext.cli.console import write_json
-    from finetext.cli.progress import ConsoleProgress
-
     idle = {"--folds": folds != FOLDS, "--top": top != TOP, "--issues": issues is not None}
     if not label_errors and any(idle.values()):
         flags = ", ".join(flag for flag, typed in idle.items() if typed)
@@ -67,20 +63,16 @@ def inspect(
     result.dataset.findings.refuse_errors(result.dataset.source.name)
 
 
-def _print(result: "Inspection", top: int) -> None:
-    from finetext.cli.console import data, note, write
-
-    for name, text in _summary(result):
-        write(f"{name:<10} {text}")
-    data().print(_class_table(result.dataset))
-    data().print(_finding_table(result.dataset))
+def _print(result: "experiments.Inspection", top: int) -> None:
+    write(*(f"{name:<10} {text}" for name, text in _summary(result)))
+    write(_class_table(result), _finding_table(result))
     if result.issues is not None:
-        data().print(_issue_table(result.issues, top))
+        write(_issue_table(result.issues, top))
         for text in result.issues.notes:
             note(text)
 
 
-def _summary(result: "Inspection") -> list[tuple[str, str]]:
+def _summary(result: "experiments.Inspection") -> list[tuple[str, str]]:
     dataset, source, findings = result.dataset, result.dataset.source, result.dataset.findings
     synthetic = " (synthetic: written for finetext, its metrics say nothing about real messages)"
     lines = [
@@ -97,47 +89,34 @@ def _summary(result: "Inspection") -> list[tuple[str, str]]:
     return lines
 
 
-def _class_table(dataset: "Dataset") -> "Table":
-    from rich.markup import escape
-    from rich.table import Table
-
+def _class_table(result: "experiments.Inspection") -> Table:
     table = Table("class", title="Classes", title_justify="left")
     table.add_column("texts", justify="right")
     table.add_column("share", justify="right")
-    for name, count in dataset.findings.classes:
-        table.add_row(escape(name), f"{count:,}", f"{count / max(len(dataset), 1):.1%}")
+    for name, count in result.dataset.findings.classes:
+        table.add_row(name, f"{count:,}", f"{count / max(len(result.dataset), 1):.1%}")
     return table
 
 
-def _finding_table(dataset: "Dataset") -> "Table":
-    from rich.markup import escape
-    from rich.table import Table
-
+def _finding_table(result: "experiments.Inspection") -> Table:
     table = Table("check", "", title="Checks", title_justify="left")
     table.add_column("count", justify="right")
     table.add_column("first rows")
     table.add_column("what it means")
-    for item in dataset.findings.items:
+    for item in result.dataset.findings.items:
+        severity = Text(item.severity, style=STYLES[item.severity])
         rows = ", ".join(map(str, item.first_rows))
-        style = STYLES[item.severity]
-        mark = f"[{style}]{item.severity}[/{style}]"
-        table.add_row(item.name, mark, f"{item.count:,}", escape(rows), escape(item.detail))
+        table.add_row(item.name, severity, f"{item.count:,}", rows, item.detail)
     return table
 
 
-def _issue_table(issues: "DataIssues", top: int) -> "Table":
-    from rich.markup import escape
-    from rich.table import Table
-
-    from finetext.experiments import KINDS
-
+def _issue_table(issues: "experiments.DataIssues", top: int) -> Table:
     table = Table(title="To look at", title_justify="left", expand=True)
     for name in ("kind", "row", "label", "suggested", "score"):
         table.add_column(name, no_wrap=True, justify="right" if name in ("row", "score") else "left")
     table.add_column("text", overflow="ellipsis", no_wrap=True, ratio=1)
-    for issue in (issue for kind in KINDS for issue in issues.of(kind)[:top]):
+    for issue in (issue for kind in experiments.KINDS for issue in issues.of(kind)[:top]):
         labels, suggested = "|".join(issue.labels), "|".join(issue.suggested or ())
         text = " ".join(issues.dataset.texts[issue.index].split())
-        cells = (issue.kind, str(issue.row), labels, suggested, f"{issue.score:.3f}", text)
-        table.add_row(*map(escape, cells))
+        table.add_row(issue.kind, str(issue.row), labels, suggested, f"{issue.score:.3f}", text)
     return table

@@ -4,7 +4,10 @@ from typing import Annotated
 
 from cyclopts import App
 
+from finetext import models as library
 from finetext.cli.arguments import BACKBONE, AllowPickle
+from finetext.cli.console import write
+from finetext.cli.tables import plain_table
 from finetext.options import Parameter
 
 models = App(name="models", help="List the models with a short name, or check one.", version_flags=())
@@ -13,14 +16,11 @@ models = App(name="models", help="List the models with a short name, or check on
 @models.default
 def list_models() -> None:
     """List the models with a short name: size, context, and the memory that training needs."""
-    from finetext.cli.console import data
-    from finetext.cli.tables import plain_table
-    from finetext.models import CATALOGUE, TRAINABLE_SHOWN
-
-    table = plain_table("", "model", "Hub id", "size", "layers", "context", *TRAINABLE_SHOWN)
+    shown = library.TRAINABLE_SHOWN
+    table = plain_table("", "model", "Hub id", "size", "layers", "context", *shown)
     table.columns[1].justify = "left"
-    for entry in CATALOGUE:
-        memory = (f"{entry.training_bytes(mode) / 2**30:.1f}" for mode in TRAINABLE_SHOWN)
+    for entry in library.CATALOGUE:
+        memory = (f"{entry.training_bytes(mode) / 2**30:.1f}" for mode in shown)
         size = f"{entry.parameters / 1e6:,.0f} M"
         table.add_row(entry.alias, entry.hub_id, size, str(entry.depth), f"{entry.context:,}", *memory)
     table.caption_justify = "left"
@@ -28,7 +28,7 @@ def list_models() -> None:
         "The last columns estimate the GiB of memory that training needs under each --trainable:\n"
         "float32 weights, AdamW, batches of 8 texts of 128 tokens."
     )
-    data().print(table)
+    write(table)
 
 
 @models.command
@@ -50,8 +50,5 @@ def check(
         tokens: Number of tokens to add.
         revision: Branch, tag or commit of a Hub model.
     """
-    from finetext.cli.console import data
-    from finetext.models import continue_text, find_model
-
-    source = find_model(name, revision=revision, allow_pickle=allow_pickle)
-    data().print(continue_text(source, prompt, tokens, allow_pickle=allow_pickle), markup=False)
+    source = library.find_model(name, revision=revision, allow_pickle=allow_pickle)
+    write(library.continue_text(source, prompt, tokens, allow_pickle=allow_pickle))

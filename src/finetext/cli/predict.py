@@ -4,7 +4,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
-from finetext.cli.arguments import ClassifierPath, Text, refuse_options
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from finetext import inference
+from finetext.cli.arguments import ClassifierPath, TextArgument, refuse_options
+from finetext.cli.console import note, say, write, write_json
+from finetext.cli.progress import ConsoleProgress
 from finetext.data.config import DataConfig
 from finetext.errors import RunError, UsageError
 from finetext.options import Flat, Parameter, RuntimeOptions
@@ -12,16 +18,13 @@ from finetext.options import Flat, Parameter, RuntimeOptions
 if TYPE_CHECKING:
     import polars as pl
 
-    from finetext.cli.progress import ConsoleProgress
-    from finetext.inference import Done, Prediction
-
 Format = Literal["auto", "table", "csv", "tsv", "json", "jsonl", "parquet"]
 
 
 def predict(
     model: ClassifierPath,
     /,
-    *texts: Text,
+    *texts: TextArgument,
     file: Annotated[str | None, Parameter(name=("--file", "-f"), allow_leading_hyphen=True)] = None,
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
     overwrite: bool = False,
@@ -49,10 +52,6 @@ def predict(
         all_scores: Include the probability of every class.
         spreadsheet_safe: Prefix cells that a spreadsheet would run as formulas with a quotation mark.
     """
-    from finetext.cli.console import say
-    from finetext.cli.progress import ConsoleProgress
-    from finetext.inference import Prediction
-
     refuse_options(*texts)
     texts = () if texts == ("-",) else texts
     if texts and file is not None:
@@ -60,7 +59,9 @@ def predict(
     if resume and output is None:
         raise UsageError("--resume needs --file and --output: only a file can be read again.")
     data = DataConfig(text_column=text_column, encoding=encoding, quoting=quoting)
-    prediction = Prediction(model, _source(texts, file), data, runtime, all_scores, spreadsheet_safe)
+    prediction = inference.Prediction(
+        model, _source(texts, file), data, runtime, all_scores, spreadsheet_safe
+    )
     with ConsoleProgress() as progress:
         if output is None:
             done = _to_stdout(prediction, _stdout_format(format, spreadsheet_safe), progress)
@@ -87,38 +88,34 @@ def _stdout_format(format: Format, spreadsheet_safe: bool) -> str:
 
 
 def _to_file(
-    prediction: "Prediction", output: Path, overwrite: bool, resume: bool, progress: "ConsoleProgress"
-) -> "Done":
-    from finetext.cli.console import note
-    from finetext.inference import predict_into_file, rows_kept
-
+    prediction: "inference.Prediction", output: Path, overwrite: bool, resume: bool, progress: ConsoleProgress
+) -> "inference.Done":
     try:
-        return predict_into_file(
+        return inference.predict_into_file(
             prediction, output, overwrite=overwrite, resume=resume, progress=progress.rows_labelled
         )
     except (KeyboardInterrupt, RunError):
-        if kept := rows_kept(output):
+        if kept := inference.rows_kept(output):
             note(f"{kept:,} rows are done; --resume continues from there.")
         raise
 
 
-def _to_stdout(prediction: "Prediction", format: str, progress: "ConsoleProgress") -> "Done":
-    from finetext.cli.console import write_json
-    from finetext.inference import predict_into_stream, predict_into_table
-
+def _to_stdout(
+    prediction: "inference.Prediction", format: str, progress: ConsoleProgress
+) -> "inference.Done":
     if format not in ("table", "json"):
-        return predict_into_stream(prediction, sys.stdout.buffer, format, progress=progress.rows_labelled)
-    table, done = predict_into_table(prediction, progress=progress.rows_labelled)
+        return inference.predict_into_stream(
+            prediction, sys.stdout.buffer, format, progress=progress.rows_labelled
+        )
+    table, done = inference.predict_into_table(prediction, progress=progress.rows_labelled)
     if format == "table":
-        _show_table(table)
+        write(_table(table))
     else:
         write_json(table.to_dicts())
     return done
 
 
-def _tell_counts(done: "Done") -> None:
-    from finetext.cli.console import note
-
+def _tell_counts(done: "inference.Done") -> None:
     if done.empty:
         rows = "1 row has" if done.empty == 1 else f"{done.empty:,} rows have"
         note(f"{rows} no text, and an empty prediction.")
@@ -128,19 +125,13 @@ def _tell_counts(done: "Done") -> None:
         )
 
 
-def _show_table(frame: "pl.DataFrame") -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    from finetext.cli.console import data
-
+def _table(frame: "pl.DataFrame") -> Table:
     def shown(cell: object) -> str:
         return "" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell)
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in frame.columns:
-        table.add_column(Text(name))
+        table.add_column(name)
     for row in frame.iter_rows():
-        table.add_row(*(Text(shown(cell)) for cell in row))
-    data().print(table)
+        table.add_row(*map(shown, row))
+    return table

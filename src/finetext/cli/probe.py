@@ -1,16 +1,18 @@
 """`finetext probe`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
+from rich.table import Table
+
+from finetext import experiments, files
 from finetext.cli.arguments import BACKBONE, Data, Seed, Source
+from finetext.cli.console import warn_of_synthetic, write
+from finetext.cli.progress import ConsoleProgress
+from finetext.cli.tables import accuracy_interval, plain_table
 from finetext.data.config import DataConfig
 from finetext.options import Device, Parameter
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from finetext.experiments import Probe
+from finetext.training.config import TrainConfig
 
 
 def probe(
@@ -34,12 +36,6 @@ def probe(
         plot: Also plot the metrics into this file: .svg, .png or .pdf.
         json: Also write them to this file.
     """
-    from finetext import experiments, files
-    from finetext.cli.console import data as stdout
-    from finetext.cli.console import warn_of_synthetic, write
-    from finetext.cli.progress import ConsoleProgress
-    from finetext.training import TrainConfig
-
     with ConsoleProgress() as progress:
         result = experiments.probe(
             source,
@@ -53,18 +49,16 @@ def probe(
             progress=progress,
         )
     warn_of_synthetic(result.job.dataset.source.synthetic)
-    stdout().print(_table(result))
     write(
+        _table(result),
         f"Depth {result.best} is the smallest within one standard error of the best accuracy on validation. "
-        f"Train it with: finetext train {source} --model {model} --depth {result.best}"
+        f"Train it with: finetext train {source} --model {model} --depth {result.best}",
     )
     if json is not None:
         files.write_json(json, result.to_dict())
 
 
-def _table(result: "Probe") -> "Table":
-    from finetext.cli.tables import accuracy_interval, plain_table
-
+def _table(result: "experiments.Probe") -> Table:
     test = result.scores[0].test.examples
     table = plain_table(
         f"Linear probe by depth, test split of {test:,} texts",

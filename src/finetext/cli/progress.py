@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Self
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from finetext.cli.console import data, prose, say, warn_of_synthetic, write
+from finetext import models
+from finetext.cli.console import say, stderr, warn_of_synthetic, write
+from finetext.cli.sentences import conclusions
+from finetext.cli.tables import class_table, figures_table
 from finetext.training import Progress
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ class ConsoleProgress(Progress):
     """Shows progress on stderr: live bars in a terminal, plain lines otherwise."""
 
     def __init__(self) -> None:
-        self._console = prose()
+        self._console = stderr()
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -46,7 +49,7 @@ class ConsoleProgress(Progress):
         self._bar.stop()
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.print(text)
 
     def notice(self, text: str) -> None:
         """Print a notice."""
@@ -131,9 +134,7 @@ class ConsoleProgress(Progress):
 
 def describe_job(job: "Job") -> list[tuple[str, str]]:
     """Return the lines of the summary before training, as names and texts."""
-    from finetext.models import describe
-
-    dataset, splits, summary = job.dataset, job.splits, describe(job.model)
+    dataset, splits, summary = job.dataset, job.splits, models.describe(job.model)
     used = [*splits.train.labels, *splits.validation.labels, *splits.test.labels]
     counts = ", ".join(f"{name} {_count(used, name):,}" for name in dataset.class_names[:6])
     more = f", … {len(dataset.class_names) - 6} more" if len(dataset.class_names) > 6 else ""
@@ -196,15 +197,14 @@ def _count(labels: list[tuple[str, ...]], name: str) -> int:
 
 def print_run(run: "Run") -> None:
     """Print the metrics of a finished run to stdout, and where its files are to stderr."""
-    from finetext.cli.sentences import conclusions
-    from finetext.cli.tables import class_table, figures_table
-
     figures = run.metrics
     warn_of_synthetic(figures["synthetic_data"])
     rows = {"finetext": figures["test"], **figures["baselines"]}
-    data().print(figures_table(rows, f"Test split, {figures['examples']['test']:,} texts"))
-    write(*conclusions(figures))
-    data().print(class_table(figures["test"]))
+    write(
+        figures_table(rows, f"Test split, {figures['examples']['test']:,} texts"),
+        *conclusions(figures),
+        class_table(figures["test"]),
+    )
     say(
         f"\nrun        {run.folder.path}",
         f"report     {run.folder.report}",

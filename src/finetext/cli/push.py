@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+from finetext import models
+from finetext.cli.console import say, write
+from finetext.cli.tables import plain_table
+
 
 def push(model: Path, repository: str, /, *, public: bool = False, yes: bool = False) -> None:
     """Upload a model to the Hugging Face Hub, into a private repository by default.
@@ -15,21 +19,16 @@ def push(model: Path, repository: str, /, *, public: bool = False, yes: bool = F
         public: Let anyone read it.
         yes: Upload.
     """
-    from finetext.cli.console import data, say, write
-    from finetext.cli.tables import plain_table
-    from finetext.models import find_token, plan_upload
-    from finetext.models import push as upload
-
-    plan = plan_upload(model, repository, public=public)
+    plan = models.plan_upload(model, repository, public=public)
     table = plain_table("", "file", "bytes")
     for name, size in plan.files:
         table.add_row(name, f"{size:,}")
-    data().print(table, markup=False)
     kind = "public" if public else "private"
+    write(table)
     write(f"{len(plan.files)} files, {plan.size:,} bytes, to the {kind} repository {repository}")
-    token = find_token(Path())
+    token = models.find_token(Path())
     if not yes:
         missing = "" if token else " A token is needed for that: set HF_TOKEN, or write it into .env."
         say(f"nothing was uploaded. To upload, repeat the command with --yes.{missing}")
         return
-    say(f"uploaded   {upload(plan, token)}")
+    say(f"uploaded   {models.push(plan, token)}")

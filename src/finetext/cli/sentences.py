@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from finetext.evaluation import MAJORITY
+from finetext import evaluation
 
 Figures = Mapping[str, Any]
 """What `metrics.json` holds."""
@@ -15,7 +15,7 @@ def conclusions(figures: Figures) -> Iterator[str]:
     test = figures["test"]
     yield f"MCC {test['mcc']:.3f}{interval(test, 'mcc')}."
     for name, compared in figures["comparisons"].items():
-        if name != MAJORITY:
+        if name != evaluation.MAJORITY:
             yield f"Against {name}: {verdict(compared)}"
     if rule := decision(figures):
         yield rule

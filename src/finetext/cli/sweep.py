@@ -1,15 +1,16 @@
 """`finetext sweep`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from rich.table import Table
+
+from finetext import experiments
 from finetext.cli.arguments import OutputFolder, refuse_with_resume
+from finetext.cli.console import say, warn_of_synthetic, write
+from finetext.cli.progress import ConsoleProgress
+from finetext.cli.sentences import conclusions
+from finetext.cli.tables import figures_table, four_digits, plain_table
 from finetext.errors import UsageError
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from finetext.experiments import Sweep
 
 SHOWN_TRIALS = 40
 
@@ -32,9 +33,6 @@ def sweep(
         output: Folder of the sweep; by default a new sweeps/SOURCE-FILE-N. If it holds the same sweep, resume it.
         resume: Resume the sweep in this folder, as it was started.
     """
-    from finetext import experiments
-    from finetext.cli.progress import ConsoleProgress
-
     with ConsoleProgress() as progress:
         if resume is not None:
             refuse_with_resume("sweep", source, config, output)
@@ -47,20 +45,16 @@ def sweep(
     _print(result)
 
 
-def _print(result: "Sweep") -> None:
-    from finetext.cli.console import data, say, warn_of_synthetic, write
-    from finetext.cli.sentences import conclusions
-    from finetext.cli.tables import figures_table
-
+def _print(result: "experiments.Sweep") -> None:
     figures = result.run.metrics
     warn_of_synthetic(figures["synthetic_data"])
-    data().print(_trial_table(result))
+    write(_trial_table(result))
     write(*(f"{trial.name} failed: {trial.error}" for trial in result.trials if trial.error is not None))
     if len(result.trials) > SHOWN_TRIALS:
         write(f"… and {len(result.trials) - SHOWN_TRIALS} more in sweep.csv")
     rows = {"winner": figures["test"], **figures["baselines"]}
-    data().print(figures_table(rows, f"Winner on the test split, {figures['examples']['test']:,} texts"))
     write(
+        figures_table(rows, f"Winner on the test split, {figures['examples']['test']:,} texts"),
         *conclusions(figures),
         "The winner's value on validation is the best of many, so it is optimistic; the test split was read once, "
         "for the winner alone.",
@@ -68,9 +62,7 @@ def _print(result: "Sweep") -> None:
     say(f"\nsweep      {result.folder}", f"winner     {result.run.folder.path}")
 
 
-def _trial_table(result: "Sweep") -> "Table":
-    from finetext.cli.tables import four_digits, plain_table
-
+def _trial_table(result: "experiments.Sweep") -> Table:
     columns = dict.fromkeys([result.metric, "accuracy", "macro_f1", "mcc", "log_loss"])
     names = (name.replace("_", " ") for name in columns)
     title = f"On validation, sorted by {result.metric.replace('_', ' ')}"

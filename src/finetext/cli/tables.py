@@ -1,10 +1,10 @@
 """The tables that several commands print."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
 Figures = Mapping[str, Any]
 """Metrics as `metrics.json` holds them."""
@@ -19,7 +19,7 @@ COLUMNS = {
 }
 
 
-def figures_table(rows: Mapping[str, Figures], title: str) -> "Table":
+def figures_table(rows: Mapping[str, Figures], title: str) -> Table:
     """Return a table with a row a classifier: the headline figures, accuracy with its 95 % interval."""
     multi = any(figures["confusion"] is None for figures in rows.values())
     second = "micro-F1" if multi else "bal. acc."
@@ -31,7 +31,7 @@ def figures_table(rows: Mapping[str, Figures], title: str) -> "Table":
     return table
 
 
-def class_table(figures: Figures) -> "Table":
+def class_table(figures: Figures) -> Table:
     """Return a table with a row a class: precision, recall, F1, support, and what its examples were taken for."""
     confusion = figures["confusion"]
     classes = figures["classes"]
@@ -45,11 +45,8 @@ def class_table(figures: Figures) -> "Table":
     return table
 
 
-def plain_table(title: str, first: str, *columns: str) -> "Table":
+def plain_table(title: str, first: str, *columns: str) -> Table:
     """Return a table without rows: the first column to the left, the others to the right."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     table = Table(
         title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", padding=(0, 1, 0, 0)
     )
