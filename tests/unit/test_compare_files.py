@@ -1,12 +1,16 @@
 """Comparisons read the predictions of runs, whatever their texts contain."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
+from finetext.errors import DataError
 from finetext.evaluation import write_predictions
 from finetext.experiments import compare
+from finetext.experiments.paired_predictions import align
 from finetext.reporting.folder import read_predictions
 
 TARGETS = np.array([1, 0, 1])
@@ -29,3 +33,19 @@ def test_texts_survive_the_round_trip_through_the_predictions_file(tmp_path, tex
     assert read_predictions(folders[0] / "predictions.csv", ["ham", "spam"], "binary").texts[0] == text
     comparison = compare(folders)
     assert comparison.texts == 3 and comparison.runs[0].accuracy == pytest.approx(2 / 3)
+
+
+def test_repeated_texts_are_paired_by_occurrence_in_any_order():
+    rows = [
+        ("tea", "ham", "ham", 0.9),
+        ("tea", "ham", "spam", 0.4),
+        ("tea", "spam", "spam", 0.2),
+        ("x", "ham", "ham", 1),
+    ]
+    columns = ["text", "label", "predicted", "prob_ham"]
+    table = pl.DataFrame(rows, schema=columns, orient="row")
+    other = pl.DataFrame([rows[3], rows[2], *rows[:2]], schema=columns, orient="row")
+    aligned = align(other, Path("other"), table, Path("first"))
+    assert aligned.select(columns).rows() == rows
+    with pytest.raises(DataError, match="1 of its 5 are others, such as 'tea', 0 are missing"):
+        align(pl.concat([other, table[:1]]), Path("other"), table, Path("first"))

@@ -23,7 +23,7 @@ ClassifierPath = Annotated[
     Parameter(help="A run folder, a saved model, or any Hugging Face folder with a sequence classifier."),
 ]
 BACKBONE = "An alias (`finetext models` lists them), a model folder, or a Hugging Face Hub id."
-Seed = Annotated[int, Parameter(help="Seed of the splits, and of whatever else is random.")]
+Seed = Annotated[int, Parameter(help="Random seed, also of the splits.")]
 TextArgument = Annotated[str, Parameter(allow_leading_hyphen=True)]
 AllowPickle = Annotated[bool, Parameter(negative=(), help="Accept a model folder without safetensors.")]
 Config = Annotated[

@@ -5,15 +5,12 @@ from .comparison import compare as compare
 from .comparison import write_page as write_page
 from .curve import learning_curve as learning_curve
 from .curve import resume_curve as resume_curve
-from .curve_points import CurvePoint as CurvePoint
 from .curve_points import CurveTrial as CurveTrial
 from .curve_points import LearningCurve as LearningCurve
 from .curve_report import METRIC_NAMES as METRIC_NAMES
 from .curve_report import curve_verdict as curve_verdict
 from .data_issues import KINDS as KINDS
 from .data_issues import DataIssues as DataIssues
-from .data_issues import Issue as Issue
-from .evaluation import EvaluatedSplit as EvaluatedSplit
 from .evaluation import EvaluationRun as EvaluationRun
 from .evaluation import evaluate as evaluate
 from .inspection import Inspection as Inspection
@@ -21,7 +18,6 @@ from .inspection import inspect as inspect
 from .issue_search import find_issues as find_issues
 from .layer_probe import Probe as Probe
 from .layer_probe import probe as probe
-from .study import SweepTrial as SweepTrial
 from .sweep_file import read_sweep as read_sweep
 from .sweep_plan import SweepPlan as SweepPlan
 from .sweep_run import Sweep as Sweep

@@ -108,9 +108,6 @@ def evaluate_baselines(
         generate: Number of test texts for which an answer is generated too.
         progress: Receives the number of texts done.
         **options: Single options by name, such as `seed=7`.
-
-    Raises:
-        FinetextError: With one or two lines that say what to do.
     """
     names = list(dict.fromkeys(models))
     if not names:

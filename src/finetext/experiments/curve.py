@@ -59,9 +59,6 @@ def learning_curve(
         output: The folder to create; by default `curves/SOURCE-MODEL-N`.
         progress: Receives notices, and each trial that has ended.
         **options: Single options by name, such as `model="gpt2"`.
-
-    Raises:
-        FinetextError: With one or two lines that say what to do.
     """
     if source is not None:
         options["source"] = str(source)

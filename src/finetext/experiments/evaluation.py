@@ -56,9 +56,6 @@ def evaluate(
         precision: auto, fp32, tf32, bf16 or fp16.
         command: The command that repeats it, for the report.
         progress: Receives the number of texts done.
-
-    Raises:
-        FinetextError: With one or two lines that say what to do.
     """
     model, source = Path(model), str(source)
     name = model.parent.name if model.name == "model" else model.name

@@ -75,9 +75,6 @@ def inspect(
         folds: Number of cross-validation folds for out-of-fold label scores.
         seed: Of the splits and the folds.
         progress: Receives the number of texts done.
-
-    Raises:
-        FinetextError: With one or two lines that say what to do.
     """
     data = data or DataConfig()
     dataset = examine(source, data)

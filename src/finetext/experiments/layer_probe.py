@@ -75,9 +75,6 @@ def probe(
         plot: File to plot the metrics by depth into: .svg, .png or .pdf.
         progress: Receives the number of texts done.
         **options: Single options by name, such as `model="bert-base"`.
-
-    Raises:
-        FinetextError: With one or two lines that say what to do.
     """
     if plot is not None and plot.suffix not in PLOTS:
         raise UsageError(f"{plot}: unknown image format. End its name in {', '.join(PLOTS)}.")

@@ -1,6 +1,5 @@
 """Near-duplicate texts by the cosine of their vectors, in memory that does not grow with the number of pairs."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,25 +46,19 @@ def find_similar(units: NDArray[np.float32], threshold: float, block: int = BLOC
     """
     group = np.arange(len(units))
     cosine = np.zeros(len(units), dtype=np.float32)
-    for first, second, cosines in _links(units, threshold, block):
-        np.maximum.at(cosine, first, cosines)
-        np.maximum.at(cosine, second, cosines)
-        group = _join(group, first, second)
-    return Similar(group, np.minimum(cosine, 1.0))
-
-
-def _links(
-    units: NDArray[np.float32], threshold: float, block: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
-    """Yield the indices and cosines of the pairs that reach the threshold, block by block."""
     for top in range(0, len(units), block):
         for left in range(top, len(units), block):
             table = units[top : top + block] @ units[left : left + block].T
             if top == left:
                 table = np.triu(table, 1)
             rows, columns = np.nonzero(table >= threshold)
-            if len(rows):
-                yield rows + top, columns + left, table[rows, columns]
+            if not len(rows):
+                continue
+            first, second, cosines = rows + top, columns + left, table[rows, columns]
+            np.maximum.at(cosine, first, cosines)
+            np.maximum.at(cosine, second, cosines)
+            group = _join(group, first, second)
+    return Similar(group, np.minimum(cosine, 1.0))
 
 
 def _join(group: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -68,9 +68,6 @@ def sweep(plan: SweepPlan, *, output: str | Path | None = None, progress: Progre
         plan: What `read_sweep` returned.
         output: The folder; by default a new `sweeps/SOURCE-FILE-N`.
         progress: Receives notices, and each trial that has ended.
-
-    Raises:
-        FinetextError: With one or two lines that say what to do.
     """
     plan = dataclasses.replace(plan, config=with_absolute_paths(plan.config))
     source = plan.config.data.source

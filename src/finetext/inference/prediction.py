@@ -64,9 +64,6 @@ def predict_into_file(
 
     Returns:
         The number of rows, of those without text, and of those on which the classifier abstains.
-
-    Raises:
-        FinetextError: With one or two lines that say what to do.
     """
     source = prediction.source
     if resume and not isinstance(source, Path):
