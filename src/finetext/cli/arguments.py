@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from finetext.cli.app import typed_options
-from finetext.data.config import DataConfig
+from finetext.data import DataConfig
 from finetext.errors import UsageError
 from finetext.options import Parameter, also, fields_with_values, section
-from finetext.training.config import TrainConfig
+from finetext.training import TrainConfig
 
 _OPTION = re.compile(r"--?[A-Za-z][\w-]*(=.*)?", re.DOTALL)
 

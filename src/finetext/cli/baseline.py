@@ -11,9 +11,9 @@ from finetext.cli.arguments import BACKBONE, AllowPickle, Data, Seed, Source
 from finetext.cli.console import note, warn_of_synthetic, write
 from finetext.cli.progress import ConsoleProgress
 from finetext.cli.tables import figures_table, plain_table
-from finetext.data.config import DataConfig
+from finetext.data import DataConfig
 from finetext.options import Device, Parameter
-from finetext.training.config import TrainConfig
+from finetext.training import TrainConfig
 
 SHOWN_CHARACTERS = 80
 

@@ -13,7 +13,7 @@ from finetext.cli.progress import ConsoleProgress
 from finetext.cli.tables import plain_table
 from finetext.errors import UsageError
 from finetext.options import Flat
-from finetext.training.config import TrainConfig
+from finetext.training import TrainConfig
 
 DEFAULT_SIZES = "8,16,32,64,128,256,512,1024"
 

@@ -12,7 +12,7 @@ from finetext.cli.console import note, say, warn_of_synthetic, write
 from finetext.cli.progress import ConsoleProgress
 from finetext.cli.sentences import count, decision, interval
 from finetext.cli.tables import class_table, figures_table
-from finetext.data.config import DataConfig
+from finetext.data import DataConfig
 from finetext.options import Flat, RuntimeOptions
 
 SHOWN_FINDINGS = ("seen-texts", "long-texts")

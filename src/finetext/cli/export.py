@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from finetext import inference
 from finetext.cli.arguments import ClassifierPath, Data
 from finetext.cli.console import say, write
-from finetext.data.config import DataConfig
+from finetext.data import DataConfig
 from finetext.options import Parameter
 
 

@@ -10,7 +10,7 @@ from finetext import experiments, files
 from finetext.cli.arguments import Data, Seed, Source
 from finetext.cli.console import note, write, write_json
 from finetext.cli.progress import ConsoleProgress
-from finetext.data.config import DataConfig
+from finetext.data import DataConfig
 from finetext.errors import UsageError
 from finetext.options import Parameter
 

@@ -11,7 +11,7 @@ from finetext import inference
 from finetext.cli.arguments import ClassifierPath, TextArgument, refuse_options
 from finetext.cli.console import note, say, write, write_json
 from finetext.cli.progress import ConsoleProgress
-from finetext.data.config import DataConfig
+from finetext.data import DataConfig
 from finetext.errors import RunError, UsageError
 from finetext.options import Flat, Parameter, RuntimeOptions
 

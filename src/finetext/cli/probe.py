@@ -10,9 +10,9 @@ from finetext.cli.arguments import BACKBONE, Data, Seed, Source
 from finetext.cli.console import warn_of_synthetic, write
 from finetext.cli.progress import ConsoleProgress
 from finetext.cli.tables import accuracy_interval, plain_table
-from finetext.data.config import DataConfig
+from finetext.data import DataConfig
 from finetext.options import Device, Parameter
-from finetext.training.config import TrainConfig
+from finetext.training import TrainConfig
 
 
 def probe(

@@ -4,8 +4,10 @@ import os
 import sys
 from typing import Annotated
 
+from finetext import serving
+from finetext.errors import UsageError
 from finetext.options import Flat
-from finetext.serving.settings import ServeConfig
+from finetext.serving import ServeConfig
 
 TORCH = {
     # oneDNN caches the code it generates for each batch size, by default for 1,024 sizes in two places: with MiniLM
@@ -25,10 +27,7 @@ def serve(*models: str, options: Annotated[ServeConfig, Flat] = ServeConfig()) -
     Args:
         models: A run folder or saved model; several as NAME=FOLDER, the first of which is the default.
     """
-    from finetext.errors import UsageError
-    from finetext.serving.settings import name_models
-
-    name_models(models)  # reports a mistake before the heavy imports
+    serving.name_models(models)  # reports a mistake before the heavy imports
     try:
         import fastapi  # noqa: F401
         import httptools  # noqa: F401
@@ -41,6 +40,4 @@ def serve(*models: str, options: Annotated[ServeConfig, Flat] = ServeConfig()) -
         raise UsageError(f'serving needs the package {error.name}: pip install "finetext[serve]"') from error
     for name, value in TORCH.items():
         os.environ.setdefault(name, value)
-    from finetext.serving import serve as serve_models
-
-    serve_models(models, options)
+    serving.serve(models, options)

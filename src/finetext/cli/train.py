@@ -7,7 +7,7 @@ from finetext import training
 from finetext.cli.arguments import SOURCE, Config, OutputFolder, refuse_with_resume, training_options
 from finetext.cli.progress import ConsoleProgress, print_run
 from finetext.options import Flat
-from finetext.training.config import TrainConfig
+from finetext.training import TrainConfig
 
 
 def train(

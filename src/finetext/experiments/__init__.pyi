@@ -20,6 +20,6 @@ from .layer_probe import Probe as Probe
 from .layer_probe import probe as probe
 from .sweep_file import read_sweep as read_sweep
 from .sweep_plan import SweepPlan as SweepPlan
-from .sweep_run import Sweep as Sweep
+from .sweep_report import Sweep as Sweep
 from .sweep_run import resume_sweep as resume_sweep
 from .sweep_run import sweep as sweep

@@ -9,18 +9,18 @@ import contextlib
 import json
 import logging
 import math
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from finetext.errors import UsageError
 from finetext.evaluation import higher_is_better
 from finetext.experiments.folder import ExperimentFolder
-from finetext.experiments.sweep_plan import Dimension, SweepPlan, describe_options
+from finetext.experiments.sweep_plan import SweepPlan, describe_options
+from finetext.experiments.worker_locks import WorkerLocks
 
 MAX_ATTEMPTS = 3
 """A trial that was killed this often is given up: it may be what kills the process."""
@@ -77,15 +77,13 @@ class SharedStudy:
         self._optuna: Any = optuna
         self._states: Any = optuna.trial.TrialState
         self._folder, self._plan = folder, plan
+        self._higher_is_better = higher_is_better(plan.config.train.metric)
         self._folder_lock = FileLock(folder.path / ".lock")
-        self._token = uuid.uuid4().hex
-        self._workers = folder.path / "workers"
-        self._alive = FileLock(self._workers / self._token)
+        self._locks = WorkerLocks(folder.path / "workers")
         self._taken: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        self._workers.mkdir(exist_ok=True)
-        self._alive.acquire()
+        self._locks.acquire()
         with self._locked():
             self._open()
             self._enqueue_rows()
@@ -94,15 +92,8 @@ class SharedStudy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._alive.release()
-        with contextlib.suppress(OSError):
-            (self._workers / self._token).unlink(missing_ok=True)
+        self._locks.release()
         self._storage.remove_session()
-
-    @property
-    def better_is_higher(self) -> bool:
-        """Whether a larger value of the deciding metric is the better one."""
-        return higher_is_better(self._plan.config.train.metric)
 
     def take(self) -> Candidate | None:
         """Take a trial that no process has; None if there is none now."""
@@ -159,7 +150,7 @@ class SharedStudy:
         """Return the trials that have ended: the best first, then those stopped early, then those that failed."""
         with self._locked():
             finished = [trial for trial in self._all() if trial.state.is_finished()]
-        sign = -1 if self.better_is_higher else 1
+        sign = -1 if self._higher_is_better else 1
         rank = {"complete": 0, "pruned": 1, "failed": 2}
         trials = [trial for trial in map(_as_sweep_trial, finished) if trial is not None]
         return sorted(trials, key=lambda trial: (rank[trial.state], sign * (trial.value or 0.0)))
@@ -186,7 +177,7 @@ class SharedStudy:
             storage=self._storage,
             study_name=STUDY,
             load_if_exists=True,
-            direction="maximize" if self.better_is_higher else "minimize",
+            direction="maximize" if self._higher_is_better else "minimize",
             pruner=pruner if options.prunes else optuna.pruners.NopPruner(),
         )
 
@@ -213,12 +204,12 @@ class SharedStudy:
         self._study.sampler = self._optuna.samplers.TPESampler(seed=seed, n_startup_trials=options.startup)
         trial = self._study.ask()
         self._taken[trial.number] = trial
-        trial.set_user_attr("worker", self._token)
+        trial.set_user_attr("worker", self._locks.token)
         attempt = trial.user_attrs.get("attempts", 0) + 1
         if "options" in trial.user_attrs:
             tried = json.loads(trial.user_attrs["options"])
             return Candidate(trial.number, trial.user_attrs["name"], tried, attempt)
-        tried = {name: _suggest(trial, name, choice) for name, choice in self._plan.space.items()}
+        tried = {name: choice.suggest(trial, name) for name, choice in self._plan.space.items()}
         name = describe_options(tried)
         trial.set_user_attr("name", name)
         trial.set_user_attr("options", json.dumps(tried))
@@ -226,23 +217,11 @@ class SharedStudy:
 
     def _requeue_killed(self) -> None:
         for trial in self._all():
-            if trial.state == self._states.RUNNING and self._is_dead(trial.user_attrs.get("worker")):
+            if trial.state != self._states.RUNNING:
+                continue
+            worker = trial.user_attrs.get("worker")  # None if killed between taking the trial and signing it
+            if worker is None or not self._locks.is_alive(worker):
                 self._replace(trial, trial.user_attrs.get("attempts", 0) + 1)
-
-    def _is_dead(self, token: str | None) -> bool:
-        if token is None:  # killed between taking the trial and signing it
-            return True
-        if token == self._token:
-            return False
-        path = self._workers / token
-        if not path.is_file():
-            return True
-        try:
-            with FileLock(path).acquire(timeout=0), contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-        except Timeout:
-            return False
-        return True
 
     def _replace(self, trial: Any, attempts: int) -> None:
         """Enqueue a trial's options again, then end it; after a kill in between only the second part is repeated."""
@@ -260,14 +239,6 @@ class SharedStudy:
             attributes = kept | {"replaces": trial.number, "attempts": attempts}
             self._study.enqueue_trial(trial.params, user_attrs=attributes)
         self._study.tell(trial.number, state=self._states.FAIL)
-
-
-def _suggest(trial: Any, name: str, choice: Dimension) -> Any:
-    if choice.choices:
-        return trial.suggest_categorical(name, list(choice.choices))
-    if choice.whole:
-        return trial.suggest_int(name, int(choice.low), int(choice.high), log=choice.log)
-    return trial.suggest_float(name, choice.low, choice.high, log=choice.log)
 
 
 def _as_sweep_trial(trial: Any) -> SweepTrial | None:

@@ -62,6 +62,14 @@ class Dimension:
     whole: bool = False
     choices: tuple[Any, ...] = ()
 
+    def suggest(self, trial: Any, name: str) -> Any:
+        """Let an Optuna trial choose a value for the option `name`."""
+        if self.choices:
+            return trial.suggest_categorical(name, list(self.choices))
+        if self.whole:
+            return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(name, self.low, self.high, log=self.log)
+
 
 @dataclass(frozen=True)
 class SweepPlan:

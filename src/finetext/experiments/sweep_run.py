@@ -3,18 +3,17 @@
 import dataclasses
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from finetext import files
 from finetext.data import Dataset, Splits
 from finetext.errors import FinetextError, Interrupted, RunError, UsageError
 from finetext.experiments.folder import SCHEMA_VERSION, ExperimentFolder
-from finetext.experiments.study import Candidate, SharedStudy, SweepTrial
+from finetext.experiments.study import Candidate, SharedStudy
 from finetext.experiments.sweep_plan import SweepPlan
+from finetext.experiments.sweep_report import Sweep, write_sweep
 from finetext.models import describe
 from finetext.runs import RunFolder, next_run_folder
 from finetext.training import (
@@ -36,25 +35,6 @@ from finetext.training import (
 SWEEPS = Path("sweeps")
 """Default parent of the folders, below the working directory."""
 POLL_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A finished sweep.
-
-    Attributes:
-        folder: Its files.
-        metric: The validation metric that decided.
-        trials: All trials, the best first.
-        winner: The best one.
-        run: The winner's run, with its metrics on the test split.
-    """
-
-    folder: Path
-    metric: str
-    trials: tuple[SweepTrial, ...]
-    winner: SweepTrial
-    run: Run
 
 
 class _Pruned(Exception):
@@ -141,7 +121,7 @@ def _complete(folder: ExperimentFolder, plan: SweepPlan, cache: _SplitCache, pro
         progress.finishing(f"training the winner, {winner.name}, again in {folder.path / 'best'}")
         run = _train_winner(folder, override(plan.config, winner.options), stop)
         result = Sweep(folder.path, plan.config.train.metric, tuple(trials), winner, run)
-        _write(result, folder)
+        write_sweep(result, folder)
     return result
 
 
@@ -235,37 +215,3 @@ def _train_winner(folder: ExperimentFolder, config: TrainConfig, stop: StopReque
         raise Interrupted(stop.message, error.exit_code - 128) from error
     finally:
         lock.release()
-
-
-def _write(result: Sweep, folder: ExperimentFolder) -> None:
-    """Write `sweep.csv`, and last `sweep.json`."""
-    options = list(dict.fromkeys(name for trial in result.trials for name in trial.options))
-    figures = list(dict.fromkeys(name for trial in result.trials for name in trial.figures))
-    header = ["rank", "name", "state", result.metric, *(f"option_{name}" for name in options)]
-    header += [f"validation_{name}" if name in METRICS else name for name in figures]
-    rows = []
-    for rank, trial in enumerate(result.trials, 1):
-        cells = [_cell(trial.options.get(name)) for name in options]
-        cells += [_cell(trial.figures.get(name)) for name in figures]
-        rows.append([rank, trial.name, trial.state, trial.value, *cells, trial.error])
-    files.write_csv(folder.path / "sweep.csv", [*header, "error"], rows)
-    files.write_json(
-        folder.results,
-        {
-            "schema_version": SCHEMA_VERSION,
-            "metric": result.metric,
-            "trials": [dataclasses.asdict(trial) for trial in result.trials],
-            "winner": {
-                "name": result.winner.name,
-                "options": result.winner.options,
-                "validation": result.winner.value,
-                "run": "best",
-                "test": result.run.metrics["test"],
-                "comparisons": result.run.metrics["comparisons"],
-            },
-        },
-    )
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, (dict, list, bool)) else value

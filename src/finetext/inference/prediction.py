@@ -39,7 +39,7 @@ class Prediction:
 
     model: Path
     source: Sequence[str] | Path | BinaryIO
-    data: DataConfig = DataConfig()  # noqa: RUF009
+    data: DataConfig = DataConfig()
     runtime: RuntimeOptions = RuntimeOptions()
     all_scores: bool = False
     spreadsheet_safe: bool = False
