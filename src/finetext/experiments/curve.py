@@ -175,7 +175,8 @@ def _complete(
         stop.message = f"interrupted. Resume it with: finetext curve --resume {folder.path}"
         log = folder.path / "trials.jsonl"
         lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-        trials = {(trial.size, trial.trial): trial for trial in (CurveTrial(**json.loads(x)) for x in lines)}
+        logged = [CurveTrial(**json.loads(line)) for line in lines]
+        trials = {(trial.size, trial.trial): trial for trial in logged}
         wanted = [(size, number) for size in plan["sizes"] for number in range(1, plan["trials"] + 1)]
         for size, number in wanted:
             if (size, number) in trials:
@@ -236,14 +237,13 @@ def _deciding_metrics(metrics: Metrics) -> dict[str, float | None]:
 
 
 def _summary(trial: CurveTrial) -> str:
-    values = ((name, trial.model[key], trial.baseline[key]) for name, key in _SHOWN)
-    metrics = ", ".join(f"{name} {_four(model)} (TF-IDF {_four(tfidf)})" for name, model, tfidf in values)
+    metrics = ", ".join(
+        f"{name} {_four_digits(trial.model[key])} (TF-IDF {_four_digits(trial.baseline[key])})"
+        for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"))
+    )
     seconds = trial.feature_seconds + trial.train_seconds
     return f"{trial.size:>6,} texts, trial {trial.trial}: {metrics}, {seconds:.1f} s"
 
 
-_SHOWN = (("accuracy", "accuracy"), ("macro-F1", "macro_f1"))
-
-
-def _four(value: float | None) -> str:
+def _four_digits(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
