@@ -24,7 +24,7 @@ def test_a_second_run_reuses_the_cached_activations(tmp_path, home, checkpoint, 
     command = ["train", messages, "--model", checkpoint("gpt2"), "--trainable", "last-block", "--epochs", "1"]
     assert run(*command, "--output", tmp_path / "a") == 0
     first = capfd.readouterr().err
-    assert "layers 1 to 1 of 2 frozen: ran once for" in first and "head start" in first
+    assert "layers 1 to 1 of 2 frozen: ran once for" in first and "probe init" in first
     assert run(*command, "--output", tmp_path / "b", "--seed", "7") == 0
     assert "found in the cache" in capfd.readouterr().err
     environment = json.loads((tmp_path / "b" / "environment.json").read_text())

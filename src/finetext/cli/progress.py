@@ -101,7 +101,7 @@ class ConsoleProgress(Progress):
 
     def head_started(self, metrics: "Metrics", strength: float) -> None:
         """Print the metrics of the linear-probe initialisation, before the first step."""
-        self._print_metrics("0", "0", "head start", metrics)
+        self._print_metrics("0", "0", "probe init", metrics)
 
     def averaged(self, metrics: "Metrics", epochs: int, kept: bool) -> None:
         """Print the metrics of the average of the epochs' weights; a star marks that it is kept."""
@@ -181,8 +181,8 @@ def describe_features(job: "Job", inputs: "RunInputs") -> str:
     done = (
         f"ran once for {inputs.computed_tokens:,} tokens" if inputs.computed_tokens else "found in the cache"
     )
-    start = ", head start by a linear probe" if job.config.train.head_start == "probe" else ""
-    return f"{what} frozen: {done}, stored in {inputs.stored}{start}"
+    initialised = ", head initialised by a linear probe" if job.config.train.head_start == "probe" else ""
+    return f"{what} frozen: {done}, stored in {inputs.stored}{initialised}"
 
 
 def _from_here(name: str) -> str:
