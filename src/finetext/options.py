@@ -33,6 +33,17 @@ def also(*names: str) -> Parameter:
 LibraryOnly = Parameter(parse=False)
 """Marks a field that is no flag: it is set by an argument of the command or by the library."""
 
+Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], Parameter(help="Where the model runs.")]
+
+
+@dataclass(frozen=True)
+class RuntimeOptions:
+    """How a saved classifier is run."""
+
+    device: Device = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "tf32"] = "fp32"
+    """Floating-point format of the arithmetic."""
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -149,10 +160,12 @@ __all__ = [
     "AtLeast0",
     "AtLeast1",
     "Bounds",
+    "Device",
     "Flat",
     "LibraryOnly",
     "Parameter",
     "Rate",
+    "RuntimeOptions",
     "Share",
     "also",
     "check_options",

@@ -1,4 +1,4 @@
-"""`finetext baseline`: the splits of `train`, every baseline with its figures and its cost."""
+"""`finetext baseline`: every baseline with its metrics and its cost, on the splits of `train`."""
 
 import json
 
@@ -10,12 +10,11 @@ from sklearn.preprocessing import StandardScaler
 from finetext.cli.app import main
 from finetext.errors import UsageError
 from finetext.evaluation import MAJORITY, TFIDF
-from finetext.experiments import measure_baselines
+from finetext.experiments import evaluate_baselines
 from finetext.models import mean_vectors
-from finetext.training import TrainConfig, override
-from finetext.training.baselines import FROZEN, ZERO_SHOT, frozen_features_baseline
-from finetext.training.inputs import cache_frozen_layers
-from finetext.training.setup import prepare
+from finetext.training import ZERO_SHOT, TrainConfig, frozen_features_baseline, override, prepare
+from finetext.training.baselines import FROZEN
+from finetext.training.inputs import prepare_inputs
 
 
 def run(*words):
@@ -24,50 +23,51 @@ def run(*words):
     return ended.value.code or 0
 
 
-def test_a_causal_model_gives_every_baseline(tmp_path, checkpoint, messages, capfd):
+def test_a_causal_model_is_evaluated_by_every_baseline(tmp_path, checkpoint, messages, capfd):
     path = tmp_path / "baselines.json"
     words = ["baseline", messages, "--model", checkpoint("gpt2"), "--generate", "2", "--json", path]
     assert run(*words) == 0
     printed = capfd.readouterr().out
     for line in (MAJORITY, TFIDF, FROZEN, ZERO_SHOT, "1,000 texts, s", "What the model writes"):
         assert line in printed
-    found = json.loads(path.read_text())
-    assert list(found["baselines"]) == [MAJORITY, TFIDF, FROZEN, ZERO_SHOT]
-    assert found["baselines"][ZERO_SHOT]["train_seconds"] == 0
-    assert all(own["seconds_per_1000_texts"] > 0 for own in found["baselines"].values())
-    low, high = found["baselines"][FROZEN]["intervals"]["log_loss"]
-    assert low <= found["baselines"][FROZEN]["log_loss"] <= high
-    assert "'spam'" in found["questions"][0]["template"] and len(found["written"]) == 2
+    report = json.loads(path.read_text())
+    baselines = report["baselines"]
+    assert list(baselines) == [MAJORITY, TFIDF, FROZEN, ZERO_SHOT]
+    assert baselines[ZERO_SHOT]["train_seconds"] == 0
+    assert all(baseline["seconds_per_1000_texts"] > 0 for baseline in baselines.values())
+    low, high = baselines[FROZEN]["intervals"]["log_loss"]
+    assert low <= baselines[FROZEN]["log_loss"] <= high
+    assert "'spam'" in report["questions"][0]["template"] and len(report["written"]) == 2
 
 
-def test_an_encoder_is_told_of_and_the_rest_still_runs(checkpoint, messages, capfd):
+def test_zero_shot_of_an_encoder_is_left_out_with_a_note(checkpoint, messages, capfd):
     assert run("baseline", messages, "--model", checkpoint("bert"), "--model", checkpoint("llama")) == 0
     out, err = capfd.readouterr()
     assert "needs a causal language model" in err
     assert out.count(FROZEN) == 4 and out.count(ZERO_SHOT) == 2  # in two tables
 
 
-def test_the_figures_are_those_of_train(trained, checkpoint, messages):
-    found = measure_baselines(messages, models=[str(checkpoint("bert"))])
-    beside = trained("bert").metrics.baselines
-    for own in found.results[:2]:
-        assert own.metrics.confusion == beside[own.name].confusion
-        assert own.metrics.accuracy == beside[own.name].accuracy
+def test_simple_baselines_match_those_of_train(trained, checkpoint, messages):
+    result = evaluate_baselines(messages, models=[str(checkpoint("bert"))])
+    of_run = trained("bert").metrics["baselines"]
+    for baseline in result.results[:2]:
+        assert [list(row) for row in baseline.metrics.confusion] == of_run[baseline.name]["confusion"]
+        assert baseline.metrics.accuracy == of_run[baseline.name]["accuracy"]
 
 
-def test_a_run_stands_beside_what_its_own_model_answers_when_asked(tmp_path, checkpoint, messages, capfd):
+def test_train_compares_with_zero_shot_prompting_of_its_model(tmp_path, checkpoint, messages, capfd):
     words = ["--model", checkpoint("gpt2"), "--epochs", "1"]
     assert run("train", messages, *words, "--zero-shot", "--output", tmp_path / "run") == 0
     assert f"Against {ZERO_SHOT}: " in capfd.readouterr().out
-    own = json.loads((tmp_path / "run" / "metrics.json").read_text())["baselines"]
+    of_run = json.loads((tmp_path / "run" / "metrics.json").read_text())["baselines"]
     assert run("baseline", messages, *words[:2], "--json", tmp_path / "alone.json") == 0
     alone = json.loads((tmp_path / "alone.json").read_text())["baselines"]
-    assert own[ZERO_SHOT]["confusion"] == alone[ZERO_SHOT]["confusion"]
-    assert own[ZERO_SHOT]["log_loss"] == pytest.approx(alone[ZERO_SHOT]["log_loss"], rel=1e-4)
+    assert of_run[ZERO_SHOT]["confusion"] == alone[ZERO_SHOT]["confusion"]
+    assert of_run[ZERO_SHOT]["log_loss"] == pytest.approx(alone[ZERO_SHOT]["log_loss"], rel=1e-4)
     assert ZERO_SHOT in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
-def test_an_encoder_that_should_be_asked_is_refused_before_any_work(tmp_path, checkpoint, messages, capfd):
+def test_train_refuses_zero_shot_of_an_encoder_before_any_work(tmp_path, checkpoint, messages, capfd):
     words = ["--model", checkpoint("bert"), "--zero-shot", "--output", tmp_path / "run"]
     assert run("train", messages, *words) == 2
     assert "needs a causal language model" in capfd.readouterr().err and not (tmp_path / "run").exists()
@@ -81,30 +81,31 @@ def test_mistakes_in_the_prompt_are_usage_errors(checkpoint, messages, capfd):
     assert "no word for 'ham'" in capfd.readouterr().err
 
 
-def test_own_words_and_prompt_are_asked(checkpoint, messages):
+def test_a_custom_prompt_and_label_words_are_used(checkpoint, messages):
     words = {"ham": "fine", "spam": "junk"}
-    found = measure_baselines(
+    result = evaluate_baselines(
         messages, models=[str(checkpoint("gpt2"))], prompt="{text} =>", label_words=words
     )
-    assert found.questions[0].template == "{text} =>" and found.questions[0].words == ("fine", "junk")
+    question = result.questions[0]
+    assert question.template == "{text} =>" and question.words == ("fine", "junk")
 
 
-def test_several_labels_are_asked_one_by_one(tmp_path, checkpoint):
+def test_multi_label_asks_one_question_per_label(tmp_path, checkpoint):
     lines = [f"message number {n},{['a', 'b', 'a|b', ''][n % 4]}" for n in range(80)]
     path = tmp_path / "data.csv"
     path.write_text("\n".join(["text,label", *lines]))
-    found = measure_baselines(path, models=[str(checkpoint("llama"))])
-    assert found.task == "multi-label" and len(found.questions) == 2
-    assert found.results[-1].name == ZERO_SHOT and found.results[-1].metrics.hamming_loss is not None
+    result = evaluate_baselines(path, models=[str(checkpoint("llama"))])
+    assert result.task == "multi-label" and len(result.questions) == 2
+    assert result.results[-1].name == ZERO_SHOT and result.results[-1].metrics.hamming_loss is not None
 
 
 def test_no_model_is_refused(messages):
     with pytest.raises(UsageError, match="--model"):
-        measure_baselines(messages, models=[])
+        evaluate_baselines(messages, models=[])
 
 
 @pytest.mark.parametrize("trainable", ["last-block", "head", "all"])
-def test_frozen_features_are_about_as_good_as_scikit_learns(checkpoint, tmp_path, trainable):
+def test_the_frozen_features_baseline_is_close_to_scikit_learn(checkpoint, tmp_path, trainable):
     random = np.random.default_rng(0)
     words = {"a": "win prize gold cash now".split(), "b": "tea rain home later day".split()}
     rows = [
@@ -119,20 +120,22 @@ def test_frozen_features_are_about_as_good_as_scikit_learns(checkpoint, tmp_path
         "trainable": trainable,
         "precision": "fp32",
     }
-    job = prepare(override(TrainConfig(), options))
-    found = frozen_features_baseline(job)
+    setup = prepare(override(TrainConfig(), options))
+    baseline = frozen_features_baseline(setup)
     if trainable == "all":
         parts = [
-            mean_vectors(job.model, e, 1).numpy()
-            for e in (job.encoded, job.model.encode(job.splits.test.texts))
+            mean_vectors(setup.model, e, 1).numpy()
+            for e in (setup.encoded, setup.model.encode(setup.splits.test.texts))
         ]
         scaler = StandardScaler().fit(parts[0])
-        reference = LogisticRegression(max_iter=1000).fit(scaler.transform(parts[0]), job.targets(job.train))
-        accuracy = reference.score(scaler.transform(parts[1]), job.targets(job.splits.test))
-        assert 0.55 < accuracy and found.metrics.accuracy == pytest.approx(accuracy, abs=0.05)
+        reference = LogisticRegression(max_iter=1000).fit(
+            scaler.transform(parts[0]), setup.targets(setup.train)
+        )
+        accuracy = reference.score(scaler.transform(parts[1]), setup.targets(setup.splits.test))
+        assert 0.55 < accuracy and baseline.metrics.accuracy == pytest.approx(accuracy, abs=0.05)
         return
-    inputs = cache_frozen_layers(job)
+    inputs = prepare_inputs(setup, lambda done, total: None, lambda text: None)
     assert inputs.stored == "fp32"
-    stored = frozen_features_baseline(job, inputs)
-    assert stored.metrics.log_loss == pytest.approx(found.metrics.log_loss, rel=1e-3)
-    assert stored.metrics.accuracy == pytest.approx(found.metrics.accuracy, abs=0.02)
+    stored = frozen_features_baseline(setup, inputs)
+    assert stored.metrics.log_loss == pytest.approx(baseline.metrics.log_loss, rel=1e-3)
+    assert stored.metrics.accuracy == pytest.approx(baseline.metrics.accuracy, abs=0.02)

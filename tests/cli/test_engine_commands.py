@@ -1,4 +1,4 @@
-"""The commands of the engine: `cache`, `probe`, and what `train` says of frozen layers."""
+"""`cache`, `probe`, and what `train` reports about frozen layers and depth."""
 
 import dataclasses
 import json
@@ -22,11 +22,11 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-def test_a_second_run_finds_the_features_of_the_first(tmp_path, home, checkpoint, messages, capfd):
+def test_a_second_run_reuses_the_cached_activations(tmp_path, home, checkpoint, messages, capfd):
     command = ["train", messages, "--model", checkpoint("gpt2"), "--trainable", "last-block", "--epochs", "1"]
     assert run(*command, "--output", tmp_path / "a") == 0
     first = capfd.readouterr().err
-    assert "layers 1 to 1 of 2 frozen: ran once for" in first and "head start" in first
+    assert "layers 1 to 1 of 2 frozen: ran once for" in first and "probe init" in first
     assert run(*command, "--output", tmp_path / "b", "--seed", "7") == 0
     assert "found in the cache" in capfd.readouterr().err
     environment = json.loads((tmp_path / "b" / "environment.json").read_text())
@@ -51,18 +51,18 @@ def test_the_cache_is_listed_and_cleared(tmp_path, home, checkpoint, messages, c
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "roberta", "llama"])
-def test_probe_prints_every_depth_and_draws_it(tmp_path, home, checkpoint, messages, capfd, architecture):
+def test_probe_prints_and_plots_every_depth(tmp_path, home, checkpoint, messages, capfd, architecture):
     words = ["probe", messages, "--model", checkpoint(architecture)]
     assert run(*words, "--plot", tmp_path / "depths.svg", "--json", tmp_path / "depths.json") == 0
     printed = capfd.readouterr().out
     assert "Linear probe by depth" in printed and "--depth" in printed
-    found = json.loads((tmp_path / "depths.json").read_text())
-    assert [own["depth"] for own in found["depths"]] == [1, 2]
-    assert found["depths"][0]["parameters"] < found["depths"][1]["parameters"]
+    depths = json.loads((tmp_path / "depths.json").read_text())["depths"]
+    assert [score["depth"] for score in depths] == [1, 2]
+    assert depths[0]["parameters"] < depths[1]["parameters"]
     assert "<svg" in (tmp_path / "depths.svg").read_text()
 
 
-def test_probe_refuses_a_picture_of_no_known_kind_and_a_model_without_depths(checkpoint, messages, capfd):
+def test_probe_refuses_unknown_image_formats_and_models_without_depths(checkpoint, messages, capfd):
     assert run("probe", messages, "--plot", "depths.txt") == 2
     assert ".svg" in capfd.readouterr().err
     assert run("probe", messages, "--model", checkpoint("albert")) != 0
@@ -70,21 +70,19 @@ def test_probe_refuses_a_picture_of_no_known_kind_and_a_model_without_depths(che
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "bert", "gemma3_text", "modernbert", "distilbert"])
-def test_a_shorter_model_is_trained_saved_and_loaded_by_plain_transformers(
-    tmp_path, checkpoint, messages, architecture
-):
+def test_transformers_loads_a_model_of_reduced_depth(tmp_path, checkpoint, messages, architecture):
     from transformers import AutoModelForSequenceClassification, pipeline
 
     options = {"model": str(checkpoint(architecture)), "depth": 1, "epochs": 1, "precision": "fp32"}
-    found = finetext.train(messages, output=tmp_path / "run", **options)
-    plain = AutoModelForSequenceClassification.from_pretrained(found.folder.model)
+    run = finetext.train(messages, output=tmp_path / "run", **options)
+    plain = AutoModelForSequenceClassification.from_pretrained(run.folder.model)
     assert plain.config.get_text_config().num_hidden_layers == 1
-    answer = pipeline("text-classification", model=str(found.folder.model), device="cpu")("win a prize")[0]
+    answer = pipeline("text-classification", model=str(run.folder.model), device="cpu")("win a prize")[0]
     # The tiny models' wide weights magnify float32's rounding; another layer would change the first digit.
-    assert answer["score"] == pytest.approx(found.classifier()("win a prize")[0]["score"], abs=1e-4)
+    assert answer["score"] == pytest.approx(run.classifier()("win a prize")[0]["score"], abs=1e-4)
 
 
-def test_depth_auto_chooses_records_and_resumes(tmp_path, checkpoint, messages):
+def test_depth_auto_is_recorded_as_the_chosen_depth(tmp_path, checkpoint, messages):
     run = finetext.train(
         messages, output=tmp_path / "run", model=str(checkpoint("bert")), depth="auto", epochs=1
     )
@@ -109,15 +107,17 @@ def test_a_depth_that_the_model_does_not_have_is_refused(tmp_path, checkpoint, m
     assert run(*words, "--depth", "deep") == 2
 
 
-def test_a_cache_limit_that_is_no_size_is_refused(tmp_path, messages, capfd):
+def test_an_invalid_cache_limit_is_refused(tmp_path, messages, capfd):
     assert run("train", messages, "--cache-limit", "much", "--output", tmp_path / "run") == 2
     assert "20GB" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "distilbert", "gpt2", "llama", "modernbert"])
-def test_the_head_start_is_kept_where_no_step_is_better(tmp_path, checkpoint, messages, architecture):
+def test_the_linear_probe_initialisation_is_kept_if_no_step_is_better(
+    tmp_path, checkpoint, messages, architecture
+):
     options = {"model": str(checkpoint(architecture)), "trainable": "last-block", "precision": "fp32"}
-    found = finetext.train(messages, output=tmp_path / "run", epochs=1, learning_rate=1e-9, **options)
+    probed = finetext.train(messages, output=tmp_path / "run", epochs=1, learning_rate=1e-9, **options)
     fresh = finetext.train(
         messages, output=tmp_path / "fresh", epochs=1, learning_rate=1e-9, head_start="none", **options
     )

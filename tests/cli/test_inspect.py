@@ -1,4 +1,4 @@
-"""`finetext inspect` shows what the checks found, as a table and as JSON."""
+"""`finetext inspect` shows the results of the checks as tables and as JSON."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def path(tmp_path):
     return path
 
 
-def test_the_table_shows_figures_classes_and_findings(path, capsys):
+def test_the_tables_show_counts_classes_and_findings(path, capsys):
     inspect(str(path))
     out, err = capsys.readouterr()
     assert err == ""
@@ -30,10 +30,10 @@ def test_the_table_shows_figures_classes_and_findings(path, capsys):
     assert "splits     train 29 · validation 4 · test 9" in out or "splits     train 30" in out
     for line in ("exact-duplicates", "near-duplicates", "conflicting-labels", "missing-texts"):
         assert line in out
-    assert "│ [a " in out  # labels are no markup
+    assert "│ [a " in out  # labels are not parsed as markup
 
 
-def test_the_json_holds_the_same(path, tmp_path, capsys):
+def test_the_json_file_holds_the_findings(path, tmp_path, capsys):
     inspect(str(path), json=tmp_path / "findings.json")
     assert "exact-duplicates" in capsys.readouterr().out
     report = json.loads((tmp_path / "findings.json").read_text())
@@ -45,12 +45,12 @@ def test_the_json_holds_the_same(path, tmp_path, capsys):
     assert findings["near-duplicates"]["first_rows"] == [44]
 
 
-def test_a_dash_writes_only_json_to_stdout(path, capsys):
+def test_a_dash_prints_only_json(path, capsys):
     inspect(str(path), json=Path("-"))
     assert json.loads(capsys.readouterr().out)["source"] == str(path)
 
 
-def test_what_makes_training_senseless_is_shown_and_raised(tmp_path, capsys):
+def test_findings_that_forbid_training_are_shown_and_raised(tmp_path, capsys):
     path = tmp_path / "data.csv"
     path.write_text("text,label\none,a\ntwo,a\n")
     with pytest.raises(DataError, match="Only one class, 'a'"):

@@ -167,7 +167,7 @@ def test_resuming_needs_a_file_and_an_output(trained, table, capsys, tmp_path):
     assert run("predict", run_folder, "--file", table, "--output", tmp_path / "out.csv", "--resume") == 0
     capsys.readouterr()
     assert run("predict", run_folder, "--file", table, "--output", tmp_path / "out.csv", "--resume") == 2
-    assert "out.csv: already complete" in capsys.readouterr().err
+    assert "out.csv: is already complete" in capsys.readouterr().err
     assert len(pl.read_csv(tmp_path / "out.csv")) == 4
 
 

@@ -1,4 +1,4 @@
-"""Curves and sweeps that are killed, interrupted or shared lose no trial and repeat none."""
+"""Learning curves and sweeps that are killed, interrupted or shared lose no trial and repeat none."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ SECONDS = 120
 
 @pytest.fixture
 def start():
-    """A function that starts the command line in a process of its own, which ends with the test at the latest."""
+    """A function that starts the command line in a new process, which is killed after the test."""
     started = []
 
     def make(*words):
@@ -74,17 +74,17 @@ NAMES = {f"learning_rate=0.00{n}" for n in range(1, 7)}
 
 
 def trials_in(folder):
-    """The trials in the storage: number, state and user attributes, without going through our code."""
+    """Number, state and user attributes of the trials in the storage, read by plain Optuna."""
     import optuna
 
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
-    found = optuna.load_study(study_name="sweep", storage=storage).get_trials()
+    trials = optuna.load_study(study_name="sweep", storage=storage).get_trials()
     storage.remove_session()
-    return [(own.number, own.state.name, own.user_attrs) for own in found]
+    return [(trial.number, trial.state.name, trial.user_attrs) for trial in trials]
 
 
 def states(folder):
-    """How many trials are in each state, asked of the file itself: cheap enough to be asked often."""
+    """Number of trials in each state, read from the database itself, which is cheap enough for polling."""
     if not (folder / "study.db").is_file():
         return Counter()
     with contextlib.closing(sqlite3.connect(folder / "study.db", timeout=30)) as database:
@@ -96,7 +96,7 @@ def states(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_curve_that_is_ended_keeps_its_finished_trials(tmp_path, checkpoint, messages, number, start):
+def test_an_interrupted_curve_keeps_its_finished_trials(tmp_path, checkpoint, messages, number, start):
     where = tmp_path / "c"
     words = ["curve", messages, "--model", checkpoint("bert"), "--sizes", "8,16,32", "--trials", "3"]
     process = start(*words, "--test-size", "20", "--epochs", "12", "--trainable", "all", "--output", where)
@@ -111,28 +111,30 @@ def test_a_curve_that_is_ended_keeps_its_finished_trials(tmp_path, checkpoint, m
     _, err = finish(start("curve", "--resume", where))
     assert err.count(" of 9") == 9 - len(kept)
     assert lines_of(where / "trials.jsonl")[: len(kept)] == kept
-    found = json.loads((where / "curve.json").read_text())["trials"]
-    assert [(own["size"], own["trial"]) for own in found] == [(s, n) for s in (8, 16, 32) for n in (1, 2, 3)]
+    trials = json.loads((where / "curve.json").read_text())["trials"]
+    assert [(trial["size"], trial["trial"]) for trial in trials] == [
+        (s, n) for s in (8, 16, 32) for n in (1, 2, 3)
+    ]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_killed_trial_of_a_sweep_is_picked_up_again(tmp_path, sweep_words, start):
+def test_a_killed_trial_of_a_sweep_is_retried(tmp_path, sweep_words, start):
     words, where = sweep_words(ROWS), tmp_path / "s"
     for least in (1, 3):
         process = start(*words)
         wait_for(process, lambda least=least: states(where)["COMPLETE"] >= least and states(where)["RUNNING"])
         end(process)
-    killed = [own["name"] for _, state, own in trials_in(where) if state == "RUNNING"]
+    killed = [attributes["name"] for _, state, attributes in trials_in(where) if state == "RUNNING"]
     finish(start("sweep", "--resume", where))
-    found = json.loads((where / "sweep.json").read_text())["trials"]
-    assert Counter(own["name"] for own in found) == Counter(NAMES)
-    assert {own["state"] for own in found} == {"complete"}
+    trials = json.loads((where / "sweep.json").read_text())["trials"]
+    assert Counter(trial["name"] for trial in trials) == Counter(NAMES)
+    assert {trial["state"] for trial in trials} == {"complete"}
     ended = trials_in(where)
-    assert Counter(own["name"] for _, state, own in ended if state == "COMPLETE") == Counter(NAMES)
-    replaced = {own["replaces"] for _, _, own in ended if "replaces" in own}
-    assert replaced == {number for number, state, _ in ended if state == "FAIL"}
-    assert set(killed) <= {own["name"] for _, _, own in ended if "replaces" in own}
+    assert Counter(trial["name"] for _, state, trial in ended if state == "COMPLETE") == Counter(NAMES)
+    retries = [trial for _, _, trial in ended if "replaces" in trial]
+    assert {trial["replaces"] for trial in retries} == {n for n, state, _ in ended if state == "FAIL"}
+    assert set(killed) <= {trial["name"] for trial in retries}
 
 
 @pytest.mark.slow
@@ -149,17 +151,17 @@ def test_two_processes_share_a_sweep(tmp_path, sweep_words, kill, start):
         finish(first)
     finish(second)
     ended = trials_in(where)
-    complete = [own for _, state, own in ended if state == "COMPLETE"]
-    assert Counter(own["name"] for own in complete) == Counter(NAMES)
+    complete = [trial for _, state, trial in ended if state == "COMPLETE"]
+    assert Counter(trial["name"] for trial in complete) == Counter(NAMES)
     if kill:
         assert [state for _, state, _ in ended].count("FAIL") == 1
     else:
-        assert len(ended) == 6 and len({own["worker"] for own in complete}) == 2
+        assert len(ended) == 6 and len({trial["worker"] for trial in complete}) == 2
     assert json.loads((where / "best" / "metrics.json").read_text())["test"]["examples"] == 12
 
 
 @pytest.mark.slow
-def test_an_interrupted_search_gives_its_trial_back(tmp_path, sweep_words, start):
+def test_an_interrupted_search_requeues_its_trial(tmp_path, sweep_words, start):
     tried = '[sweep]\nmethod = "tpe"\ntrials = 5\n[sweep.space]\nlearning_rate = {low = 1e-4, high = 1e-2}\n'
     words, where = sweep_words(tried, epochs=30), tmp_path / "s"
     process = start(*words)
@@ -168,24 +170,24 @@ def test_an_interrupted_search_gives_its_trial_back(tmp_path, sweep_words, start
     _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 130 and f"finetext sweep --resume {where}" in err
     assert states(where)["RUNNING"] == 0 and states(where)["WAITING"] == 1
-    waiting = next(own for _, state, own in trials_in(where) if state == "WAITING")
+    waiting = next(trial for _, state, trial in trials_in(where) if state == "WAITING")
     finish(start(*words))
-    found = json.loads((where / "sweep.json").read_text())["trials"]
-    assert len(found) == 5 and waiting["name"] in {own["name"] for own in found}
+    trials = json.loads((where / "sweep.json").read_text())["trials"]
+    assert len(trials) == 5 and waiting["name"] in {trial["name"] for trial in trials}
 
 
-def test_a_trial_that_kills_its_process_again_and_again_is_given_up(tmp_path, sweep_words):
+def test_a_trial_that_keeps_killing_its_process_is_given_up(tmp_path, sweep_words):
     from finetext.experiments import read_sweep
     from finetext.experiments.folder import ExperimentFolder
-    from finetext.experiments.study import MOST_ATTEMPTS, SharedStudy
+    from finetext.experiments.study import MAX_ATTEMPTS, SharedStudy
 
     words = sweep_words("[sweep.grid]\nseed = [1]\n")
     plan = read_sweep(words[3], str(words[1]))
     (tmp_path / "s").mkdir()
     folder = ExperimentFolder(tmp_path / "s", "sweep")
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         with SharedStudy(folder, plan) as study:
-            assert study.take().attempt == attempt  # and is never heard of again
+            assert study.take().attempt == attempt  # and never ends
     with SharedStudy(folder, plan) as study:
         assert study.take() is None and not study.left()
         (trial,) = study.ended()

@@ -1,11 +1,10 @@
-"""What a learning curve claims, and what it does not."""
+"""A learning curve claims no more than its trials show."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from finetext.experiments import Curve, CurveTrial, points, verdict_sentences
-from finetext.metric_names import SELECTION_METRICS
+from finetext.experiments import CurveTrial, LearningCurve, curve_verdict
 from finetext.training import TrainConfig
 
 
@@ -29,7 +28,7 @@ def curve_of(table, tmp_path):
         for size, pairs in table.items()
         for n, (m, b) in enumerate(pairs, 1)
     ]
-    return Curve(tmp_path, TrainConfig(), "data", False, tuple(trials))
+    return LearningCurve(tmp_path, TrainConfig(), "data", False, tuple(trials))
 
 
 AHEAD = [(0.90, 0.80), (0.91, 0.80), (0.92, 0.81)]
@@ -37,17 +36,17 @@ EVEN = [(0.90, 0.91), (0.92, 0.90), (0.90, 0.89)]
 BEHIND = [(0.80, 0.90), (0.81, 0.90), (0.82, 0.91)]
 
 
-def test_differences_are_paired_and_their_interval_is_students(tmp_path):
-    (own,) = points(curve_of({8: EVEN}, tmp_path), "macro_f1")
+def test_intervals_are_those_of_a_paired_t_test(tmp_path):
+    (point,) = curve_of({8: EVEN}, tmp_path).points("macro_f1")
     model, baseline = np.array(EVEN).T
     expected = stats.ttest_rel(model, baseline).confidence_interval(0.95)
-    assert (own.low, own.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
-    assert own.model_sd == pytest.approx(np.std(model, ddof=1)) and own.verdict == "not shown"
+    assert (point.low, point.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
+    assert point.model_sd == pytest.approx(np.std(model, ddof=1)) and point.verdict == "not shown"
 
 
-def test_for_a_loss_lower_is_ahead(tmp_path):
-    (own,) = points(curve_of({8: BEHIND}, tmp_path), "log_loss")
-    assert own.verdict == "ahead"
+def test_a_lower_loss_is_ahead(tmp_path):
+    (point,) = curve_of({8: BEHIND}, tmp_path).points("log_loss")
+    assert point.verdict == "ahead"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +65,7 @@ def test_for_a_loss_lower_is_ahead(tmp_path):
         ({8: AHEAD[:1], 16: EVEN[:1]}, ["One trial", "no spread"], ["up to"]),
     ],
 )
-def test_the_sentence_says_what_the_trials_show(tmp_path, table, says, silent):
-    found = verdict_sentences(points(curve_of(table, tmp_path), "macro_f1"), "macro_f1")
-    assert all(part in found for part in says), found
-    assert not any(part in found for part in silent), found
+def test_the_verdict_says_only_what_the_trials_show(tmp_path, table, says, silent):
+    verdict = curve_verdict(curve_of(table, tmp_path).points("macro_f1"), "macro_f1")
+    assert all(part in verdict for part in says), verdict
+    assert not any(part in verdict for part in silent), verdict

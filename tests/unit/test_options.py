@@ -52,13 +52,13 @@ def test_every_option_has_a_docstring(module):
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_flags_answer_to_the_names_of_trainer(flags, options):
-    from finetext.cli.app import build_app, given_options
+    from finetext.cli.app import build_app, typed_options
     from finetext.options import fields_with_values
 
     _, bound, _ = build_app().parse_args(["train", "data.csv", *flags], exit_on_error=False)
     values = dict(fields_with_values(bound.arguments["options"]))
     assert {name: values[name] for name in options} == options
-    assert set(options) <= given_options()
+    assert set(options) <= typed_options()
 
 
 HEAVY = (

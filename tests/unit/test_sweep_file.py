@@ -1,4 +1,4 @@
-"""The file of a sweep: what it may say, and what is said of its mistakes."""
+"""Sweep files: what they may contain, and the messages for their mistakes."""
 
 import dataclasses
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from finetext.errors import UsageError
-from finetext.experiments import read_sweep, sweep
-from finetext.experiments.sweep_file import SweepPlan
+from finetext.experiments import SweepPlan, read_sweep, sweep
 from finetext.training import TrainConfig, check_config, override
 from finetext.training.config_file import option_types
 
@@ -20,7 +19,7 @@ def written(tmp_path, text):
     return path
 
 
-def test_a_grid_has_every_combination_after_the_rows_that_are_written_out(tmp_path):
+def test_a_grid_has_the_listed_rows_and_then_every_combination(tmp_path):
     path = written(
         tmp_path,
         '[sweep.grid]\ntrainable = ["head", "all"]\nlearning_rate = [1e-3, 1e-4]\nlabel_map = [{a = "b"}]\n'
@@ -35,7 +34,7 @@ def test_a_grid_has_every_combination_after_the_rows_that_are_written_out(tmp_pa
     assert SweepPlan.from_dict(plan.config, plan.to_dict()).rows == plan.rows
 
 
-def test_every_option_of_a_training_can_be_a_row(tmp_path):
+def test_every_training_option_can_be_varied(tmp_path):
     written_out = {"keep_adapter": 'trainable = "lora"\n', "class_weights": 'balance = "weights"\n'}
     values = {int: "5", float: "0.3", str: '"a"', bool: "true"}
     for name, (table, kind) in option_types().items():
@@ -101,13 +100,13 @@ def test_a_search_reads_ranges_and_choices(tmp_path):
         ("[moddel]\n[sweep.grid]\nseed = [1]\n", "Did you mean 'model'?"),
     ],
 )
-def test_mistakes_are_named_with_what_was_meant(tmp_path, text, says):
+def test_mistakes_are_reported_with_a_suggestion(tmp_path, text, says):
     with pytest.raises(UsageError) as caught:
         read_sweep(written(tmp_path, text))
     assert says in str(caught.value)
 
 
-def test_data_must_be_named_somewhere(tmp_path):
+def test_the_data_must_be_named_in_the_command_or_the_file(tmp_path):
     path = tmp_path / "sweep.toml"
     path.write_text("[sweep.grid]\nseed = [1]\n")
     with pytest.raises(UsageError, match="no data"):
@@ -145,9 +144,10 @@ def test_every_row_of_the_textbook_comparison_is_trained(tmp_path, checkpoint, m
         for row in plan.rows
     )
     config = override(plan.config, {"model": tiny, "max_length": 32, "epochs": 1})
-    found = sweep(dataclasses.replace(plan, rows=rows, config=config), output=tmp_path / "sweep")
-    assert {own.name for own in found.trials} == {row.name for row in plan.rows}
-    assert all(own.state == "complete" for own in found.trials), [own.error for own in found.trials]
-    accuracies = [own.value for own in found.trials]
+    result = sweep(dataclasses.replace(plan, rows=rows, config=config), output=tmp_path / "sweep")
+    trials = result.trials
+    assert {trial.name for trial in trials} == {row.name for row in plan.rows}
+    assert all(trial.state == "complete" for trial in trials), [trial.error for trial in trials]
+    accuracies = [trial.value for trial in trials]
     assert accuracies == sorted(accuracies, reverse=True)
-    assert found.run.config.data.balance_scope == "all"
+    assert result.run.config.data.balance_scope == "all"

@@ -1,4 +1,4 @@
-"""The application: its commands, and how its errors end."""
+"""The application: its commands, and how errors become messages and exit codes."""
 
 import os
 import sys
@@ -14,40 +14,40 @@ COMMANDS = {
     "train": "Fine-tune a pretrained model on labelled text, and evaluate it beside simple baselines.",
     "inspect": "Check labelled text before training: counts, duplicates, conflicts, lengths, wrong labels.",
     "evaluate": "Evaluate a trained classifier on labelled texts.",
-    "predict": "Label texts: those named, those of a file, or those on stdin.",
+    "predict": "Label texts: those on the command line, those of a file, or those on stdin.",
     "explain": "Show which words of a text speak for its label and which against it.",
     "serve": "Serve trained classifiers over HTTP.",
-    "baseline": "Measure what one reaches without fine-tuning: TF-IDF, frozen features, zero-shot prompting.",
-    "probe": "Show how good each depth of a model is for a task, by a linear classifier on every layer.",
-    "curve": "Show how good the model is after more and more labelled texts, beside a simple baseline.",
-    "compare": "Put finished runs side by side, with paired differences on their common test texts.",
+    "baseline": "Evaluate baselines that need no fine-tuning: TF-IDF, frozen features, zero-shot prompting.",
+    "probe": "Compare the depths of a model on a task, with a linear classifier on every layer.",
+    "curve": "Plot a learning curve: performance against training-set size, beside a simple baseline.",
+    "compare": "Compare finished runs, with paired differences on their common test texts.",
     "sweep": "Try many options, choose by validation, and evaluate the winner on the test split once.",
-    "export": "Write a trained classifier as an ONNX model, checked against the original; also in int8.",
-    "push": "Upload a model to the Hugging Face Hub, private by default; shows first what would go.",
+    "export": "Export a trained classifier as an ONNX model, compared with the original; optionally in int8.",
+    "push": "Upload a model to the Hugging Face Hub, private by default; lists the files first.",
     "models": "List the models with a short name, or check one.",
-    "cache": "List the stored features of frozen layers, or remove them.",
+    "cache": "List the cached activations of frozen layers, or remove them.",
 }
 
 SPINS = ("GOMP_SPINCOUNT", "3000")
-"""How long torch's threads (GNU OpenMP's) watch for one another before they sleep, some 50 microseconds: enough on an
-idle machine. By default they spin for milliseconds, and so take the processor from each other as soon as other
-programs are busy: two trainings side by side on two cores took 166 ms for a small step, and take 8."""
+"""How long the threads of GNU OpenMP, which torch uses, spin before they sleep: about 50 microseconds, enough on an
+idle machine. By default they spin for milliseconds and so starve each other once other programs are busy: with two
+trainings side by side on two cores a small step took 166 ms, and takes 8."""
 
 HUGE_PAGES = ("THP_MEM_ALLOC_ENABLE", "1")
 """Lets torch ask for large pages for tensors of 2 MB and more: with them a tensor that is mapped anew for every step
 costs a few page faults instead of thousands."""
 
-_given: set[str] = set()
+_typed: set[str] = set()
 
 
-def given_options() -> frozenset[str]:
+def typed_options() -> frozenset[str]:
     """Return the names of the options that the user typed, as opposed to those left at their default."""
-    return frozenset(_given)
+    return frozenset(_typed)
 
 
-def _note_given(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    _given.clear()
-    _given.update(argument.field_info.name for argument in arguments if argument.tokens)
+def _note_typed(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    _typed.clear()
+    _typed.update(argument.field_info.name for argument in arguments if argument.tokens)
 
 
 def build_app() -> App:
@@ -56,7 +56,7 @@ def build_app() -> App:
         name="finetext",
         help="Fine-tune pretrained language models into text classifiers, fast and honestly evaluated.",
         version=__version__,
-        config=_note_given,
+        config=_note_typed,
         help_format="markdown",
         result_action="return_value",
     )
@@ -69,10 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0, 1 for a failure, 2 for usage and data.
 
     Args:
-        arguments: What stands after `finetext`; `sys.argv` by default.
+        arguments: The words after `finetext`; those of `sys.argv` by default.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault(*SPINS)  # torch reads it when it is loaded, which is later
+        os.environ.setdefault(*SPINS)  # torch, which is loaded later, reads it
     os.environ.setdefault(*HUGE_PAGES)
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
@@ -113,5 +113,5 @@ def _fail(message: str, exit_code: int) -> int:
 
 
 def _silence_stdout() -> None:
-    # The reader of our output is gone; without this Python complains once more when it exits.
+    # The reader of our output is gone; without this, Python reports that once more as it exits.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,57 +1,47 @@
-"""The two streams: data on stdout, prose on stderr."""
+"""The two streams: results on stdout, messages on stderr."""
 
-import contextlib
+import json
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from rich.console import Console
+from rich.table import Table
 
 
-def prose() -> "Console":
-    """Return a console on stderr, for what a person reads."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+def stderr() -> Console:
+    """Return a console on stderr, for messages."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-def data() -> "Console":
+def stdout() -> Console:
     """Return a console on stdout, for results."""
-    from rich.console import Console
+    # Tables keep their columns in a file or a pipe.
+    width = None if sys.stdout.isatty() else 120
+    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False, width=width)
 
-    # Tables keep their columns when they go into a file or a pipe.
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 120)
+
+def say(*lines: str) -> None:
+    """Print lines to stderr."""
+    for line in lines:
+        stderr().print(line)
 
 
-@contextlib.contextmanager
-def progress_bar(what: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Show a bar with rate and time left on stderr while the block runs, if that is a terminal.
+def note(text: str) -> None:
+    """Print a notice to stderr."""
+    say(f"note: {text}")
 
-    Args:
-        what: What is done.
-        total: How many texts there are; None if that is not known.
-        done: How many of them were done before.
 
-    Yields:
-        A function that advances the bar by a number of texts.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def write(*results: str | Table) -> None:
+    """Print lines and tables of a result to stdout."""
+    for result in results:
+        stdout().print(result, soft_wrap=isinstance(result, str))
 
-    console = prose()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total, completed=done, rate="")
 
-        def advance(count: int) -> None:
-            bar.advance(task, count)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate="" if speed is None else f"{speed:,.0f}/s")
+def warn_of_synthetic(synthetic: bool) -> None:
+    """Say with a result that its texts were written for finetext."""
+    if synthetic:
+        write("Synthetic data: these metrics say nothing about real messages.")
 
-        yield advance
+
+def write_json(value: object) -> None:
+    """Print a value to stdout as JSON."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")

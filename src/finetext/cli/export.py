@@ -3,51 +3,45 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from finetext.data.config import DataConfig
-from finetext.options import Parameter, section
+from finetext import inference
+from finetext.cli.arguments import ClassifierPath, Data
+from finetext.cli.console import say, write
+from finetext.data import DataConfig
+from finetext.options import Parameter
 
 
 def export(
-    model: Path,
+    model: ClassifierPath,
     /,
     *,
     output: Annotated[Path, Parameter(name=("--output", "-o"))],
     format: Literal["onnx"] = "onnx",
     int8: bool = False,
     data: str | None = None,
-    reading: Annotated[DataConfig, section("Data")] = DataConfig(),
+    reading: Data = DataConfig(),
 ) -> None:
-    """Write a trained classifier as an ONNX model, checked against the original; also in int8.
+    """Export a trained classifier as an ONNX model and compare it with the original; optionally in int8.
 
-    `finetext predict` and `finetext.load` run the folder by ONNX Runtime.
+    `finetext predict` and `finetext.load` run the folder with ONNX Runtime.
 
     Args:
-        model: A run folder, a saved model, or any Hugging Face folder with a sequence classifier.
         output: Folder to create.
         format: The format.
-        int8: Quantise the matrices to int8. The export is refused where fewer than 99.5% of the validation texts get
+        int8: Quantise the matrices to int8. The export is refused if fewer than 99.5% of the validation texts keep
             the original's label, or more than 0.3 points of accuracy are lost.
-        data: Labelled texts to check the export on, as for `finetext train`; by default the run's own splits.
-        reading: How these are read.
+        data: Labelled texts to compare on, as for `finetext train`; by default the run's own splits.
     """
-    from finetext.cli.console import data as console
-    from finetext.cli.console import prose
-    from finetext.engine import prepare_cpu
-    from finetext.inference import export_onnx
-
-    prose().print("exporting, and comparing with the original …", markup=False)
-    prepare_cpu()
-    report = export_onnx(model, output, data, reading, int8=int8)
-    for line in _lines(report, output):
-        console().print(line, markup=False, soft_wrap=True)
-    prose().print(f'try it     finetext predict {output} "a text"', markup=False)
+    say("exporting, and comparing with the original …")
+    report = inference.export_onnx(model, output, data, reading, int8=int8)
+    write(*_lines(report, output))
+    say(f'try it     finetext predict {output} "a text"')
 
 
 def _lines(report: dict[str, Any], output: Path) -> list[str]:
     check, low = report["check"], report.get("int8")
     size = report["bytes"] if low is None else low["bytes"]
     names = {"pytorch": "PyTorch", "onnx": "ONNX", "int8": "int8"}
-    speeds = (f"{names[name]} {own:,.0f}" for name, own in report["texts_per_second"].items())
+    speeds = (f"{names[name]} {speed:,.0f}" for name, speed in report["texts_per_second"].items())
     lines = [
         f"export     {output}: model.onnx, {size / 1e6:,.1f} MB",
         f"check      {check['texts']:,} texts: logits differ by at most {check['largest_difference']:.1e} "

@@ -2,7 +2,13 @@
 
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
+
+from finetext import models as library
+from finetext.cli.arguments import BACKBONE, AllowPickle
+from finetext.cli.console import write
+from finetext.cli.tables import plain_table
+from finetext.options import Parameter
 
 models = App(name="models", help="List the models with a short name, or check one.", version_flags=())
 
@@ -10,51 +16,39 @@ models = App(name="models", help="List the models with a short name, or check on
 @models.default
 def list_models() -> None:
     """List the models with a short name: size, context, and the memory that training needs."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from finetext.cli.console import data
-    from finetext.models.catalogue import CATALOGUE, TRAINABLE_SHOWN
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption_justify="left")
-    for name in ("model", "Hub id"):
-        table.add_column(name, no_wrap=True)
-    for name in ("size", "layers", "context", *TRAINABLE_SHOWN):
-        table.add_column(name, justify="right", no_wrap=True)
-    for entry in CATALOGUE:
-        memory = [f"{entry.training_bytes(mode) / 2**30:.1f}" for mode in TRAINABLE_SHOWN]
+    shown = library.TRAINABLE_SHOWN
+    table = plain_table("", "model", "Hub id", "size", "layers", "context", *shown)
+    table.columns[1].justify = "left"
+    for entry in library.CATALOGUE:
+        memory = (f"{entry.training_bytes(mode) / 2**30:.1f}" for mode in shown)
         size = f"{entry.parameters / 1e6:,.0f} M"
         table.add_row(entry.alias, entry.hub_id, size, str(entry.depth), f"{entry.context:,}", *memory)
+    table.caption_justify = "left"
     table.caption = (
         "The last columns estimate the GiB of memory that training needs under each --trainable:\n"
         "float32 weights, AdamW, batches of 8 texts of 128 tokens."
     )
-    data().print(table)
+    write(table)
 
 
 @models.command
 def check(
-    name: str,
+    name: Annotated[str, Parameter(help=BACKBONE)],
     /,
     *,
     prompt: str = "Every effort moves you",
     tokens: int = 20,
     revision: str | None = None,
-    allow_pickle: Annotated[bool, Parameter(negative=())] = False,
+    allow_pickle: AllowPickle = False,
 ) -> None:
     """Load a causal model with its language-model head and let it continue a text.
 
-    A sound model goes on in sentences; damaged weights give noise.
+    A sound model continues in sentences; damaged weights give noise.
 
     Args:
-        name: An alias, a model folder, or a Hub id.
-        prompt: What it continues.
-        tokens: How many tokens it adds.
+        prompt: The text to continue.
+        tokens: Number of tokens to add.
         revision: Branch, tag or commit of a Hub model.
-        allow_pickle: Accept a model folder without safetensors.
     """
-    from finetext.cli.console import data
-    from finetext.models import continue_text, find_model
-
-    source = find_model(name, revision=revision, allow_pickle=allow_pickle)
-    data().print(continue_text(source, prompt, tokens, allow_pickle=allow_pickle), markup=False)
+    source = library.find_model(name, revision=revision, allow_pickle=allow_pickle)
+    write(library.continue_text(source, prompt, tokens, allow_pickle=allow_pickle))

@@ -1,16 +1,20 @@
 """The metrics of a run in sentences."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from finetext.evaluation import MAJORITY, BaselineComparison, CrossValidation, Metrics, RunMetrics
+from finetext import evaluation
 from finetext.metric_names import HEADLINE_METRICS, METRICS
 
+if TYPE_CHECKING:
+    from finetext.evaluation import BaselineComparison, CrossValidation, Metrics, RunMetrics
 
-def conclusions(metrics: RunMetrics) -> Iterator[str]:
+
+def conclusions(metrics: "RunMetrics") -> Iterator[str]:
     """Yield the sentences under the table of a run: comparisons, decision rule, cross-validation."""
     yield f"MCC {metrics.test.mcc:.3f}{interval(metrics.test, 'mcc')}."
     for name, comparison in metrics.comparisons.items():
-        if name != MAJORITY:
+        if name != evaluation.MAJORITY:
             yield f"Against {name}: {verdict(comparison)}"
     if rule := decision(metrics):
         yield rule
@@ -18,7 +22,7 @@ def conclusions(metrics: RunMetrics) -> Iterator[str]:
         yield cross_validation(metrics.folds)
 
 
-def verdict(comparison: BaselineComparison) -> str:
+def verdict(comparison: "BaselineComparison") -> str:
     """Return what the paired test says about the model and a baseline."""
     words = {"better": "finetext is better", "worse": "finetext is worse"}
     says = words.get(comparison.verdict, "no difference shown")
@@ -31,13 +35,13 @@ def verdict(comparison: BaselineComparison) -> str:
     )
 
 
-def interval(metrics: Metrics, name: str) -> str:
+def interval(metrics: "Metrics", name: str) -> str:
     """Return a metric's 95 % interval in brackets, or nothing where it has none."""
     ends = metrics.interval(name)
     return "" if ends is None else f" (95 % {ends[0]:.3f}–{ends[1]:.3f})"
 
 
-def decision(metrics: RunMetrics) -> str:
+def decision(metrics: "RunMetrics") -> str:
     """Return how scores become labels, where that was asked for."""
     rule = metrics.decision
     parts = []
@@ -67,7 +71,7 @@ def count(texts: int) -> str:
     return f"{texts:,} text{'' if texts == 1 else 's'}"
 
 
-def cross_validation(folds: CrossValidation) -> str:
+def cross_validation(folds: "CrossValidation") -> str:
     """Return mean and standard deviation over folds."""
     shown = ", ".join(
         f"{METRICS[name].text} {folds.metrics[name].mean:.4f} ± {folds.metrics[name].std:.4f}"

@@ -4,32 +4,30 @@ import os
 import sys
 from typing import Annotated
 
+from finetext import serving
+from finetext.errors import UsageError
 from finetext.options import Flat
-from finetext.serving.settings import ServeConfig
+from finetext.serving import ServeConfig
 
 TORCH = {
-    # oneDNN keeps what it made for each size of a batch, by default for 1,024 of them in two places: with MiniLM
+    # oneDNN caches the code it generates for each batch size, by default for 1,024 sizes in two places: with MiniLM
     # that grows to 450 MB, and the next batch has another size anyway.
     "LRU_CACHE_CAPACITY": "16",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
 }
-"""What torch reads from the environment when it is loaded, unless it is set there."""
+"""Environment variables that torch reads when it is loaded; those already set are left alone."""
 
 
 def serve(*models: str, options: Annotated[ServeConfig, Flat] = ServeConfig()) -> None:
     """Serve trained classifiers over HTTP: POST /classify and /predict, with /docs, /metrics and /health.
 
-    Logs are JSON lines on stderr and never hold a text. SIGHUP loads the models anew, SIGTERM ends the server
-    after the work it took.
+    Logs are JSON lines on stderr and never hold a text. SIGHUP reloads the models; SIGTERM stops the server once the
+    requests it has accepted are answered.
 
     Args:
         models: A run folder or saved model; several as NAME=FOLDER, the first of which is the default.
-        options: Every option.
     """
-    from finetext.errors import UsageError
-    from finetext.serving.settings import name_models
-
-    name_models(models)  # a slip is told before the heavy imports
+    serving.name_models(models)  # reports a mistake before the heavy imports
     try:
         import fastapi  # noqa: F401
         import httptools  # noqa: F401
@@ -42,6 +40,4 @@ def serve(*models: str, options: Annotated[ServeConfig, Flat] = ServeConfig()) -
         raise UsageError(f'serving needs the package {error.name}: pip install "finetext[serve]"') from error
     for name, value in TORCH.items():
         os.environ.setdefault(name, value)
-    from finetext.serving import serve as serve_models
-
-    serve_models(models, options)
+    serving.serve(models, options)

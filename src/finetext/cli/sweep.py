@@ -1,14 +1,18 @@
 """`finetext sweep`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
-from finetext.options import also
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from finetext.experiments import Sweep
+from finetext import experiments
+from finetext.cli.arguments import OutputFolder, refuse_with_resume
+from finetext.cli.console import say, warn_of_synthetic, write
+from finetext.cli.progress import ConsoleProgress
+from finetext.cli.sentences import conclusions
+from finetext.cli.tables import four_digits, metrics_table, plain_table
+from finetext.errors import UsageError
 
-SHOWN = 40
+SHOWN_TRIALS = 40
 
 
 def sweep(
@@ -16,7 +20,7 @@ def sweep(
     /,
     *,
     config: Path | None = None,
-    output: Annotated[Path | None, also("--output-dir")] = None,
+    output: OutputFolder = None,
     resume: Path | None = None,
 ) -> None:
     """Try many options, choose by validation, and evaluate the winner on the test split once.
@@ -26,79 +30,55 @@ def sweep(
     Args:
         source: The labelled texts, as for `finetext train`; by default the source that the file names.
         config: TOML file with the tables [data], [model], [train] and [sweep].
-        output: Folder of the sweep; by default a new sweeps/SOURCE-FILE-N. If it holds the same sweep, go on with it.
-        resume: Go on with the sweep in this folder, as it was started.
+        output: Folder of the sweep; by default a new sweeps/SOURCE-FILE-N. If it holds the same sweep, resume it.
+        resume: Resume the sweep in this folder, as it was started.
     """
-    from finetext import experiments
-    from finetext.cli.console import prose
-    from finetext.engine import prepare_cpu
-    from finetext.errors import UsageError
-
-    terminal = prose()
-
-    def tell(line: str) -> None:
-        terminal.print(line, markup=False)
-
-    prepare_cpu()
-    if resume is not None:
-        if source is not None or config is not None or output is not None:
-            raise UsageError(
-                "--resume goes on with a sweep as it was started: leave out the data, --config and --output."
-            )
-        found = experiments.resume_sweep(resume, progress=tell)
-    elif config is None:
-        raise UsageError("name the file that says what to try: --config sweep.toml.")
-    else:
-        plan = experiments.read_sweep(config, source)
-        found = experiments.sweep(plan, output=output, progress=tell)
-    _print(found)
+    with ConsoleProgress() as progress:
+        if resume is not None:
+            refuse_with_resume("sweep", source, config, output)
+            result = experiments.resume_sweep(resume, progress=progress)
+        elif config is None:
+            raise UsageError("name the file that says what to try: --config sweep.toml.")
+        else:
+            plan = experiments.read_sweep(config, source)
+            result = experiments.sweep(plan, output=output, progress=progress)
+    _print(result)
 
 
-def _print(found: "Sweep") -> None:
-    from finetext.cli.console import data, prose
-    from finetext.cli.sentences import conclusions
-    from finetext.cli.tables import metrics_table, plain_table
-
-    console, metrics = data(), found.run.metrics
-    if metrics.synthetic_data:
-        console.print("Synthetic data: these figures say nothing about real messages.")
-    columns = dict.fromkeys([found.metric, "accuracy", "macro_f1", "mcc", "log_loss"])
-    names = [name.replace("_", " ") for name in columns]
-    table = plain_table(
-        f"On validation, sorted by {found.metric.replace('_', ' ')}",
-        "trial",
-        *names,
-        "epoch",
-        "trained",
-        "seconds",
-    )
-    for own in found.trials[:SHOWN]:
-        if own.state != "complete":
-            shown = "stopped early" if own.state == "pruned" else "failed"
-            table.add_row(own.name, "–" if own.value is None else f"{own.value:.4f}", shown)
-            continue
-        cells = [_four(own.figures[name]) for name in columns]
-        parameters = f"{own.figures['trained_parameters'] / 1e6:.2f} M"
-        cells += [f"{own.figures['epoch']:.3g}", parameters, f"{own.figures['seconds']:.1f}"]
-        table.add_row(own.name, *cells)
-    table.columns[0].no_wrap = False
-    console.print(table)
-    for own in found.trials:
-        if own.error is not None:
-            console.print(f"{own.name} failed: {own.error}", markup=False, soft_wrap=True)
-    if len(found.trials) > SHOWN:
-        console.print(f"… and {len(found.trials) - SHOWN} more in sweep.csv")
+def _print(result: "experiments.Sweep") -> None:
+    metrics = result.run.metrics
+    warn_of_synthetic(metrics.synthetic_data)
+    write(_trial_table(result))
+    write(*(f"{trial.name} failed: {trial.error}" for trial in result.trials if trial.error is not None))
+    if len(result.trials) > SHOWN_TRIALS:
+        write(f"… and {len(result.trials) - SHOWN_TRIALS} more in sweep.csv")
     rows = {"winner": metrics.test, **metrics.baselines}
-    console.print(metrics_table(rows, f"Winner on the test split, {metrics.test.examples:,} texts"))
-    for sentence in conclusions(metrics):
-        console.print(sentence, markup=False, soft_wrap=True)
-    console.print(
-        "The winner's value on validation is the best of many and flatters it; the test split was read once, "
+    write(
+        metrics_table(rows, f"Winner on the test split, {metrics.test.examples:,} texts"),
+        *conclusions(metrics),
+        "The winner's value on validation is the best of many, so it is optimistic; the test split was read once, "
         "for the winner alone.",
-        soft_wrap=True,
     )
-    prose().print(f"\nsweep      {found.folder}\nwinner     {found.run.folder.path}", markup=False)
+    say(f"\nsweep      {result.folder}", f"winner     {result.run.folder.path}")
 
 
-def _four(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+def _trial_table(result: "experiments.Sweep") -> Table:
+    columns = dict.fromkeys([result.metric, "accuracy", "macro_f1", "mcc", "log_loss"])
+    names = (name.replace("_", " ") for name in columns)
+    title = f"On validation, sorted by {result.metric.replace('_', ' ')}"
+    table = plain_table(title, "trial", *names, "epoch", "trained", "seconds")
+    table.columns[0].no_wrap = False
+    for trial in result.trials[:SHOWN_TRIALS]:
+        if trial.state != "complete":
+            state = "stopped early" if trial.state == "pruned" else "failed"
+            table.add_row(trial.name, four_digits(trial.value), state)
+            continue
+        figures = trial.figures
+        table.add_row(
+            trial.name,
+            *(four_digits(figures[name]) for name in columns),
+            f"{figures['epoch']:.3g}",
+            f"{figures['trained_parameters'] / 1e6:.2f} M",
+            f"{figures['seconds']:.1f}",
+        )
+    return table

@@ -1,4 +1,4 @@
-"""Experiments: many fits and runs that answer one question."""
+"""Experiments: many fits and runs that answer one question, and checks of data and finished classifiers."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""`measure_baselines()`: what one reaches without fine-tuning, and what it costs, on the splits of `train`."""
+"""`evaluate_baselines()`: baselines that need no fine-tuning, and their cost, on the splits of `train`."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,22 +9,25 @@ from typing import Any
 from finetext.errors import FinetextError, UsageError
 from finetext.evaluation import BaselineResult, with_intervals
 from finetext.models import Question, default_questions
-from finetext.training import TrainConfig
-from finetext.training.baselines import (
+from finetext.training import (
     ZERO_SHOT,
+    Progress,
+    Setup,
+    TrainConfig,
+    check_config,
     frozen_features_baseline,
+    override,
+    prepare,
     simple_baselines,
     zero_shot_baseline,
 )
-from finetext.training.config_file import check_config, override
-from finetext.training.setup import Setup, prepare
 
-WRITTEN_TOKENS = 20
+GENERATED_TOKENS = 20
 
 
 @dataclass(frozen=True)
-class Written:
-    """What a language model wrote behind the question about a text."""
+class Answer:
+    """The answer that a language model generates to the question about a text."""
 
     model: str
     text: str
@@ -44,7 +47,7 @@ class Baselines:
         test: Size of the test split.
         results: Each baseline.
         questions: What language models were asked; empty if none was.
-        written: What they write, where that was asked for.
+        answers: What they generated, if that was asked for.
         notes: What the user should know.
     """
 
@@ -55,7 +58,7 @@ class Baselines:
     test: int
     results: tuple[BaselineResult, ...]
     questions: tuple[Question, ...]
-    written: tuple[Written, ...]
+    answers: tuple[Answer, ...]
     notes: tuple[str, ...]
 
     def seconds_per_1000(self, result: BaselineResult) -> float:
@@ -70,20 +73,20 @@ class Baselines:
             "task": self.task,
             "examples": {"train": self.train, "test": self.test},
             "baselines": {
-                own.name: {
-                    **own.metrics.to_dict(),
-                    "train_seconds": own.train_seconds,
-                    "seconds_per_1000_texts": self.seconds_per_1000(own),
+                result.name: {
+                    **result.metrics.to_dict(),
+                    "train_seconds": result.train_seconds,
+                    "seconds_per_1000_texts": self.seconds_per_1000(result),
                 }
-                for own in self.results
+                for result in self.results
             },
-            "questions": [dataclasses.asdict(own) for own in self.questions],
-            "written": [dataclasses.asdict(own) for own in self.written],
+            "questions": [dataclasses.asdict(question) for question in self.questions],
+            "written": [dataclasses.asdict(answer) for answer in self.answers],
             "notes": list(self.notes),
         }
 
 
-def measure_baselines(
+def evaluate_baselines(
     source: str | Path,
     config: TrainConfig | None = None,
     *,
@@ -91,7 +94,7 @@ def measure_baselines(
     prompt: str | None = None,
     label_words: Mapping[str, str] | None = None,
     generate: int = 0,
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Baselines:
     """Evaluate baselines on the splits that `train` makes of the same data with the same seed.
@@ -99,88 +102,78 @@ def measure_baselines(
     Args:
         source: Data, as `train` takes it.
         config: Every option; the defaults if not given.
-        models: Those whose frozen features are classified, and which are asked if they are causal.
-        prompt: What a causal model is asked, with `{text}`; see `default_questions`.
-        label_words: What it answers for each class.
-        generate: Also let it write an answer for so many test texts.
-        progress: Called with what is done, the texts done and the texts to do.
+        models: Models whose frozen features are classified, and which are prompted if they are causal.
+        prompt: The question to a causal model, with `{text}`; see `default_questions`.
+        label_words: The answer that stands for each class.
+        generate: Number of test texts for which an answer is generated too.
+        progress: Receives the number of texts done.
         **options: Single options by name, such as `seed=7`.
-
-    Raises:
-        FinetextError: With one or two lines that say what to do.
     """
-    if not models:
+    names = list(dict.fromkeys(models))
+    if not names:
         raise UsageError("no model: name at least one with --model.")
-    config = override(config or TrainConfig(), options | {"source": str(source)})
+    progress = progress or Progress()
     results: list[BaselineResult] = []
-    written: list[Written] = []
+    answers: list[Answer] = []
     notes: list[str] = []
-    questions: list[Question] = []
-    for model in dict.fromkeys(models):
+    questions: Sequence[Question] = ()
+    config = override(config or TrainConfig(), options | {"source": str(source)})
+    for model in names:
         config = override(config, {"model": model})
         check_config(config)
-        job = prepare(config)
-        own_name = f" ({model})" if len(set(models)) > 1 else ""
+        setup = prepare(config)
+        dataset = setup.dataset
         if not results:
-            questions = default_questions(job.dataset.class_names, job.dataset.task, prompt, label_words)
-            notes += job.notices
-            results += simple_baselines(job)
-        results.append(_named(_frozen(job, progress), own_name))
+            questions = default_questions(dataset.class_names, dataset.task, prompt, label_words)
+            notes += setup.notices
+            results += simple_baselines(setup)
+        measured = [_frozen_features(setup, progress)]
         try:
-            found, examples = _prompted(job, questions, generate, progress)
+            zero_shot, generated = _zero_shot(setup, questions, model, generate, progress)
+            measured.append(zero_shot)
+            answers += generated
         except FinetextError as error:
             notes.append(f"{ZERO_SHOT} of {model} is left out: {error}")
-            continue
-        results.append(_named(found, own_name))
-        written += [dataclasses.replace(own, model=model) for own in examples]
-    targets, task = job.targets(job.splits.test), job.dataset.task
-    measured = [
-        dataclasses.replace(own, metrics=with_intervals(own.metrics, targets, own.probs, task))
-        for own in results
-    ]
-    asked = tuple(questions) if any(own.name.startswith(ZERO_SHOT) for own in results) else ()
+        suffix = f" ({model})" if len(names) > 1 else ""
+        results += [dataclasses.replace(result, name=result.name + suffix) for result in measured]
+    targets = setup.targets(setup.splits.test)
     return Baselines(
-        source=job.dataset.source.name,
-        synthetic=job.dataset.source.synthetic,
-        task=job.dataset.task,
-        train=len(job.train),
-        test=len(job.splits.test),
-        results=tuple(measured),
-        questions=asked,
-        written=tuple(written),
+        source=dataset.source.name,
+        synthetic=dataset.source.synthetic,
+        task=dataset.task,
+        train=len(setup.train),
+        test=len(setup.splits.test),
+        results=tuple(
+            dataclasses.replace(
+                result, metrics=with_intervals(result.metrics, targets, result.probs, dataset.task)
+            )
+            for result in results
+        ),
+        questions=tuple(questions) if any(r.name.startswith(ZERO_SHOT) for r in results) else (),
+        answers=tuple(answers),
         notes=tuple(notes),
     )
 
 
-def _named(result: BaselineResult, suffix: str) -> BaselineResult:
-    return dataclasses.replace(result, name=result.name + suffix)
+def _frozen_features(setup: Setup, progress: Progress) -> BaselineResult:
+    total = len(setup.train) + len(setup.splits.validation) + len(setup.splits.test)
+    return frozen_features_baseline(setup, progress=progress.counter("reading texts", total))
 
 
-def _frozen(job: Setup, progress: Callable[[str, int, int], None]) -> BaselineResult:
-    total = len(job.train) + len(job.splits.validation) + len(job.splits.test)
-    done = 0
-
-    def count(windows: int) -> None:
-        nonlocal done
-        done += windows
-        progress("reading texts", done, total)
-
-    return frozen_features_baseline(job, progress=count)
-
-
-def _prompted(
-    job: Setup, questions: Sequence[Question], generate: int, progress: Callable[[str, int, int], None]
-) -> tuple[BaselineResult, list[Written]]:
-    """Ask a model about the test split, without any training.
+def _zero_shot(
+    setup: Setup, questions: Sequence[Question], model: str, generate: int, progress: Progress
+) -> tuple[BaselineResult, list[Answer]]:
+    """Prompt a model with the test split, without any training.
 
     Raises:
         UsageError: The model is not causal, or the question leaves no room for a text.
         ModelError: Its language-model head cannot be loaded.
     """
-    prompter, result = zero_shot_baseline(job, questions, lambda done, total: progress("asking", done, total))
-    test = job.splits.test
-    examples = [
-        Written("", text, labels, prompter.write(text, WRITTEN_TOKENS))
+    prompter, result = zero_shot_baseline(
+        setup, questions, lambda done, total: progress.working("asking", done, total)
+    )
+    test = setup.splits.test
+    return result, [
+        Answer(model, text, labels, prompter.write(text, GENERATED_TOKENS))
         for text, labels in zip(test.texts[:generate], test.labels[:generate], strict=True)
     ]
-    return result, examples

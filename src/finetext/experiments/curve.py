@@ -1,9 +1,8 @@
-"""`learning_curve()`: how good a model is after so many labelled texts, beside a simple baseline."""
+"""`learning_curve()`: performance against training-set size, beside a simple baseline."""
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,79 +10,31 @@ from finetext import files
 from finetext.data import Dataset, balance, read
 from finetext.errors import RunError, UsageError
 from finetext.evaluation import TFIDF, BaselineResult, Metrics, baselines, is_right, mcnemar
-from finetext.experiments.folder import ExperimentFolder
+from finetext.experiments.curve_points import CurveTrial, LearningCurve
+from finetext.experiments.curve_report import write_curve
+from finetext.experiments.folder import SCHEMA_VERSION, ExperimentFolder
 from finetext.experiments.subsets import Draw, Pool
 from finetext.metric_names import SELECTION_METRICS
 from finetext.runs import next_run_folder
-from finetext.training import TrainConfig, Trial, check_config, override, run_trial
-from finetext.training.api import refuse_other_options
-from finetext.training.config import DecisionConfig
-from finetext.training.run import holding
-from finetext.training.setup import with_absolute_paths
-from finetext.training.signals import StopRequest
+from finetext.training import (
+    DecisionConfig,
+    Progress,
+    StopRequest,
+    TrainConfig,
+    Trial,
+    check_config,
+    holding,
+    override,
+    refuse_other_options,
+    run_trial,
+    with_absolute_paths,
+)
 
 CURVES = Path("curves")
-"""Where curves go that are given no folder, below the working directory."""
+"""Default parent of the folders, below the working directory."""
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 TRIALS = 3
 TEST_SIZE = 1024
-SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True)
-class CurveTrial:
-    """The fine-tuned model and the baseline after the same texts, tested on the same texts.
-
-    Attributes:
-        size: Labelled texts used, those for validation included.
-        trial: Number of the sample of this size, from 1.
-        train: Texts in its training split, before balancing.
-        validation: Texts in its validation split.
-        test: Texts in its test split.
-        epoch: Epochs after which the model was best on validation; 0 for the head start.
-        model: The fine-tuned model's figures on the test split.
-        baseline: The baseline's, which learns from training and validation split together.
-        mcnemar_p_value: Of the two on these test texts.
-        feature_seconds: Time of the frozen layers, where they were not stored already.
-        train_seconds: Time of the training.
-        computed_tokens: Tokens that went through the frozen layers.
-    """
-
-    size: int
-    trial: int
-    train: int
-    validation: int
-    test: int
-    epoch: float
-    model: dict[str, float | None]
-    baseline: dict[str, float | None]
-    mcnemar_p_value: float
-    feature_seconds: float
-    train_seconds: float
-    computed_tokens: int
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A finished learning curve.
-
-    Attributes:
-        folder: Its files.
-        config: The options that all trials share.
-        source: Name of the data.
-        synthetic: Whether the texts were written for finetext.
-        trials: All trials, smallest size first.
-    """
-
-    folder: Path
-    config: TrainConfig
-    source: str
-    synthetic: bool
-    trials: tuple[CurveTrial, ...]
-
-
-Listener = Callable[[CurveTrial, int, int], None]
-"""Called after a trial with the number of trials done and to do."""
 
 
 def learning_curve(
@@ -94,10 +45,9 @@ def learning_curve(
     trials: int = TRIALS,
     test_size: int = TEST_SIZE,
     output: str | Path | None = None,
-    progress: Listener | None = None,
-    notice: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
     **options: Any,
-) -> Curve:
+) -> LearningCurve:
     """Train on more and more texts, several times each, beside TF-IDF on the same texts.
 
     Args:
@@ -107,12 +57,8 @@ def learning_curve(
         trials: Fresh samples of each size.
         test_size: Texts to test on, drawn anew in each trial.
         output: The folder to create; by default `curves/SOURCE-MODEL-N`.
-        progress: Called after each trial.
-        notice: Told what the user should know.
+        progress: Receives notices, and each trial that has ended.
         **options: Single options by name, such as `model="gpt2"`.
-
-    Raises:
-        FinetextError: With one or two lines that say what to do.
     """
     if source is not None:
         options["source"] = str(source)
@@ -126,16 +72,13 @@ def learning_curve(
     path = Path(output) if output else next_run_folder(CURVES, config.data.source, config.model.model)
     folder = ExperimentFolder(path, "curve")
     folder.refuse_taken()
+    progress = progress or Progress()
     dataset = read(config.data.source, config.data)
     pool = Pool(dataset, config.data, config.train.seed)
-    chosen, left_out = _possible(sorted(set(sizes)), pool, test_size)
-    if notice is not None:
-        for line in left_out:
-            notice(line)
     plan = {
         "kind": "curve",
         "schema_version": SCHEMA_VERSION,
-        "sizes": chosen,
+        "sizes": _possible_sizes(sorted(set(sizes)), pool, test_size, progress),
         "trials": trials,
         "test_size": test_size,
         "data_digest": dataset.source.digest,
@@ -144,73 +87,76 @@ def learning_curve(
     return _complete(folder, config, plan, dataset, pool, progress)
 
 
-def _refuse_unused(config: TrainConfig) -> None:
-    """Refuse options that only a run which is kept can heed."""
-    unused = [
-        f"--{name.replace('_', '-')}"
-        for name, value in dataclasses.asdict(config.decision).items()
-        if value != getattr(DecisionConfig(), name)
-    ]
-    unused += [name for name, given in (("--track", config.train.track),) if given]
-    if unused:
-        raise UsageError(
-            f"a learning curve keeps no model, so {', '.join(unused)} would change nothing. Leave it out."
-        )
-
-
 def resume_curve(
     path: str | Path,
     *,
     sizes: Sequence[int] | None = None,
     trials: int | None = None,
     test_size: int | None = None,
-    progress: Listener | None = None,
+    progress: Progress | None = None,
     **options: Any,
-) -> Curve:
-    """Go on with an interrupted curve; trials that are finished are kept.
+) -> LearningCurve:
+    """Resume an interrupted learning curve; finished trials are kept.
 
     Raises:
-        RunError: Another process works on it, or data or options are not those it was started with.
+        RunError: Another process works on it, or data or options differ from those it was started with.
     """
     folder = ExperimentFolder(Path(path), "curve")
     config, plan = folder.read()
     refuse_other_options(config, options)
     asked = {"sizes": sizes and sorted(set(sizes)), "trials": trials, "test_size": test_size}
-    changed = [
-        f"--{name.replace('_', '-')}"
-        for name, value in asked.items()
-        if value is not None and value != plan[name]
-    ]
+    changed = [_flag(name) for name, value in asked.items() if value is not None and value != plan[name]]
     if changed:
         raise RunError(
-            f"a curve goes on with the options it was started with; {', '.join(changed)} would differ. "
+            f"cannot change options when resuming: {', '.join(changed)} would differ from the original curve. "
             "Leave them out, or start a new curve."
         )
     dataset = read(config.data.source, config.data)
     folder.refuse_other_data(plan, dataset.source.digest)
-    return _complete(folder, config, plan, dataset, Pool(dataset, config.data, config.train.seed), progress)
+    pool = Pool(dataset, config.data, config.train.seed)
+    return _complete(folder, config, plan, dataset, pool, progress or Progress())
 
 
-def _possible(sizes: Sequence[int], pool: Pool, test_size: int) -> tuple[list[int], list[str]]:
-    """Return the sizes that the data allow, and a line for those that they do not."""
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
+
+
+def _refuse_unused(config: TrainConfig) -> None:
+    """Refuse options that only affect a model that is kept."""
+    unused = [
+        _flag(field.name)
+        for field in dataclasses.fields(DecisionConfig)
+        if getattr(config.decision, field.name) != field.default
+    ]
+    unused += ["--track"] if config.train.track else []
+    if unused:
+        raise UsageError(
+            f"a learning curve keeps no model, so {', '.join(unused)} would change nothing. Leave it out."
+        )
+
+
+def _possible_sizes(sizes: Sequence[int], pool: Pool, test_size: int, progress: Progress) -> list[int]:
+    """Return the sizes that the data allow, and give notice of the others."""
     most = pool.most(test_size)
     small = [size for size in sizes if size < pool.least]
     large = [size for size in sizes if size > most]
     notes = []
     if small:
         notes.append(
-            f"left out {_numbers(small)}: below {pool.least} texts not every class can be in training "
+            f"left out {_numbers(small)}: with fewer than {pool.least} texts not every class can be in training "
             "once, with a text left for validation."
         )
     if large:
         notes.append(
-            f"left out {_numbers(large)}: beside {test_size:,} to test on, the data hold {most:,} different "
+            f"left out {_numbers(large)}: besides {test_size:,} to test on, the data hold {most:,} different "
             "texts to learn from."
         )
     chosen = [size for size in sizes if pool.least <= size <= most]
     if not chosen:
         raise UsageError("no size is possible: " + (" ".join(notes) or "name some with --sizes 8,16,32."))
-    return chosen, notes
+    for note in notes:
+        progress.notice(note)
+    return chosen
 
 
 def _numbers(sizes: Sequence[int]) -> str:
@@ -223,60 +169,46 @@ def _complete(
     plan: dict[str, Any],
     dataset: Dataset,
     pool: Pool,
-    progress: Listener | None,
-) -> Curve:
-    from finetext.experiments.curve_report import write_curve
-
+    progress: Progress,
+) -> LearningCurve:
     with holding(folder.run), StopRequest() as stop, stop.deferred():
-        stop.message = f"interrupted. Go on with: finetext curve --resume {folder.path}"
-        log = TrialLog(folder.path / "trials.jsonl")
+        stop.message = f"interrupted. Resume it with: finetext curve --resume {folder.path}"
+        log = folder.path / "trials.jsonl"
+        lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+        logged = [CurveTrial(**json.loads(line)) for line in lines]
+        trials = {(trial.size, trial.trial): trial for trial in logged}
         wanted = [(size, number) for size in plan["sizes"] for number in range(1, plan["trials"] + 1)]
         for size, number in wanted:
-            if (size, number) in log.trials:
+            if (size, number) in trials:
                 continue
-            found = _run(config, pool.draw(size, plan["test_size"], number), size, number, stop)
-            log.append(found)
-            if progress is not None:
-                progress(found, len(log.trials), len(wanted))
-        done = tuple(log.trials[key] for key in wanted)
-        curve = Curve(folder.path, config, dataset.source.name, dataset.source.synthetic, done)
+            draw = pool.draw(size, plan["test_size"], number)
+            trial = trials[size, number] = _run(config, draw, size, number, stop)
+            lines.append(json.dumps(dataclasses.asdict(trial)))
+            files.write_text(log, "\n".join(lines) + "\n")
+            progress.trial(_summary(trial), len(trials), len(wanted))
+        source = dataset.source
+        curve = LearningCurve(
+            folder.path, config, source.name, source.synthetic, tuple(trials[key] for key in wanted)
+        )
         write_curve(curve, folder)
     return curve
 
 
-class TrialLog:
-    """The finished trials on disk, a line each; the file is whole at any moment."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        found = [CurveTrial(**json.loads(line)) for line in lines]
-        self.trials = {(own.size, own.trial): own for own in found}
-
-    def append(self, trial: CurveTrial) -> None:
-        """Add a trial."""
-        self.trials[trial.size, trial.trial] = trial
-        lines = [json.dumps(dataclasses.asdict(own)) for own in self.trials.values()]
-        files.write_text(self._path, "\n".join(lines) + "\n")
-
-
 def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequest) -> CurveTrial:
-    seed = (config.train.seed + number - 1) % 2**32
-    config = override(config, {"seed": seed})
+    config = override(config, {"seed": (config.train.seed + number - 1) % 2**32})
     trial = run_trial(config, (draw.dataset, draw.splits), stop=stop)
     baseline = _baseline(trial, draw)
-    assert trial.test is not None
-    task = draw.dataset.task
-    right = is_right(trial.setup.targets(draw.splits.test), trial.test, task)
+    metrics, splits = trial.test_metrics(), draw.splits
+    right = is_right(trial.setup.targets(splits.test), trial.test, draw.dataset.task)
     return CurveTrial(
         size=size,
         trial=number,
-        train=len(draw.splits.train),
-        validation=len(draw.splits.validation),
-        test=len(draw.splits.test),
+        train=len(splits.train),
+        validation=len(splits.validation),
+        test=len(splits.test),
         epoch=trial.selection.epoch,
-        model=_headline(trial.test_metrics()),
-        baseline=_headline(baseline.metrics),
+        model=_deciding_metrics(metrics),
+        baseline=_deciding_metrics(baseline.metrics),
         mcnemar_p_value=mcnemar(right, baseline.right),
         feature_seconds=trial.feature_seconds,
         train_seconds=trial.train_seconds,
@@ -285,20 +217,33 @@ def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequ
 
 
 def _baseline(trial: Trial, draw: Draw) -> BaselineResult:
-    # It chooses nothing on validation, so it learns from those texts too: what was labelled is used.
-    job, seed = trial.setup, trial.setup.config.train.seed
-    labelled = balance(draw.labelled, job.config.data, seed)
-    found = baselines(
+    # It chooses nothing on validation, so it learns from those texts too.
+    setup, seed = trial.setup, trial.setup.config.train.seed
+    labelled = balance(draw.labelled, setup.config.data, seed)
+    results = baselines(
         labelled.texts,
-        job.targets(labelled),
+        setup.targets(labelled),
         draw.splits.test.texts,
-        job.targets(draw.splits.test),
-        job.dataset.class_names,
-        job.dataset.task,
+        setup.targets(draw.splits.test),
+        setup.dataset.class_names,
+        setup.dataset.task,
         seed,
     )
-    return next(own for own in found if own.name == TFIDF)
+    return next(result for result in results if result.name == TFIDF)
 
 
-def _headline(metrics: Metrics) -> dict[str, float | None]:
+def _deciding_metrics(metrics: Metrics) -> dict[str, float | None]:
     return {name: metrics.value(name) for name in SELECTION_METRICS}
+
+
+def _summary(trial: CurveTrial) -> str:
+    metrics = ", ".join(
+        f"{name} {_four_digits(trial.model[key])} (TF-IDF {_four_digits(trial.baseline[key])})"
+        for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"))
+    )
+    seconds = trial.feature_seconds + trial.train_seconds
+    return f"{trial.size:>6,} texts, trial {trial.trial}: {metrics}, {seconds:.1f} s"
+
+
+def _four_digits(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

@@ -1,7 +1,6 @@
-"""What is probably wrong with single examples, and the file that lists it."""
+"""Issues of single examples, such as a label that is probably wrong, and the file that lists them."""
 
-import csv
-import io
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,25 +17,25 @@ KINDS: dict[str, tuple[Severity, str]] = {
         "The label is probably wrong: classifiers that have not seen the text contradict it.",
     ),
     "similar-conflict": ("warning", "Nearly the same as other texts, under another label."),
-    "similar-text": ("info", "Nearly the same as other texts, which may come into other splits."),
+    "similar-text": ("info", "Nearly the same as other texts, which may end up in other splits."),
     "outlier": ("info", "Far from all other texts."),
 }
-"""Kinds of faults in the order in which they are listed: how bad each is, and what it means."""
+"""Kinds of issues in the order in which they are listed: how severe each is, and what it means."""
 
 
 @dataclass(frozen=True)
-class Fault:
+class Issue:
     """An example that a person should look at.
 
     Attributes:
-        kind: `label-error`; `similar-text`, or `similar-conflict` where its likes have other labels; `outlier`.
-        index: Its place in the data set.
+        kind: `label-error`; `similar-text`, or `similar-conflict` if its near-duplicates have other labels; `outlier`.
+        index: Its index in the dataset.
         row: Its row in the file.
         labels: Its labels.
-        suggested: The labels that it probably should have; None where there is no suggestion.
-        score: Of a label, how much it deserves trust, from 0; of similar texts, the cosine to the nearest; of an
-            outlier, how typical it is, from 0.
-        group: Row of the first of the similar texts; None for other kinds.
+        suggested: The labels that it probably should have; None if there is no suggestion.
+        score: From 0: for a label error, the quality of the label; for an outlier, how typical it is. For
+            near-duplicates, the cosine to the nearest one.
+        group: Row of the first of the near-duplicates; None for other kinds.
     """
 
     kind: str
@@ -49,65 +48,58 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Faults:
-    """What was found.
+class DataIssues:
+    """The issues of a dataset.
 
     Attributes:
         dataset: The examples.
-        faults: Every flagged example, the most suspicious of a kind first.
+        issues: Every flagged example, the most suspicious of a kind first.
         probs: `(N, C)`, the out-of-fold probabilities.
-        quality: `(N,)`, how much each example's labels deserve trust, from 0 to 1; NaN where nothing can be said.
+        quality: `(N,)`, the quality of each example's labels, from 0 to 1; NaN where its classes are too rare.
         notes: What the user should know.
     """
 
     dataset: Dataset
-    faults: tuple[Fault, ...]
+    issues: tuple[Issue, ...]
     probs: NDArray[np.float64]
     quality: NDArray[np.float64]
     notes: tuple[str, ...]
 
-    def of(self, kind: str) -> list[Fault]:
-        """Return the faults of a kind."""
-        return [fault for fault in self.faults if fault.kind == kind]
+    def of(self, kind: str) -> list[Issue]:
+        """Return the issues of a kind."""
+        return [issue for issue in self.issues if issue.kind == kind]
 
     def findings(self) -> list[Finding]:
-        """Return a line for each kind, as the other checks give it."""
-        found = []
+        """Return a finding for each kind, like those of the other checks."""
+        findings = []
         for kind, (severity, detail) in KINDS.items():
-            rows = [fault.row for fault in self.of(kind)]
-            found.append(
-                Finding(f"{kind}s", len(rows), tuple(rows[:FIRST_ROWS]), detail, severity)
-                if rows
-                else Finding(f"{kind}s", 0)
-            )
-        return found
+            rows = tuple(issue.row for issue in self.of(kind))
+            about = (rows[:FIRST_ROWS], detail, severity) if rows else ()
+            findings.append(Finding(f"{kind}s", len(rows), *about))
+        return findings
 
     def to_dict(self) -> dict[str, Any]:
         """Return every flagged example, without its text, and the notes as JSON values."""
-        rows = [
-            {
-                "kind": own.kind,
-                "row": own.row,
-                "labels": list(own.labels),
-                "suggested": None if own.suggested is None else list(own.suggested),
-                "score": own.score,
-                "group": own.group,
-            }
-            for own in self.faults
-        ]
+        rows = [dataclasses.asdict(issue) for issue in self.issues]
+        for row in rows:
+            del row["index"]
         return {"notes": list(self.notes), "faults": rows}
 
     def write_csv(self, path: Path) -> None:
-        """Write every flagged example: kind, row, label, suggested label, score, group, text, and its own split."""
-        given = self.dataset.given_splits
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        names = ["kind", "row", "label", "suggested_label", "score", "group", "text"]
-        writer.writerow(names if given is None else [*names, "split"])
-        for own in self.faults:
-            suggested = "" if own.suggested is None else "|".join(own.suggested)
-            group = "" if own.group is None else own.group
-            cells = [own.kind, own.row, "|".join(own.labels), suggested, f"{own.score:.6g}", group]
-            split = [] if given is None else [given[own.index]]
-            writer.writerow([*cells, self.dataset.texts[own.index], *split])
-        files.write_text(path, text.getvalue())
+        """Write every flagged example with its text and, if the source has splits, the one that it belongs to."""
+        splits = self.dataset.given_splits
+        header = ["kind", "row", "label", "suggested_label", "score", "group", "text"]
+        rows = [
+            [
+                issue.kind,
+                issue.row,
+                "|".join(issue.labels),
+                "|".join(issue.suggested or ()),
+                f"{issue.score:.6g}",
+                issue.group,
+                self.dataset.texts[issue.index],
+                *([] if splits is None else [splits[issue.index]]),
+            ]
+            for issue in self.issues
+        ]
+        files.write_csv(path, header if splits is None else [*header, "split"], rows)

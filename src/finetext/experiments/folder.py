@@ -1,4 +1,4 @@
-"""The folder of an experiment: it appears whole, with its options and its plan, and is gone on with by no others."""
+"""The folder of an experiment, created together with its options and its plan, so that it can be resumed."""
 
 import json
 import os
@@ -11,6 +11,9 @@ from finetext import files
 from finetext.errors import RunError, UsageError
 from finetext.runs import RunFolder
 from finetext.training import TrainConfig, read_config, write_config
+
+SCHEMA_VERSION = 1
+"""Version of `plan.json`, `curve.json` and `sweep.json`."""
 
 
 @dataclass(frozen=True)
@@ -32,29 +35,29 @@ class ExperimentFolder:
 
     @property
     def plan(self) -> Path:
-        """What is tried: JSON values."""
+        """What is tried, as JSON."""
         return self.path / "plan.json"
 
     @property
     def results(self) -> Path:
-        """The figures, written when all trials are done."""
+        """The results, written when all trials are done."""
         return self.path / f"{self.kind}.json"
 
     @property
     def run(self) -> RunFolder:
-        """The same folder for what locks a run's."""
+        """The same folder, for the lock of a run."""
         return RunFolder(self.path)
 
     def refuse_taken(self) -> None:
-        """Raise UsageError if something already stands where the experiment should go."""
+        """Raise UsageError if the folder would overwrite something."""
         if not self.path.exists() and not self.path.is_symlink():
             return
         if not self.path.is_dir():
             raise UsageError(f"{self.path}: is a file. Choose another --output.")
         if self.plan.is_file():
             raise UsageError(
-                f"{self.path}: holds a {self.kind} already. Go on with `finetext {self.kind} --resume {self.path}`, "
-                "or choose another --output."
+                f"{self.path}: already holds a {self.kind}. Resume it with `finetext {self.kind} --resume "
+                f"{self.path}`, or choose another --output."
             )
         if any(self.path.iterdir()):
             raise UsageError(
@@ -62,7 +65,7 @@ class ExperimentFolder:
             )
 
     def create(self, config: TrainConfig, plan: dict[str, Any]) -> None:
-        """Make the folder, whole with its options and its plan.
+        """Create the folder with its options and its plan, or not at all.
 
         Raises:
             UsageError: It is taken or cannot be written.
@@ -98,9 +101,9 @@ class ExperimentFolder:
         return read_config(self.config), plan
 
     def refuse_other_data(self, plan: dict[str, Any], digest: str) -> None:
-        """Raise RunError if the data is not what the experiment was started with."""
+        """Raise RunError if the data differs from what the experiment was started with."""
         if plan["data_digest"] != digest:
             raise RunError(
-                f"{self.path}: cannot go on, since it was started the data have changed. "
-                f"Put them back, or start a new {self.kind}."
+                f"{self.path}: cannot be resumed, the data have changed since it was started. "
+                f"Restore them, or start a new {self.kind}."
             )

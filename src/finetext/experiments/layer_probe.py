@@ -1,25 +1,35 @@
-"""`probe()`: how good each depth of a model is for a task, in one pass over the texts."""
+"""`probe()`: how well a linear classifier does on the output of each layer of a model."""
 
-from collections.abc import Callable
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from finetext import files
-from finetext.training import TrainConfig
-from finetext.training.config_file import check_config, override
-from finetext.training.depth_selection import DepthScore, best_depth, score_depths
-from finetext.training.setup import Setup, prepare
+from finetext.errors import UsageError
+from finetext.training import (
+    DepthScore,
+    Progress,
+    Setup,
+    TrainConfig,
+    best_depth,
+    check_config,
+    override,
+    prepare,
+    score_depths,
+)
+
+PLOTS = (".svg", ".png", ".pdf")
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a linear probe found.
+    """The results of a linear probe.
 
     Attributes:
         job: Data and model.
         scores: A score for each depth, the first layer's first.
-        best: The least depth within one standard error of the best accuracy on validation.
+        best: The smallest depth within one standard error of the best accuracy on validation.
     """
 
     job: Setup
@@ -27,23 +37,24 @@ class Probe:
     best: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON values."""
+        """Return the metrics as JSON values."""
+        source = self.job.dataset.source
         return {
-            "data": self.job.dataset.source.name,
-            "synthetic_data": self.job.dataset.source.synthetic,
+            "data": source.name,
+            "synthetic_data": source.synthetic,
             "model": self.job.model_source.name,
             "pooling": self.job.model.reads,
             "best_depth": self.best,
             "depths": [
                 {
-                    "depth": own.depth,
-                    "strength": own.strength,
-                    "parameters": own.parameters,
-                    "texts_per_second": own.texts_per_second,
-                    "validation": own.validation.to_dict(),
-                    "test": own.test.to_dict(),
+                    "depth": score.depth,
+                    "strength": score.strength,
+                    "parameters": score.parameters,
+                    "texts_per_second": score.texts_per_second,
+                    "validation": score.validation.to_dict(),
+                    "test": score.test.to_dict(),
                 }
-                for own in self.scores
+                for score in self.scores
             ],
         }
 
@@ -52,7 +63,8 @@ def probe(
     source: str | Path,
     config: TrainConfig | None = None,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    plot: Path | None = None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> Probe:
     """Fit a regularised logistic regression on the pooled output of every layer of a model.
@@ -60,53 +72,47 @@ def probe(
     Args:
         source: Data, as `train` takes it.
         config: Every option; the defaults if not given.
-        progress: Called with the texts done and the texts to do.
+        plot: File to plot the metrics by depth into: .svg, .png or .pdf.
+        progress: Receives the number of texts done.
         **options: Single options by name, such as `model="bert-base"`.
-
-    Raises:
-        FinetextError: With one or two lines that say what to do.
     """
+    if plot is not None and plot.suffix not in PLOTS:
+        raise UsageError(f"{plot}: unknown image format. End its name in {', '.join(PLOTS)}.")
+    progress = progress or Progress()
     config = override(config or TrainConfig(), options | {"source": str(source)})
     check_config(config)
     job = prepare(config)
     scores = score_depths(job, progress, read_test=True)
-    return Probe(job, scores, best_depth(scores))
+    result = Probe(job, scores, best_depth(scores))
+    if plot is not None:
+        _draw(result, plot)
+    return result
 
 
-def plot_probe(found: Probe, path: Path) -> None:
-    """Draw accuracy, macro-F1 and MCC by depth, as the file's name says: svg, png or pdf.
-
-    Raises:
-        UsageError: The file cannot be written.
-    """
-    import io
-
+def _draw(result: Probe, path: Path) -> None:
+    """Plot accuracy, macro-F1 and MCC by depth."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    depths = [own.depth for own in found.scores]
+    depths = [score.depth for score in result.scores]
+    tests = [score.test for score in result.scores]
     lines = {
-        "accuracy": [own.test.accuracy for own in found.scores],
-        "macro-F1": [own.test.macro_f1 for own in found.scores],
-        "MCC": [own.test.mcc for own in found.scores],
+        "accuracy": [metrics.accuracy for metrics in tests],
+        "macro-F1": [metrics.macro_f1 for metrics in tests],
+        "MCC": [metrics.mcc for metrics in tests],
     }
     for (name, values), marker in zip(lines.items(), "os^", strict=True):
         axes.plot(depths, values, marker=marker, label=name)
-    accuracies = [own.test for own in found.scores]
-    axes.fill_between(
-        depths,
-        [own.accuracy_low for own in accuracies],
-        [own.accuracy_high for own in accuracies],
-        alpha=0.15,
-    )
-    axes.axvline(found.best, linestyle=":", color="grey", label="least depth within one standard error")
+    low, high = [m.accuracy_low for m in tests], [m.accuracy_high for m in tests]
+    axes.fill_between(depths, low, high, alpha=0.15)
+    axes.axvline(result.best, linestyle=":", color="grey", label="smallest depth within one standard error")
     axes.set_xticks(depths)
     axes.set_xlabel("layers kept")
     axes.set_ylabel("on the test split (band: accuracy, 95 %)")
-    synthetic = " (synthetic data)" if found.job.dataset.source.synthetic else ""
-    axes.set_title(f"Linear probe of {found.job.model_source.name}{synthetic}")
+    synthetic = " (synthetic data)" if result.job.dataset.source.synthetic else ""
+    axes.set_title(f"Linear probe of {result.job.model_source.name}{synthetic}")
     axes.legend()
     content = io.BytesIO()
-    figure.savefig(content, format=path.suffix.lstrip(".") or "svg")
+    figure.savefig(content, format=path.suffix.lstrip("."))
     files.write_bytes(path, content.getvalue())

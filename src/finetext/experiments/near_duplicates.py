@@ -1,6 +1,5 @@
-"""Texts that are nearly the same, by the cosine of their vectors, in memory that does not grow with their pairs."""
+"""Near-duplicate texts by the cosine of their vectors, in memory that does not grow with the number of pairs."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,17 +8,17 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 BLOCK = 2048
-"""So many vectors are compared with as many others at a time."""
+"""Number of vectors that are compared with as many others at a time."""
 
 
 @dataclass(frozen=True)
 class Similar:
-    """Which vectors are alike.
+    """Groups of similar vectors.
 
     Attributes:
-        group: `(N,)`, the index of the first vector that each is linked to, over any number of links; its own
-            index if it is like no other.
-        cosine: `(N,)`, the cosine to the nearest other vector, where that is over the threshold; else 0.
+        group: `(N,)`, the index of the first vector that each is linked to, over any number of links; the vector's
+            own index if it is similar to no other.
+        cosine: `(N,)`, the cosine to the nearest other vector if that reaches the threshold; else 0.
     """
 
     group: NDArray[np.int64]
@@ -27,10 +26,10 @@ class Similar:
 
 
 def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return vectors `(N, H)` centred and of length 1.
+    """Return vectors `(N, H)` centred and scaled to length 1.
 
-    Hidden states of language models share a large common part (Ethayarajh, 2019); without it, the cosine tells
-    texts apart.
+    Hidden states of language models share a large common component (Ethayarajh, 2019); once it is removed, the cosine
+    tells texts apart.
     """
     centred = vectors - vectors.mean(axis=0)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
@@ -38,7 +37,7 @@ def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def find_similar(units: NDArray[np.float32], threshold: float, block: int = BLOCK) -> Similar:
-    """Link vectors whose cosine is at least a threshold, and group what is linked.
+    """Link vectors whose cosine reaches a threshold, and group what is linked.
 
     Args:
         units: `(N, H)` of length 1.
@@ -47,31 +46,23 @@ def find_similar(units: NDArray[np.float32], threshold: float, block: int = BLOC
     """
     group = np.arange(len(units))
     cosine = np.zeros(len(units), dtype=np.float32)
-    for first, second, found in _links(units, threshold, block):
-        np.maximum.at(cosine, first, found)
-        np.maximum.at(cosine, second, found)
-        group = _joined(group, first, second)
-    return Similar(group, np.minimum(cosine, 1.0))
-
-
-def _links(
-    units: NDArray[np.float32], threshold: float, block: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
-    """Yield the pairs over the threshold, block by block: their indices and cosines."""
     for top in range(0, len(units), block):
         for left in range(top, len(units), block):
             table = units[top : top + block] @ units[left : left + block].T
             if top == left:
                 table = np.triu(table, 1)
             rows, columns = np.nonzero(table >= threshold)
-            if len(rows):
-                yield rows + top, columns + left, table[rows, columns]
+            if not len(rows):
+                continue
+            first, second, cosines = rows + top, columns + left, table[rows, columns]
+            np.maximum.at(cosine, first, cosines)
+            np.maximum.at(cosine, second, cosines)
+            group = _join(group, first, second)
+    return Similar(group, np.minimum(cosine, 1.0))
 
 
-def _joined(
-    group: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the groups after some pairs were linked; a group's name is its least index."""
+def _join(group: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the groups after linking some pairs; a group is named by its smallest index."""
     size = len(group)
     links = coo_array((np.ones(len(first), dtype=np.int8), (group[first], group[second])), (size, size))
     _, component = connected_components(links, directed=False)

@@ -1,7 +1,7 @@
-"""Fresh samples of a data set: some texts to learn from, others to test on, no text in both.
+"""Fresh samples of a dataset for a learning curve: some texts to learn from, others to test on.
 
-Equal texts (folded) count as one text and are drawn once, so that "64 texts" are 64 different ones. What is drawn to
-learn from holds everything that a training uses: a share of it, at least one text, becomes the validation split.
+Equal texts (folded) count as one text and are drawn once, so that "64 texts" are 64 different ones. The texts to learn
+from include the validation split: a share of them, at least one text.
 """
 
 from dataclasses import dataclass, replace
@@ -28,9 +28,9 @@ class Draw:
 
 
 class Pool:
-    """The different texts of a data set, by class.
+    """The distinct texts of a dataset, by class.
 
-    Where the source has a test split of its own, test texts are drawn from it and from nothing else.
+    If the source has a test split of its own, test texts are drawn only from it.
     """
 
     def __init__(self, dataset: Dataset, config: DataConfig, seed: int) -> None:
@@ -40,40 +40,40 @@ class Pool:
             dataset = undersample(dataset, seed)
         self._dataset, self._share, self._seed = dataset, config.validation, seed
         groups = group_texts(dataset)
-        given = dataset.given_splits
-        self._own_test = given is not None and "test" in given
+        source_splits = dataset.given_splits
+        self._has_test = source_splits is not None and "test" in source_splits
         self._train: dict[str, list[int]] = {name: [] for name in sorted(set(groups.strata))}
         self._test: dict[str, list[int]] = {name: [] for name in self._train}
         for members, stratum in zip(groups.members, groups.strata, strict=True):
             # A text under two labels stands for the more frequent one.
             text = next(index for index in members if dataset.strata[index] == stratum)
-            held = given is not None and any(given[index] == "test" for index in members)
-            (self._test if held else self._train)[stratum].append(text)
+            in_test = source_splits is not None and any(source_splits[i] == "test" for i in members)
+            (self._test if in_test else self._train)[stratum].append(text)
         self._train = {name: texts for name, texts in self._train.items() if texts}
 
     @property
     def least(self) -> int:
-        """The smallest sample: each class once in training, and a text for validation."""
+        """Size of the smallest sample: each class once in training, and a text for validation."""
         return len(self._train) + 1
 
     def most(self, test_size: int) -> int:
-        """Return the largest sample beside `test_size` test texts.
+        """Return the size of the largest sample besides `test_size` test texts.
 
         Raises:
-            UsageError: There are not that many texts to test on.
+            UsageError: There are not enough texts to test on.
         """
         texts = sum(map(len, self._train.values()))
-        room = sum(map(len, self._test.values())) if self._own_test else texts - self.least
+        room = sum(map(len, self._test.values())) if self._has_test else texts - self.least
         if not 1 <= test_size <= room:
-            where = "the source's own test split holds" if self._own_test else "the data leave"
+            where = "the source's own test split holds" if self._has_test else "the data leave"
             raise UsageError(
                 f"--test-size {test_size}: {where} {max(room, 0):,} different texts to test on. "
                 f"Choose between 1 and {max(room, 1):,}."
             )
-        return texts if self._own_test else texts - test_size
+        return texts if self._has_test else texts - test_size
 
     def draw(self, size: int, test_size: int, trial: int) -> Draw:
-        """Return a fresh sample, stratified by class; the same arguments give the same one.
+        """Return a fresh sample, stratified by class; the same arguments give the same sample.
 
         Args:
             size: Texts to learn from, those for validation included.
@@ -83,7 +83,7 @@ class Pool:
         random = np.random.default_rng([self._seed, 4, size, trial])
         train = {name: random.permutation(texts).tolist() for name, texts in self._train.items()}
         sizes = [len(texts) for texts in train.values()]
-        if self._own_test:
+        if self._has_test:
             drawn = {name: random.permutation(texts).tolist() for name, texts in self._test.items()}
             have = [len(texts) for texts in drawn.values()]
             quota = allocate(test_size, have, [0] * len(have), have)
@@ -91,15 +91,15 @@ class Pool:
             drawn = train
             quota = allocate(test_size, sizes, [min(1, n - 1) for n in sizes], [n - 1 for n in sizes])
         test = [index for texts, n in zip(drawn.values(), quota, strict=True) for index in texts[:n]]
-        taken = [0] * len(sizes) if self._own_test else quota
+        taken = [0] * len(sizes) if self._has_test else quota
         left = [texts[n:] for texts, n in zip(train.values(), taken, strict=True)]
         quota = allocate(size, sizes, [1] * len(sizes), list(map(len, left)))
-        held = allocate(
+        held_out = allocate(
             max(1, round(size * self._share)), quota, [0] * len(quota), [max(0, n - 1) for n in quota]
         )
-        validation = [index for texts, n in zip(left, held, strict=True) for index in texts[:n]]
+        validation = [index for texts, n in zip(left, held_out, strict=True) for index in texts[:n]]
         training = [
-            index for texts, n, all_ in zip(left, held, quota, strict=True) for index in texts[n:all_]
+            index for texts, n, end in zip(left, held_out, quota, strict=True) for index in texts[n:end]
         ]
         return self._as_draw(sorted(training), sorted(validation), sorted(test))
 

@@ -2,116 +2,19 @@
 
 import dataclasses
 import itertools
-import json
-import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
+from finetext import files
 from finetext.errors import UsageError, closest
+from finetext.experiments.sweep_plan import Dimension, Row, SweepOptions, SweepPlan, describe_options
 from finetext.metric_names import SELECTION_METRICS
 from finetext.options import conform
-from finetext.training import TrainConfig, check_config, override
-from finetext.training.config_file import option_types, options_in
+from finetext.training import TrainConfig, check_config, option_types, options_in, override
 
-MOST_ROWS = 10_000
-
-
-@dataclass(frozen=True)
-class SweepOptions:
-    """The table `[sweep]`."""
-
-    method: Literal["grid", "tpe"] = "grid"
-    """`grid` tries every combination of `[sweep.grid]` and every row of `[[sweep.rows]]`; `tpe` searches
-    `[sweep.space]` by a tree-structured Parzen estimator."""
-    trials: int = 20
-    """Number of trials of a search; a grid has as many as it has rows."""
-    metric: str | None = None
-    """Validation metric that decides, within a trial and between trials; by default that of `[train]`."""
-    seed: int = 42
-    """Seed of the search; the trainings have that of `[train]`."""
-    pruner: Literal["auto", "median", "none"] = "auto"
-    """`median` stops a trial that after an epoch is worse than the median of those before it; `auto` does so in a
-    search."""
-    startup: int = 5
-    """Trials before the search follows what it has seen, and before any is stopped early."""
-    warmup: int = 1
-    """Epochs in which no trial is stopped early."""
-
-    @property
-    def prunes(self) -> bool:
-        """Whether trials are stopped early."""
-        return self.pruner == "median" or (self.pruner == "auto" and self.method == "tpe")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One set of options to try."""
-
-    name: str
-    options: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """What a search may choose for one option: a range, or one of some values.
-
-    Attributes:
-        low: Least value of a range.
-        high: Largest value of a range.
-        log: Whether to draw from the range's logarithm.
-        whole: Whether its values are whole numbers.
-        choices: The values to choose from, if it is no range.
-    """
-
-    low: float = 0
-    high: float = 0
-    log: bool = False
-    whole: bool = False
-    choices: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True)
-class SweepPlan:
-    """Everything that a sweep tries.
-
-    Attributes:
-        config: The options that all trials share; its metric decides.
-        options: The table `[sweep]`.
-        rows: What a grid tries.
-        space: What a search chooses from.
-        name: Name of the file.
-    """
-
-    config: TrainConfig
-    options: SweepOptions
-    rows: tuple[Row, ...] = ()
-    space: dict[str, Dimension] = field(default_factory=dict)
-    name: str = "sweep"
-
-    @property
-    def total(self) -> int:
-        """How many trials there are to finish."""
-        return len(self.rows) if self.options.method == "grid" else self.options.trials
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what is tried as JSON values."""
-        return {
-            "sweep": dataclasses.asdict(self.options),
-            "rows": [dataclasses.asdict(row) for row in self.rows],
-            "space": {name: dataclasses.asdict(own) for name, own in self.space.items()},
-        }
-
-    @classmethod
-    def from_dict(cls, config: TrainConfig, values: Mapping[str, Any]) -> "SweepPlan":
-        """Return what `to_dict` was taken from."""
-        space = {
-            name: Dimension(**own | {"choices": tuple(own["choices"])})
-            for name, own in values["space"].items()
-        }
-        rows = tuple(Row(**row) for row in values["rows"])
-        return cls(config, SweepOptions(**values["sweep"]), rows, space)
+MAX_ROWS = 10_000
 
 
 def read_sweep(path: Path, source: str | None = None) -> SweepPlan:
@@ -122,178 +25,161 @@ def read_sweep(path: Path, source: str | None = None) -> SweepPlan:
         source: The data, if not that of the file.
 
     Raises:
-        UsageError: The file cannot be read, or holds unknown tables, keys or values, all of which are named.
+        UsageError: The file cannot be read, or holds unknown tables, keys or values.
     """
+    document = files.read_toml(path, "sweep file")
+    sweep = document.pop("sweep", None)
+    options = dict(options_in(document, path))
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such sweep file.") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}). Give a TOML file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is no valid TOML: {error}.") from error
-    tried = document.pop("sweep", None)
-    if not isinstance(tried, dict):
-        raise UsageError(f"{path}: has no table [sweep]. Say there what to try, such as [sweep.grid].")
-    given = dict(options_in(document, path))
-    config = override(TrainConfig(), given, where=f"{path}: ")
-    if source is not None:
-        config = override(config, {"source": source})
-    parts = {name: tried.pop(name) for name in ("grid", "rows", "space") if name in tried}
-    options = _sweep_options(tried, given, path)
+        if not isinstance(sweep, dict):
+            raise UsageError("has no table [sweep]. Say there what to try, such as [sweep.grid].")
+        if source is not None:
+            options["source"] = source
+        return dataclasses.replace(_read_plan(sweep, options), name=path.stem)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _read_plan(sweep: Mapping[str, Any], common: dict[str, Any]) -> SweepPlan:
+    tried = {name: sweep[name] for name in ("grid", "rows", "space") if name in sweep}
+    options = _read_options({name: sweep[name] for name in sweep if name not in tried}, common.get("metric"))
     if options.metric is not None:
-        config = override(config, {"metric": options.metric})
+        common["metric"] = options.metric
+    rows = (*_listed_rows(tried.get("rows", [])), *_combinations(tried.get("grid", {})))
     plan = SweepPlan(
-        config,
-        options,
-        tuple(_rows(parts, path)),
-        dict(_space(parts.get("space", {}), path)),
-        path.stem,
+        override(TrainConfig(), common), options, rows, dict(_dimensions(tried.get("space", {})))
     )
-    _check(plan, parts, path)
+    _check(plan, tried)
     return plan
 
 
-def _sweep_options(tried: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> SweepOptions:
-    kinds = get_type_hints(SweepOptions)
-    values, problems = {}, []
-    for name, value in tried.items():
-        if name not in kinds:
-            known = [*kinds, "grid", "rows", "space"]
+def _read_options(values: Mapping[str, Any], train_metric: str | None) -> SweepOptions:
+    types = get_type_hints(SweepOptions)
+    options: dict[str, Any] = {}
+    problems = []
+    for name, value in values.items():
+        if name not in types:
+            known = [*types, "grid", "rows", "space"]
             problems.append(f"unknown key `{name}` in [sweep].{closest(name, known)}")
             continue
         try:
-            values[name] = conform(value, kinds[name])
+            options[name] = conform(value, types[name])
         except ValueError as error:
             problems.append(f"`{name}` in [sweep] {error}, not {value!r}.")
-    for name, least in (("trials", 1), ("startup", 0), ("warmup", 0), ("seed", 0)):
-        if values.get(name, least) < least:
-            problems.append(f"`{name}` in [sweep] must be at least {least}, not {values[name]}.")
-    metric = values.get("metric")
+    for name, minimum in (("trials", 1), ("startup", 0), ("warmup", 0), ("seed", 0)):
+        if options.get(name, minimum) < minimum:
+            problems.append(f"`{name}` in [sweep] must be at least {minimum}, not {options[name]}.")
+    metric = options.get("metric")
     if metric is not None and metric not in SELECTION_METRICS:
         problems.append(
             f"`metric` in [sweep] must be one of {', '.join(SELECTION_METRICS)}.{closest(metric, SELECTION_METRICS)}"
         )
-    elif metric is not None and given.get("metric", metric) != metric:
-        problems.append(f"`metric` is {metric} in [sweep] and {given['metric']} in [train]: leave one out.")
+    elif metric is not None and train_metric not in (None, metric):
+        problems.append(f"`metric` is {metric} in [sweep] and {train_metric} in [train]: leave one out.")
     if problems:
-        raise UsageError(f"{path}: " + " ".join(problems))
-    return SweepOptions(**values)
+        raise UsageError(" ".join(problems))
+    return SweepOptions(**options)
 
 
-def _known(name: str, where: str, path: Path) -> Any:
+def _conformed(name: str, value: Any, where: str) -> Any:
+    """Return a value as the type of the option `name` of a training."""
     types = option_types()
     if name not in types:
-        raise UsageError(f"{path}: unknown option `{name}` in {where}.{closest(name, types)}")
+        raise UsageError(f"unknown option `{name}` in {where}.{closest(name, types)}")
     if name == "metric":
-        raise UsageError(
-            f"{path}: `metric` in {where}: one metric decides over all trials; set it in [sweep]."
-        )
-    return types[name][1]
-
-
-def _conformed(name: str, value: Any, where: str, path: Path) -> Any:
-    kind = _known(name, where, path)
+        raise UsageError(f"`metric` in {where}: one metric decides over all trials; set it in [sweep].")
     try:
-        return conform(value, kind)
+        return conform(value, types[name][1])
     except ValueError as error:
-        raise UsageError(f"{path}: `{name}` in {where} {error}, not {value!r}.") from None
+        raise UsageError(f"`{name}` in {where} {error}, not {value!r}.") from None
 
 
-def _rows(parts: Mapping[str, Any], path: Path) -> Iterator[Row]:
-    """Yield the rows that are written out, then the combinations of the grid."""
-    listed, grid = parts.get("rows", []), parts.get("grid", {})
-    if not isinstance(listed, list) or not all(isinstance(row, dict) for row in listed):
-        raise UsageError(f"{path}: write each row as [[sweep.rows]].")
-    for number, row in enumerate(listed, 1):
+def _listed_rows(rows: Any) -> Iterator[Row]:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UsageError("write each row as [[sweep.rows]].")
+    for number, row in enumerate(rows, 1):
         name = row.get("name", f"row {number}")
         if not isinstance(name, str):
-            raise UsageError(f"{path}: `name` in row {number} must be a text, not {name!r}.")
+            raise UsageError(f"`name` in row {number} must be a text, not {name!r}.")
         where = f"the row {name!r}"
-        yield Row(
-            name,
-            {key: _conformed(key, value, where, path) for key, value in row.items() if key != "name"},
-        )
+        yield Row(name, {key: _conformed(key, value, where) for key, value in row.items() if key != "name"})
+
+
+def _combinations(grid: Any) -> Iterator[Row]:
+    """Yield every combination of a grid's values, and at most one more than are allowed."""
     if not isinstance(grid, dict):
-        raise UsageError(f"{path}: [sweep.grid] must be a table of options and lists.")
+        raise UsageError("[sweep.grid] must be a table of options and lists.")
     axes = {}
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
-            raise UsageError(f"{path}: `{key}` in [sweep.grid] must be a list of values, not {values!r}.")
-        axes[key] = [_conformed(key, value, "[sweep.grid]", path) for value in values]
-    if axes:
-        for chosen in itertools.islice(itertools.product(*axes.values()), MOST_ROWS + 1):
-            options = dict(zip(axes, chosen, strict=True))
-            yield Row(describe_options(options), options)
+            raise UsageError(f"`{key}` in [sweep.grid] must be a list of values, not {values!r}.")
+        axes[key] = [_conformed(key, value, "[sweep.grid]") for value in values]
+    combinations = itertools.product(*axes.values()) if axes else ()
+    for values in itertools.islice(combinations, MAX_ROWS + 1):
+        options = dict(zip(axes, values, strict=True))
+        yield Row(describe_options(options), options)
 
 
-def describe_options(options: Mapping[str, Any]) -> str:
-    """Return options in a line, such as `batch_size=8, trainable=head`."""
-    return ", ".join(f"{name}={_plain(value)}" for name, value in options.items()) or "as given"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _space(space: Any, path: Path) -> Iterator[tuple[str, Dimension]]:
+def _dimensions(space: Any) -> Iterator[tuple[str, Dimension]]:
+    where = "[sweep.space]"
     if not isinstance(space, dict):
-        raise UsageError(f"{path}: [sweep.space] must be a table of options.")
-    for name, own in space.items():
-        where = "[sweep.space]"
-        kind = _known(name, where, path)
-        if isinstance(own, list):
-            if not own or any(isinstance(value, (list, dict)) for value in own):
-                raise UsageError(f"{path}: `{name}` in {where} must be a list of plain values.")
-            yield name, Dimension(choices=tuple(_conformed(name, value, where, path) for value in own))
-        elif isinstance(own, dict):
-            yield name, _range(name, own, kind, path)
+        raise UsageError(f"{where} must be a table of options.")
+    for name, choice in space.items():
+        if isinstance(choice, list):
+            if not choice or any(isinstance(value, (list, dict)) for value in choice):
+                raise UsageError(f"`{name}` in {where} must be a list of plain values.")
+            yield name, Dimension(choices=tuple(_conformed(name, value, where) for value in choice))
+        elif isinstance(choice, dict):
+            yield name, _range(name, choice)
         else:
             raise UsageError(
-                f"{path}: `{name}` in {where} must be a list of values or {{low = …, high = …, log = true}}."
+                f"`{name}` in {where} must be a list of values or {{low = …, high = …, log = true}}."
             )
 
 
-def _range(name: str, own: dict[str, Any], kind: Any, path: Path) -> Dimension:
+def _range(name: str, limits: Mapping[str, Any]) -> Dimension:
     where = f"`{name}` in [sweep.space]"
-    unknown = [key for key in own if key not in ("low", "high", "log")]
-    if unknown:
-        raise UsageError(
-            f"{path}: {where} has no `{unknown[0]}`.{closest(unknown[0], ('low', 'high', 'log'))}"
-        )
-    low, high, log = own.get("low"), own.get("high"), own.get("log", False)
-    numbers = [value for value in (low, high) if isinstance(value, (int, float))]
-    if len(numbers) < 2 or isinstance(low, bool) or isinstance(high, bool) or not isinstance(log, bool):
-        raise UsageError(f"{path}: {where} needs numbers `low` and `high`, and `log` true or false.")
-    first, last = (_conformed(name, value, "[sweep.space]", path) for value in (low, high))
-    if not first < last or (log and first <= 0):
-        raise UsageError(f"{path}: {where}: `low` must lie below `high`, and above 0 with `log`.")
-    return Dimension(low=first, high=last, log=log, whole=isinstance(first, int) and isinstance(last, int))
+    keys = ("low", "high", "log")
+    unknown = next((key for key in limits if key not in keys), None)
+    if unknown is not None:
+        raise UsageError(f"{where} has no `{unknown}`.{closest(unknown, keys)}")
+    low, high, log = limits.get("low"), limits.get("high"), limits.get("log", False)
+    if type(low) not in (int, float) or type(high) not in (int, float) or not isinstance(log, bool):
+        raise UsageError(f"{where} needs numbers `low` and `high`, and `log` true or false.")
+    low, high = (_conformed(name, value, "[sweep.space]") for value in (low, high))
+    if not low < high or (log and low <= 0):
+        raise UsageError(f"{where}: `low` must lie below `high`, and above 0 with `log`.")
+    return Dimension(low=low, high=high, log=log, whole=isinstance(low, int) and isinstance(high, int))
 
 
-def _check(plan: SweepPlan, parts: Mapping[str, Any], path: Path) -> None:
+def _check(plan: SweepPlan, tried: Mapping[str, Any]) -> None:
+    """Refuse a plan that contradicts itself, or with options that no training could have."""
     grid = plan.options.method == "grid"
     if not plan.config.data.source:
-        raise UsageError(f"{path}: no data: name it in the command, or as `source` in [data].")
-    if grid and "space" in parts:
-        raise UsageError(f'{path}: [sweep.space] is for method = "tpe"; a grid is tried by [sweep.grid].')
-    if not grid and ("grid" in parts or "rows" in parts):
-        raise UsageError(f'{path}: [sweep.grid] and [[sweep.rows]] are for method = "grid".')
-    if not (plan.rows if grid else plan.space):
+        raise UsageError("no data: name it in the command, or as `source` in [data].")
+    if grid and "space" in tried:
+        raise UsageError('[sweep.space] is for method = "tpe"; a grid is tried by [sweep.grid].')
+    if not grid and tried.keys() & {"grid", "rows"}:
+        raise UsageError('[sweep.grid] and [[sweep.rows]] are for method = "grid".')
+    if not (plan.rows or plan.space):
         table = "[sweep.grid] or [[sweep.rows]]" if grid else "[sweep.space]"
-        raise UsageError(f"{path}: nothing to try. Write {table}.")
-    if len(plan.rows) > MOST_ROWS:
-        raise UsageError(
-            f"{path}: the grid has more than {MOST_ROWS:,} combinations. Search with tpe instead."
-        )
-    names = [row.name for row in plan.rows]
-    twice = next((name for name in names if names.count(name) > 1), None) if len(names) < 1000 else None
-    if twice is not None:
-        raise UsageError(f"{path}: two rows are named {twice!r}. Give each a name of its own.")
+        raise UsageError(f"nothing to try. Write {table}.")
+    if len(plan.rows) > MAX_ROWS:
+        raise UsageError(f"the grid has more than {MAX_ROWS:,} combinations. Search with tpe instead.")
+    name, count = Counter(row.name for row in plan.rows).most_common(1)[0] if plan.rows else ("", 0)
+    if count > 1:
+        raise UsageError(f"two rows are named {name!r}. Give each a name of its own.")
     check_config(plan.config)
-    rows = plan.rows or tuple(_corners(plan.space))
+    _check_rows(plan)
+
+
+def _check_rows(plan: SweepPlan) -> None:
+    """Check every row of a grid; of a search each choice and each end of a range, alone."""
+    rows = plan.rows or [
+        Row(f"`{name}` in [sweep.space]", {name: value})
+        for name, dimension in plan.space.items()
+        for value in dimension.choices or (dimension.low, dimension.high)
+    ]
     problems = []
     for row in rows:
         try:
@@ -302,11 +188,4 @@ def _check(plan: SweepPlan, parts: Mapping[str, Any], path: Path) -> None:
             problems.append(f"{row.name}: {error}")
     if problems:
         more = f" … and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise UsageError(f"{path}: " + " ".join(problems[:5]) + more)
-
-
-def _corners(space: Mapping[str, Dimension]) -> Iterator[Row]:
-    """Yield each end of each range and each choice, alone: what a search can check before it starts."""
-    for name, own in space.items():
-        for value in own.choices or (own.low, own.high):
-            yield Row(f"`{name}` in [sweep.space]", {name: value})
+        raise UsageError(" ".join(problems[:5]) + more)

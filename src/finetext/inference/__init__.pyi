@@ -10,6 +10,10 @@ from .exporting import export_onnx as export_onnx
 from .files import FilePrediction as FilePrediction
 from .files import predict_file as predict_file
 from .files import predict_stream as predict_stream
+from .prediction import Prediction as Prediction
+from .prediction import predict_into_file as predict_into_file
+from .prediction import predict_into_stream as predict_into_stream
+from .prediction import predict_into_table as predict_into_table
 from .resumable_output import Tally as Tally
 from .resumable_output import resumable_rows as resumable_rows
 from .writing import OutputFormat as OutputFormat

@@ -9,6 +9,7 @@ from .bundle import save_companions as save_companions
 from .bundle import save_config as save_config
 from .catalogue import ALIASES as ALIASES
 from .catalogue import CATALOGUE as CATALOGUE
+from .catalogue import TRAINABLE_SHOWN as TRAINABLE_SHOWN
 from .catalogue import Entry as Entry
 from .causal import LanguageModel as LanguageModel
 from .causal import continue_text as continue_text

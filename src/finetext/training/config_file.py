@@ -4,7 +4,6 @@ The order of precedence is default < file < flag or keyword argument. All mistak
 """
 
 import dataclasses
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -30,14 +29,7 @@ def read_config(path: Path) -> TrainConfig:
     Raises:
         UsageError: The file is missing, is not TOML, or contains unknown tables, keys or values.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such configuration file.") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}). Give a TOML file.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is not valid TOML: {error}.") from error
+    document = files.read_toml(path, "configuration file")
     return override(TrainConfig(), dict(options_in(document, path)), where=f"{path}: ")
 
 

@@ -1,5 +1,6 @@
-"""What a run reports while it is under way."""
+"""Callbacks of a run. Every method does nothing by default; override those that you need."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,13 +10,16 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Listens to a run and says nothing; override what you want to show.
-
-    Each method is called from the training thread and must return soon.
-    """
+    """Receives the events of a run or an experiment in its own thread; each method must return soon."""
 
     def notice(self, text: str) -> None:
         """Something the user should know: a fallback, rows left out, a damaged checkpoint."""
+
+    def working(self, what: str, done: int, total: int | None) -> None:
+        """`done` of `total` texts (None if not known in advance) have passed the stage `what`."""
+
+    def trial(self, summary: str, done: int, total: int) -> None:
+        """A trial of a learning curve or a sweep has ended: `done` of `total`, with its result in a line."""
 
     def features(self, done: int, total: int) -> None:
         """The frozen layers have processed `done` of `total` tokens."""
@@ -38,9 +42,19 @@ class Progress:
     def finishing(self, stage: str) -> None:
         """A stage after training begins."""
 
+    def counter(self, what: str, total: int | None, done: int = 0) -> Callable[[int], None]:
+        """Return a function that adds to the texts done of a stage and reports them by `working`."""
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            self.working(what, done, total)
+
+        return advance
+
 
 def announce(event: "Event", progress: Progress) -> None:
-    """Pass an event of a training on to who listens."""
+    """Pass an event of a training on to a listener."""
     from finetext.training.events import EpochAverage, Notice, ProbeInitialization
 
     if isinstance(event, Notice):

@@ -1,4 +1,4 @@
-"""Samples for a learning curve: what is in them, and what never is in two splits."""
+"""Samples for a learning curve: their sizes, their classes, and no text in two splits."""
 
 from collections import Counter
 
@@ -24,7 +24,7 @@ def keys(part):
 
 
 @pytest.mark.parametrize("size", [3, 8, 20, 64, 100])
-def test_no_text_stands_in_two_splits_and_sizes_are_kept(data, size):
+def test_splits_are_disjoint_and_have_the_requested_sizes(data, size):
     pool = Pool(read(data, DataConfig()), DataConfig(), 1)
     for trial in range(5):
         draw = pool.draw(size, 40, trial)
@@ -37,7 +37,7 @@ def test_no_text_stands_in_two_splits_and_sizes_are_kept(data, size):
     assert Counter(test.labels)[("spam",)] == 4
 
 
-def test_a_draw_is_fresh_each_time_and_the_same_for_the_same_seed(data):
+def test_trials_differ_and_the_same_seed_repeats_them(data):
     dataset = read(data, DataConfig())
     first, second = (Pool(dataset, DataConfig(), 1) for _ in range(2))
     assert first.draw(20, 40, 1) == second.draw(20, 40, 1)
@@ -45,7 +45,7 @@ def test_a_draw_is_fresh_each_time_and_the_same_for_the_same_seed(data):
     assert first.draw(20, 40, 1) != Pool(dataset, DataConfig(), 2).draw(20, 40, 1)
 
 
-def test_test_texts_come_from_the_sources_own_test_split(data, tmp_path):
+def test_test_texts_come_from_the_test_split_of_the_source(data, tmp_path):
     rows = data.read_text().splitlines()[1:151]
     path = tmp_path / "own.csv"
     path.write_text(
@@ -54,21 +54,21 @@ def test_test_texts_come_from_the_sources_own_test_split(data, tmp_path):
     config = DataConfig(split_column="split")
     pool = Pool(read(path, config), config, 1)
     draw = pool.draw(30, 50, 1)
-    own = {row.split(",")[0] for row in rows[:60]}
-    assert set(draw.splits.test.texts) <= own and not set(draw.labelled.texts) & own
+    test_texts = {row.split(",")[0] for row in rows[:60]}
+    assert set(draw.splits.test.texts) <= test_texts and not set(draw.labelled.texts) & test_texts
     assert pool.most(50) == 90
     with pytest.raises(UsageError, match="60 different"):
         pool.most(61)
 
 
-def test_a_test_split_that_leaves_nothing_is_refused(data):
+def test_a_test_size_that_leaves_no_training_texts_is_refused(data):
     pool = Pool(read(data, DataConfig()), DataConfig(), 1)
     assert pool.most(40) == 110 and pool.least == 3
     with pytest.raises(UsageError, match="Choose between 1 and 147"):
         pool.most(1024)
 
 
-def test_a_balanced_set_is_drawn_from_balanced(data):
+def test_undersampling_the_whole_set_balances_the_draws(data):
     config = DataConfig(balance="undersample", balance_scope="all")
     draw = Pool(read(data, DataConfig()), config, 1).draw(10, 6, 1)
     assert abs(Counter(draw.labelled.labels)[("spam",)] - 5) <= 1
