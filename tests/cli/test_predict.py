@@ -190,7 +190,7 @@ def test_evaluation_of_a_file_prints_and_writes_the_figures(tmp_path, trained, m
     assert "60 texts" in (folder / "report.html").read_text()
     before = (folder / "metrics.json").read_bytes()
     assert run("evaluate", fitted.folder.path, messages, "--output", folder) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert (folder / "metrics.json").read_bytes() == before
 
 
