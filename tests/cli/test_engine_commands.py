@@ -121,5 +121,5 @@ def test_the_linear_probe_initialisation_is_kept_if_no_step_is_better(
     fresh = finetext.train(
         messages, output=tmp_path / "fresh", epochs=1, learning_rate=1e-9, head_start="none", **options
     )
-    assert found.metrics.best.step == 0
-    assert found.metrics.validation.log_loss < fresh.metrics.validation.log_loss
+    assert probed.metrics.best.step == 0
+    assert probed.metrics.validation.log_loss < fresh.metrics.validation.log_loss

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from finetext.experiments import CurveTrial, LearningCurve, curve_verdict
+from finetext.metric_names import SELECTION_METRICS
 from finetext.training import TrainConfig
 
 

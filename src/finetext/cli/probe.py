@@ -48,7 +48,7 @@ def probe(
             plot=plot,
             progress=progress,
         )
-    warn_of_synthetic(result.job.dataset.source.synthetic)
+    warn_of_synthetic(result.setup.dataset.source.synthetic)
     write(
         _table(result),
         f"Depth {result.best} is the smallest within one standard error of the best accuracy on validation. "

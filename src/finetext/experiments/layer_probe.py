@@ -27,23 +27,23 @@ class Probe:
     """The results of a linear probe.
 
     Attributes:
-        job: Data and model.
+        setup: Data and model.
         scores: A score for each depth, the first layer's first.
         best: The smallest depth within one standard error of the best accuracy on validation.
     """
 
-    job: Setup
+    setup: Setup
     scores: list[DepthScore]
     best: int
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metrics as JSON values."""
-        source = self.job.dataset.source
+        source = self.setup.dataset.source
         return {
             "data": source.name,
             "synthetic_data": source.synthetic,
-            "model": self.job.model_source.name,
-            "pooling": self.job.model.reads,
+            "model": self.setup.model_source.name,
+            "pooling": self.setup.model.reads,
             "best_depth": self.best,
             "depths": [
                 {
@@ -81,9 +81,11 @@ def probe(
     progress = progress or Progress()
     config = override(config or TrainConfig(), options | {"source": str(source)})
     check_config(config)
-    job = prepare(config)
-    scores = score_depths(job, progress, read_test=True)
-    result = Probe(job, scores, best_depth(scores))
+    setup = prepare(config)
+    scores = score_depths(
+        setup, lambda done, total: progress.working("reading texts", done, total), read_test=True
+    )
+    result = Probe(setup, scores, best_depth(scores))
     if plot is not None:
         _draw(result, plot)
     return result
@@ -110,8 +112,8 @@ def _draw(result: Probe, path: Path) -> None:
     axes.set_xticks(depths)
     axes.set_xlabel("layers kept")
     axes.set_ylabel("on the test split (band: accuracy, 95 %)")
-    synthetic = " (synthetic data)" if result.job.dataset.source.synthetic else ""
-    axes.set_title(f"Linear probe of {result.job.model_source.name}{synthetic}")
+    synthetic = " (synthetic data)" if result.setup.dataset.source.synthetic else ""
+    axes.set_title(f"Linear probe of {result.setup.model_source.name}{synthetic}")
     axes.legend()
     content = io.BytesIO()
     figure.savefig(content, format=path.suffix.lstrip("."))

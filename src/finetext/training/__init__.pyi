@@ -23,7 +23,6 @@ from .events import EpochAverage as EpochAverage
 from .events import Evaluation as Evaluation
 from .events import ProbeInitialization as ProbeInitialization
 from .events import Step as Step
-from .inputs import RunInputs as RunInputs
 from .inputs import cache_frozen_layers as cache_frozen_layers
 from .inputs import feature_store as feature_store
 from .linear_probe import LinearFit as LinearFit
@@ -32,6 +31,7 @@ from .plan import TrainingPlan as TrainingPlan
 from .progress import Progress as Progress
 from .run import Run as Run
 from .run import holding as holding
+from .setup import RunInputs as RunInputs
 from .setup import Setup as Setup
 from .setup import prepare as prepare
 from .setup import read_splits as read_splits

@@ -21,10 +21,9 @@ from finetext.models import (
     probabilities,
     two_thirds,
 )
-from finetext.training.inputs import RunInputs
 from finetext.training.linear_probe import MAX_TEXTS, fit_logistic
 from finetext.training.losses import mean_loss
-from finetext.training.setup import Setup
+from finetext.training.setup import RunInputs, Setup
 
 FROZEN = "frozen features + LR"
 ZERO_SHOT = "zero-shot prompting"

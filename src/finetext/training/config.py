@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from finetext import files
-from finetext.data.config import DataConfig
+from finetext.data import DataConfig
 from finetext.errors import UsageError
 from finetext.metric_names import SelectionMetric
-from finetext.models.config import ModelConfig
+from finetext.models import ModelConfig
 from finetext.options import AtLeast0, AtLeast1, Bounds, Rate, Share, also, section
 
 

@@ -7,9 +7,8 @@ from finetext.decision import LIKELIEST, Decision
 from finetext.evaluation import choose_thresholds, fit_temperature, parse_criterion, scaled_probabilities
 from finetext.models import Model, output_layer, predict_logits, set_output_layer
 from finetext.training.cross_validation import held_out_logits
-from finetext.training.inputs import RunInputs
 from finetext.training.progress import Progress
-from finetext.training.setup import Setup
+from finetext.training.setup import RunInputs, Setup
 
 MIN_TEXTS = 200
 """With fewer validation texts, temperature and thresholds are chosen by cross-fitting on training and validation."""

@@ -1,6 +1,7 @@
 """`environment.json`: the versions, the machine, the inputs and the time of a run."""
 
 import contextlib
+import dataclasses
 import datetime
 import os
 import platform
@@ -13,8 +14,7 @@ from typing import Any
 import torch
 
 from finetext.engine import usable_cores
-from finetext.training.inputs import RunInputs
-from finetext.training.setup import Setup
+from finetext.training.setup import RunInputs, Setup
 
 PACKAGES = (
     "finetext",
@@ -78,6 +78,7 @@ def describe_environment(setup: Setup, inputs: RunInputs, times: StageTimes) -> 
         },
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": setup.plan.precision.name,
+        "fast_paths": {name: dataclasses.asdict(path) for name, path in setup.model.fast_paths().items()},
         "features": {
             "cut": inputs.cut,
             "stored": inputs.stored,

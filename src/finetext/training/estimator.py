@@ -190,7 +190,7 @@ def as_texts(texts: Any) -> list[str]:
     Raises:
         UsageError: It is not one of these, or something in it is not a text.
     """
-    from finetext.inference.classifier import TextTypeError
+    from finetext.inference import TextTypeError
 
     if isinstance(texts, (str, bytes)) or not hasattr(texts, "__len__"):
         raise TextTypeError(f"X must be a list, array or Series of texts, not {type(texts).__name__}.")

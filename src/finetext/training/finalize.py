@@ -30,11 +30,10 @@ from finetext.training.baselines import frozen_features_baseline, simple_baselin
 from finetext.training.cross_validation import cross_validate
 from finetext.training.decision_tuning import Chosen, apply_decision, choose_decision
 from finetext.training.environment import StageTimes, describe_environment
-from finetext.training.inputs import RunInputs
 from finetext.training.progress import Progress
 from finetext.training.run import Run
 from finetext.training.selection import Selection
-from finetext.training.setup import Setup
+from finetext.training.setup import RunInputs, Setup
 from finetext.training.verify import verify_bundle
 
 VERIFIED_TEXTS = 4

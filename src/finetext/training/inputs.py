@@ -1,34 +1,11 @@
 """What a run reads: token ids, or the activations of the frozen layers, computed once and cached."""
 
-from dataclasses import dataclass
-
 from finetext import files
-from finetext.cache import FeatureStore, Inputs, StoreFull, store_features
+from finetext.cache import FeatureStore, StoreFull, store_features
 from finetext.models import make_trunk
 from finetext.training.progress import Progress
-from finetext.training.setup import Setup
+from finetext.training.setup import RunInputs, Setup
 from finetext.training.signals import StopRequest
-
-
-@dataclass(frozen=True)
-class RunInputs:
-    """What a run reads.
-
-    Attributes:
-        train: The training split after balancing.
-        validation: The validation split.
-        test: The test split, read once, at the end.
-        cut: Index of the first layer that runs in training; 0 if all do.
-        stored: Precision of the cached activations: bf16 or fp32; None if there are none.
-        computed_tokens: Tokens that went through the frozen layers; 0 if all activations were cached already.
-    """
-
-    train: Inputs
-    validation: Inputs
-    test: Inputs
-    cut: int = 0
-    stored: str | None = None
-    computed_tokens: int = 0
 
 
 def cache_frozen_layers(

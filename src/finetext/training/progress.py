@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from finetext.training.events import EpochAverage, Evaluation, Event, ProbeInitialization, Step
-    from finetext.training.inputs import RunInputs
-    from finetext.training.setup import Setup
+    from finetext.training.setup import RunInputs, Setup
 
 
 class Progress:

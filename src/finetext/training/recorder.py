@@ -10,9 +10,8 @@ from finetext.training.checkpoints import save_checkpoint
 from finetext.training.environment import StageTimes
 from finetext.training.events import Event, Step
 from finetext.training.history import History
-from finetext.training.inputs import RunInputs
 from finetext.training.progress import Progress, announce
-from finetext.training.setup import Setup
+from finetext.training.setup import RunInputs, Setup
 from finetext.training.signals import StopRequest
 from finetext.training.tracking import Trackers
 from finetext.training.trainer import StepError, Trainer

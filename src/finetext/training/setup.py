@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from finetext import __version__
+from finetext.cache import Inputs
 from finetext.data import Dataset, Finding, Splits, balance, check_lengths, class_weights, read, split
 from finetext.decision import LIKELIEST, Decision
 from finetext.engine import Encoded, choose_device, choose_precision
@@ -102,6 +103,27 @@ class Setup:
             "trainable": self.config.model.trainable,
             "seed": self.config.train.seed,
         }
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """What a run reads.
+
+    Attributes:
+        train: The training split after balancing.
+        validation: The validation split.
+        test: The test split, read once, at the end.
+        cut: Index of the first layer that runs in training; 0 if all do.
+        stored: Precision of the cached activations: bf16 or fp32; None if there are none.
+        computed_tokens: Tokens that went through the frozen layers; 0 if all activations were cached already.
+    """
+
+    train: Inputs
+    validation: Inputs
+    test: Inputs
+    cut: int = 0
+    stored: str | None = None
+    computed_tokens: int = 0
 
 
 def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) -> Setup:

@@ -15,18 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from finetext.engine import HeapTrimmer
 from finetext.errors import RunError
 from finetext.evaluation import Metrics
 from finetext.models import predict_logits, probabilities, set_trainable, trained_parameters
 from finetext.training.checkpoints import Checkpoint, random_state, restore_random_state
 from finetext.training.events import EpochAverage, Evaluation, Event, Notice, ProbeInitialization, Step
-from finetext.training.inputs import RunInputs
 from finetext.training.linear_probe import initialize_head, shrink_head
 from finetext.training.losses import loss_sum, loss_weight
 from finetext.training.optimizers import clip_gradients, make_optimizer, make_schedule
 from finetext.training.sampling import epoch_batches
 from finetext.training.selection import Selection, WeightAverage, is_no_worse
-from finetext.training.setup import Setup
+from finetext.training.setup import RunInputs, Setup
 from finetext.training.tracking import make_accelerator
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -88,6 +88,7 @@ class Trainer:
         if self.step == 0 and self.plan.probe_initialization:
             yield self._initialize_head()
         since_evaluation: list[Step] = []
+        trim_heap = HeapTrimmer()
         for epoch, texts in self._batches():
             micro_batch = self.micro_batch
             step = self._take_step(epoch, texts)
@@ -102,6 +103,7 @@ class Trainer:
                 since_evaluation = []
             if step.ends_epoch and self._options.weight_averaging:
                 self._average.add(self.parameters)
+            trim_heap()
             yield step
         if self.selection.exhausted:
             yield Notice(
