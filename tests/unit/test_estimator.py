@@ -221,7 +221,7 @@ def test_scikit_learn_tunes_thresholds_and_calibrates(make):
         (TEXTS, LABELS[1:], ValueError, "inconsistent numbers of samples"),
         ([3, *TEXTS[1:]], LABELS, UsageError, r"X\[0\] must be a text, not int"),
         ("win", ["spam"], UsageError, "not str"),
-        (np.zeros((32, 2)), LABELS, UsageError, "one text an example"),
+        (np.zeros((32, 2)), LABELS, UsageError, "one text per example"),
         (TEXTS, list(np.linspace(0, 1, 32)), DataError, "continuous"),
         (TEXTS, [["a", "b"], ["a"]] * 16, DataError, "MultiLabelBinarizer"),
         (TEXTS[:2], LABELS[:2], DataError, "too few"),
