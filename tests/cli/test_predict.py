@@ -236,9 +236,15 @@ def test_models_are_listed_with_their_memory(capsys):
     assert "context" in shown and "lora" in shown
 
 
-def test_a_causal_model_continues_a_text_and_an_encoder_does_not(checkpoint, capsys):
+def test_models_check_continues_a_text_only_with_a_causal_model(checkpoint, capsys):
     assert run("models", "check", checkpoint("gpt2"), "--prompt", "win a prize", "--tokens", "5") == 0
     shown = capsys.readouterr().out
     assert shown.startswith("win a prize") and len(shown) > len("win a prize\n")
-    assert run("models", "check", checkpoint("bert")) == 2
-    assert "no causal language model" in capsys.readouterr().err
+    assert run("models", "check", checkpoint("bert")) == 0
+    assert capsys.readouterr().out.startswith("Fast paths")
+
+
+def test_models_check_says_which_fast_paths_are_off_and_why(checkpoint, capsys):
+    assert run("models", "check", checkpoint("mpnet")) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("packed batches")]
+    assert line.split()[2] == "no" and "attention" in line

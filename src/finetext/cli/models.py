@@ -41,9 +41,9 @@ def check(
     revision: str | None = None,
     allow_pickle: AllowPickle = False,
 ) -> None:
-    """Load a causal model with its language-model head and let it continue a text.
+    """Load a model, show which fast paths it runs on, and let a causal one continue a text.
 
-    A sound model continues in sentences; damaged weights give noise.
+    A sound causal model continues in sentences; damaged weights give noise.
 
     Args:
         prompt: The text to continue.
@@ -51,4 +51,11 @@ def check(
         revision: Branch, tag or commit of a Hub model.
     """
     source = library.find_model(name, revision=revision, allow_pickle=allow_pickle)
-    write(library.continue_text(source, prompt, tokens, allow_pickle=allow_pickle))
+    if library.is_causal(source):
+        write(library.continue_text(source, prompt, tokens, allow_pickle=allow_pickle))
+    table = plain_table("Fast paths", "path", "on", "reason")
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "left", False
+    for path, state in library.fast_paths(source, allow_pickle=allow_pickle).items():
+        table.add_row(path, "yes" if state.on else "no", state.reason)
+    write(table)

@@ -13,6 +13,7 @@ from .catalogue import TRAINABLE_SHOWN as TRAINABLE_SHOWN
 from .catalogue import Entry as Entry
 from .causal import LanguageModel as LanguageModel
 from .causal import continue_text as continue_text
+from .causal import is_causal as is_causal
 from .causal import load_language_model as load_language_model
 from .causal import require_causal as require_causal
 from .config import ModelConfig as ModelConfig
@@ -22,6 +23,7 @@ from .head import set_output_layer as set_output_layer
 from .layer_outputs import Depths as Depths
 from .layer_outputs import parameters_by_depth as parameters_by_depth
 from .layer_outputs import pooled_by_depth as pooled_by_depth
+from .loading import fast_paths as fast_paths
 from .loading import load_model as load_model
 from .logits import predict_logits as predict_logits
 from .logits import probabilities as probabilities

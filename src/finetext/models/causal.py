@@ -50,13 +50,21 @@ class LanguageModel:
 
 def require_causal(source: ModelSource) -> None:
     """Raise UsageError unless a model's configuration names a causal language model."""
-    architectures = [str(name) for name in load_settings(source.folder).architectures or ()]
-    if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in architectures):
-        written = ", ".join(architectures) or "no architecture named"
+    if not is_causal(source):
+        written = ", ".join(_architectures(source)) or "no architecture named"
         raise UsageError(
-            f"{source.name}: is no causal language model ({written}). What asks a model, or lets it write, needs a "
-            "causal language model, such as gpt2."
+            f"{source.name}: is not a causal language model ({written}). Zero-shot prompts and text generation need "
+            "one, such as gpt2."
         )
+
+
+def is_causal(source: ModelSource) -> bool:
+    """Tell whether a model's configuration names a causal language model."""
+    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in _architectures(source))
+
+
+def _architectures(source: ModelSource) -> list[str]:
+    return [str(name) for name in load_settings(source.folder).architectures or ()]
 
 
 def load_language_model(source: ModelSource, *, allow_pickle: bool = False) -> LanguageModel:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import torch
 
 from finetext.decision import Decision
-from finetext.engine import detect_gelu_fusion, use_fast_kernels
+from finetext.engine import FastPath, detect_gelu_fusion, use_fast_kernels
 from finetext.errors import ModelError
 from finetext.models.catalogue import ALIASES
 from finetext.models.config import ModelConfig
@@ -78,6 +78,17 @@ def load_model(
             f"{type(network).__name__} has no separate layer for each depth; all of it is trained together."
         )
     return model
+
+
+def fast_paths(source: ModelSource, *, allow_pickle: bool = False) -> dict[str, FastPath]:
+    """Return which fast paths a model would be trained on, with a fresh head for two classes.
+
+    Args:
+        source: What `find_model` found.
+        allow_pickle: Accept a folder without safetensors.
+    """
+    config = ModelConfig(model=source.name, allow_pickle=allow_pickle)
+    return load_model(source, ("0", "1"), "binary", config, seed=0).fast_paths()
 
 
 def assemble(network: Any, tokenizer: Any, class_names: tuple[str, ...], settings: BundleSettings) -> Model:

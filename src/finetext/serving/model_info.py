@@ -1,5 +1,6 @@
 """What the server tells about a model: its settings, its card, and the test metrics of the run that it is from."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def describe(name: str, classifier: Classifier) -> dict[str, Any]:
         "architecture": type(classifier.model.network).__name__,
         "device": classifier.model.device.type,
         "precision": classifier.precision,
+        "fast_paths": {name: asdict(path) for name, path in classifier.model.fast_paths().items()},
     }
 
 

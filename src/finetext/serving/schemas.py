@@ -254,6 +254,14 @@ class Status(_Schema):
     status: str
 
 
+class FastPath(_Schema):
+    """Whether a faster way of computing the same is used."""
+
+    on: bool
+    reason: str
+    """Why it is off; empty if it is on."""
+
+
 class ModelInfo(_Schema):
     """A served model."""
 
@@ -269,6 +277,7 @@ class ModelInfo(_Schema):
     architecture: str
     device: str
     precision: str
+    fast_paths: dict[str, FastPath]
 
 
 class Info(_Schema):
