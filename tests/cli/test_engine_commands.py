@@ -44,7 +44,7 @@ def test_the_cache_is_listed_and_cleared(tmp_path, home, checkpoint, messages, c
     listed = capfd.readouterr().out
     assert "GPT2ForSequenceClassification" in listed and " 60 " in listed
     assert run("cache", "clear", "nothing") == 2
-    assert "nothing is stored under 'nothing'" in capfd.readouterr().err
+    assert "nothing is cached under 'nothing'" in capfd.readouterr().err
     assert run("cache", "clear") == 0
     assert "MB freed" in capfd.readouterr().err
     assert not list((home / "features").glob("*/*.bin"))

@@ -22,7 +22,7 @@ from finetext.experiments.issue_search import text_vectors
 from finetext.experiments.label_errors import judge_labels, judged_classes, out_of_fold
 from finetext.experiments.near_duplicates import find_similar, unit_vectors
 from finetext.models import ModelConfig, find_model, load_model, mean_vectors
-from finetext.training import Progress, feature_store
+from finetext.training import Progress, activation_cache
 
 SMS = Path(__file__).parents[3] / "shared/data/sms_spam/SMSSpamCollection"
 
@@ -129,7 +129,7 @@ def test_too_few_texts_and_impossible_options_are_refused(tmp_path, messages):
 @pytest.mark.parametrize("limit", [None, "1KB"])
 def test_vectors_are_cached_for_the_next_run(checkpoint, messages, monkeypatch, tmp_path, limit):
     monkeypatch.setenv("FINETEXT_HOME", str(tmp_path))
-    monkeypatch.setattr("finetext.experiments.issue_search.feature_store", lambda: feature_store(limit))
+    monkeypatch.setattr("finetext.experiments.issue_search.activation_cache", lambda: activation_cache(limit))
     runs, ordinary = [], Trunk.run
 
     def counted(trunk, windows):

@@ -1,4 +1,4 @@
-"""What a run reads: the tokens of its texts, and the stored output of the frozen layers for them."""
+"""The token ids of texts with the cached output of the frozen layers, and the pass that computes it."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from finetext.cache.store import Features, FeatureStore, StoreFull, window_digest
+from finetext.cache.activations import ActivationCache, CacheFull, Features, window_digest
 from finetext.engine import (
     Batch,
     Encoded,
@@ -40,7 +40,7 @@ class Inputs:
     Attributes:
         encoded: The token ids of each text's windows; of one token a window if that is all that is read.
         pad_id: Fills a batch.
-        features: The stored hidden states of all windows, one text's after the other's; None to compute them.
+        features: The cached hidden states of all windows, text by text; None to compute them.
     """
 
     encoded: Sequence[Encoded]
@@ -70,7 +70,7 @@ class Inputs:
         return self._with_features(collate([self.encoded[text] for text in texts], self.pad_id), windows)
 
     def _single_tokens(self, texts: Sequence[int]) -> Batch:
-        """Return texts of a token each, as a head alone has them: nothing is to be padded."""
+        """Return texts of one token each, as a head alone reads them: there is nothing to pad."""
         chosen = np.asarray(texts)
         ids = torch.from_numpy(self._single_ids[chosen]).unsqueeze(1)  # type: ignore[attr-defined]
         hidden = None if self.features is None else self.features.hidden(chosen)
@@ -81,7 +81,7 @@ class Inputs:
         return Inputs([(ids,) for text in self.encoded for ids in text], self.pad_id, self.features)
 
     def means(self, texts: int | None = None) -> Tensor:
-        """Return the mean of the stored hidden states of each of the first texts, `(N, H)` float32; of all by default.
+        """Return the mean of the cached hidden states of each of the first texts, `(N, H)` float32; of all by default.
 
         Of a text with several windows it is the mean over their tokens.
         """
@@ -106,15 +106,15 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Trunk:
-    """A cut network as the feature store sees it.
+    """The frozen part of a cut network, as the cache sees it.
 
     Attributes:
         runner: Runs the cut network.
-        frozen: The modules whose output is stored.
+        frozen: The modules whose output is cached.
         pad_id: Fills a batch.
         key: Everything that its output depends on but the token ids.
         width: Size of a hidden state.
-        dtype: Precision of what is stored: bf16 or fp32.
+        dtype: Precision of the cached activations: bf16 or fp32.
         arithmetic: Precision of the matrix products: bf16 or fp32.
         device: Where it runs.
         packs: Whether batches are packed.
@@ -170,45 +170,45 @@ class Trunk:
                     yield
 
 
-def store_features(
+def cache_features(
     trunk: Trunk,
     splits: Mapping[str, Sequence[Encoded]],
-    store: FeatureStore,
+    cache: ActivationCache,
     progress: Callable[[int, int], None],
     waiting: Callable[[], None],
 ) -> dict[str, Inputs]:
-    """Compute what is not stored yet, and return the splits with their features.
+    """Compute the features that are not cached yet, and return the splits with their features.
 
     Args:
         trunk: The frozen part.
         splits: The encoded texts by name.
-        store: Where features lie.
+        cache: The cache.
         progress: Called with the tokens done and the tokens to do; may raise to stop, what is done is kept.
         waiting: Called once if another process is computing the same.
 
     Raises:
-        StoreFull: The features do not fit.
+        CacheFull: The features do not fit.
     """
     every = [ids for encoded in splits.values() for text in encoded for ids in text]
     digests = [window_digest(ids) for ids in every]
-    with store.shelf(trunk.key, trunk.width, trunk.dtype, waiting) as shelf:
+    with cache.entry(trunk.key, trunk.width, trunk.dtype, waiting) as entry:
         # Sorted, so that what shares a batch does not depend on the split or the seed.
-        places = sorted(shelf.missing(digests), key=lambda place: (len(every[place]), digests[place]))
+        places = sorted(entry.missing(digests), key=lambda place: (len(every[place]), digests[place]))
         if places:
             windows = [every[place] for place in places]
             total = sum(map(len, windows))
             rows = len(windows) if trunk.stores_vectors else total
             done = 0
             try:
-                with shelf.writing(rows) as writer:
+                with entry.writing(rows) as writer:
                     progress(0, total)
                     for index, hidden in trunk.run(windows):
                         writer.add(digests[places[index]], hidden)
                         done += len(windows[index])
                         progress(done, total)
             except (OSError, RunError) as error:
-                raise StoreFull(f"the feature cache cannot be written: {error}") from error
-        features = shelf.features(digests)
+                raise CacheFull(f"the feature cache cannot be written: {error}") from error
+        features = entry.features(digests)
     return _split_up(splits, features, trunk)
 
 

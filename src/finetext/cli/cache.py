@@ -17,11 +17,11 @@ cache = App(
 @cache.default
 def list_entries() -> None:
     """List the cached activations: of which model and layers, how much, and when they were last used."""
-    store = training.feature_store()
+    cache = training.activation_cache()
     table = plain_table("", "name", "model", "layers", "precision", "texts", "MB", "last used")
     for column in table.columns[1:4]:
         column.justify = "left"
-    for entry in store.shelves():
+    for entry in cache.entries():
         key = entry.key
         table.add_row(
             entry.name,
@@ -34,8 +34,8 @@ def list_entries() -> None:
         )
     if table.rows:
         write(table)
-    size, limit = store.size_bytes() / 1e9, store.limit_bytes / 1e9
-    say(f"{store.folder}: {size:.2f} GB of at most {limit:.2f} GB.")
+    size, limit = cache.size_bytes() / 1e9, cache.limit_bytes / 1e9
+    say(f"{cache.folder}: {size:.2f} GB of at most {limit:.2f} GB.")
 
 
 @cache.command
@@ -45,12 +45,12 @@ def clear(*names: str) -> None:
     Args:
         names: Entries to remove, as `finetext cache` lists them; all if none is named.
     """
-    store = training.feature_store()
-    known = [entry.name for entry in store.shelves()]
+    cache = training.activation_cache()
+    known = [entry.name for entry in cache.entries()]
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise UsageError(f"nothing is stored under {unknown[0]!r}.{closest(unknown[0], known)}")
-    freed = store.clear(list(names) or None)
-    left = len({entry.name for entry in store.shelves()} & set(names or known))
+        raise UsageError(f"nothing is cached under {unknown[0]!r}.{closest(unknown[0], known)}")
+    freed = cache.clear(list(names) or None)
+    left = len({entry.name for entry in cache.entries()} & set(names or known))
     in_use = f" Kept {left} in use by other processes." if left else ""
     say(f"{freed / 1e6:,.1f} MB freed.{in_use}")

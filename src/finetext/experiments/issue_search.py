@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from finetext.cache import StoreFull, store_features
+from finetext.cache import CacheFull, cache_features
 from finetext.data import Dataset, assign_folds, group_texts
 from finetext.engine import choose_device, computes_bf16_fast
 from finetext.errors import DataError, UsageError
@@ -15,7 +15,7 @@ from finetext.experiments.data_issues import DataIssues, Issue
 from finetext.experiments.label_errors import judge_labels, judged_classes, out_of_fold
 from finetext.experiments.near_duplicates import find_similar, unit_vectors
 from finetext.models import ModelConfig, find_model, load_model, make_trunk, mean_vectors, two_thirds
-from finetext.training import Progress, feature_store
+from finetext.training import Progress, activation_cache
 
 FOLDS = 5
 SIMILAR = 0.95
@@ -107,10 +107,10 @@ def text_vectors(
 
     if not isinstance(trunk, str):
         try:
-            stored = store_features(trunk, {"all": encoded}, feature_store(), tokens_read, lambda: None)
+            stored = cache_features(trunk, {"all": encoded}, activation_cache(), tokens_read, lambda: None)
             progress.working(stage, len(dataset), len(dataset))
             return stored["all"].means()
-        except StoreFull:
+        except CacheFull:
             pass
         finally:
             model.uncut()

@@ -23,8 +23,8 @@ from .events import EpochAverage as EpochAverage
 from .events import Evaluation as Evaluation
 from .events import ProbeInitialization as ProbeInitialization
 from .events import Step as Step
+from .inputs import activation_cache as activation_cache
 from .inputs import cache_frozen_layers as cache_frozen_layers
-from .inputs import feature_store as feature_store
 from .linear_probe import LinearFit as LinearFit
 from .linear_probe import fit_logistic as fit_logistic
 from .plan import TrainingPlan as TrainingPlan

@@ -1,7 +1,7 @@
 """What a run reads: token ids, or the activations of the frozen layers, computed once and cached."""
 
 from finetext import files
-from finetext.cache import FeatureStore, StoreFull, store_features
+from finetext.cache import ActivationCache, CacheFull, cache_features
 from finetext.models import make_trunk
 from finetext.training.progress import Progress
 from finetext.training.setup import RunInputs, Setup
@@ -58,8 +58,10 @@ def cache_frozen_layers(
         progress.notice("another process is computing the same activations; waiting for it.")
 
     try:
-        inputs = store_features(trunk, splits, feature_store(setup.config.train.cache_limit), count, waiting)
-    except StoreFull as error:
+        inputs = cache_features(
+            trunk, splits, activation_cache(setup.config.train.cache_limit), count, waiting
+        )
+    except CacheFull as error:
         model.uncut()
         progress.notice(f"training without cached activations: {error}.")
         return uncached
@@ -68,6 +70,8 @@ def cache_frozen_layers(
     )
 
 
-def feature_store(limit: str | None = None) -> FeatureStore:
+def activation_cache(limit: str | None = None) -> ActivationCache:
     """Return the user's cache of activations, with a limit such as `20GB`, or its default."""
-    return FeatureStore(files.cache_folder() / "features", None if limit is None else files.parse_size(limit))
+    return ActivationCache(
+        files.cache_folder() / "features", None if limit is None else files.parse_size(limit)
+    )

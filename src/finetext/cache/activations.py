@@ -1,6 +1,6 @@
-"""The feature store: hidden states of real tokens on disk, computed once for everything that shares them.
+"""The activation cache: hidden states of real tokens on disk, computed once for every run that can share them.
 
-A shelf is a folder for one key: one way of turning token ids into hidden states. In it lie segments, each a flat
+An entry is a folder for one key: one way of turning token ids into hidden states. It holds segments, each a flat
 array of rows (`N.bin`) with an index of the texts in it (`N.npz`). A segment exists when its index does; both are
 written under temporary names, synced and renamed. A damaged segment is dropped, never served.
 """
@@ -35,13 +35,13 @@ _FORMAT = "1"
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
-class StoreFull(Exception):
-    """The features do not fit within the limit of the store or on the disk; the message says which."""
+class CacheFull(Exception):
+    """The features do not fit within the limit of the cache or on the disk; the message says which."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """The stored hidden states of some windows, mapped into memory.
+    """The cached hidden states of some windows, mapped into memory.
 
     Attributes:
         arrays: The segments, each `(rows, H)`.
@@ -69,8 +69,8 @@ class Features:
 
 
 @dataclass(frozen=True)
-class ShelfSummary:
-    """What `finetext cache` shows of a shelf.
+class EntrySummary:
+    """What `finetext cache` shows of an entry.
 
     Attributes:
         name: Its folder's name.
@@ -92,8 +92,8 @@ def window_digest(ids: Sequence[int]) -> bytes:
     return hashlib.blake2b(np.asarray(ids, dtype=np.int32).tobytes(), digest_size=16).digest()
 
 
-class FeatureStore:
-    """All shelves below a folder, kept within a limit of disk space."""
+class ActivationCache:
+    """All entries in a folder, kept within a limit of disk space."""
 
     def __init__(self, folder: Path, limit_bytes: int | None = None) -> None:
         """Take a folder, and how much may lie there: by default a fifth of the disk that is free without it."""
@@ -102,7 +102,7 @@ class FeatureStore:
 
     @property
     def limit_bytes(self) -> int:
-        """How much the store may hold."""
+        """The most that the cache may hold, in bytes."""
         if self._limit_bytes is not None:
             return self._limit_bytes
         place = self.folder
@@ -112,35 +112,35 @@ class FeatureStore:
 
     def size_bytes(self) -> int:
         """Return how much it holds."""
-        return sum(_size(shelf) for shelf in self._shelves())
+        return sum(_size(entry) for entry in self._entries())
 
-    def shelves(self) -> list[ShelfSummary]:
-        """Return what is stored, the most recently used first."""
-        found = [_summary(shelf) for shelf in self._shelves()]
-        return sorted(found, key=lambda own: -own.used)
+    def entries(self) -> list[EntrySummary]:
+        """Return the entries, most recently used first."""
+        summaries = (_summary(entry) for entry in self._entries())
+        return sorted(summaries, key=lambda summary: -summary.used)
 
     def clear(self, names: Sequence[str] | None = None) -> int:
-        """Remove shelves that no process is writing to, all or those named, and return the bytes freed."""
+        """Remove all entries, or those named, that no process is writing to; return the bytes freed."""
         freed = 0
-        for shelf in self._shelves():
-            if names is None or shelf.name in names:
-                freed += _remove(shelf)
+        for entry in self._entries():
+            if names is None or entry.name in names:
+                freed += _remove(entry)
         return freed
 
     @contextlib.contextmanager
-    def shelf(
+    def entry(
         self, key: Mapping[str, str], width: int, dtype: str, waiting: Callable[[], None]
-    ) -> Iterator["Shelf"]:
-        """Open the shelf of a key, alone: a second process waits until the first has what both want.
+    ) -> Iterator["CacheEntry"]:
+        """Open the entry of a key exclusively: a second process waits until the first has computed what both need.
 
         Args:
             key: Everything that the features depend on but the token ids.
             width: Size of a hidden state.
             dtype: bf16 or fp32.
-            waiting: Called once if another process holds the shelf.
+            waiting: Called once if another process holds the entry.
 
         Raises:
-            StoreFull: The folder cannot be written to.
+            CacheFull: The folder cannot be written to.
         """
         key = {**key, "format": _FORMAT, "width": str(width), "dtype": dtype}
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -153,41 +153,41 @@ class FeatureStore:
                 if not (folder / "key.json").is_file():
                     files.write_json(folder / "key.json", key)
                 (folder / "key.json").touch()
-                shelf = Shelf(self, folder, width, DTYPES[dtype])
+                entry = CacheEntry(self, folder, width, DTYPES[dtype])
             except (OSError, FinetextError) as error:
-                raise StoreFull(f"the feature cache cannot be used: {error}") from error
-            yield shelf
+                raise CacheFull(f"the feature cache cannot be used: {error}") from error
+            yield entry
 
     def make_room(self, size_bytes: int, keep: Path) -> None:
-        """Remove the least recently used shelves until `size_bytes` more fit.
+        """Remove the least recently used entries until `size_bytes` more fit.
 
         Raises:
-            StoreFull: They do not fit even then.
+            CacheFull: They do not fit even then.
         """
         limit, held = self.limit_bytes, self.size_bytes()
         if _size(keep) + size_bytes > limit:
-            raise StoreFull(
+            raise CacheFull(
                 f"{size_bytes / 1e9:.2f} GB of features do not fit into the cache's limit of {limit / 1e9:.2f} GB"
             )
-        for summary in reversed(self.shelves()):
+        for summary in reversed(self.entries()):
             if held + size_bytes <= limit:
                 return
             if summary.name != keep.name:
                 held -= _remove(self.folder / summary.name)
         if held + size_bytes > limit:
-            raise StoreFull("the rest of the cache is in use by other processes, and its limit is reached")
+            raise CacheFull("the rest of the cache is in use by other processes, and its limit is reached")
 
-    def _shelves(self) -> list[Path]:
+    def _entries(self) -> list[Path]:
         if not self.folder.is_dir():
             return []
         return [path for path in self.folder.iterdir() if (path / "key.json").is_file()]
 
 
-class Shelf:
+class CacheEntry:
     """The features of one key; open in one process at a time."""
 
-    def __init__(self, store: FeatureStore, folder: Path, width: int, dtype: torch.dtype) -> None:
-        self._store, self._folder, self._width, self._dtype = store, folder, width, dtype
+    def __init__(self, cache: ActivationCache, folder: Path, width: int, dtype: torch.dtype) -> None:
+        self._cache, self._folder, self._width, self._dtype = cache, folder, width, dtype
         self._arrays: list[Tensor] = []
         self._where: dict[bytes, tuple[int, int, int]] = {}
         for leftover in folder.glob("*.tmp"):
@@ -197,7 +197,7 @@ class Shelf:
             self._open(index)
 
     def missing(self, digests: Sequence[bytes]) -> list[int]:
-        """Return the first place of each digest that is not stored."""
+        """Return the first place of each digest that is missing."""
         seen: set[bytes] = set()
         places = []
         for place, digest in enumerate(digests):
@@ -207,18 +207,18 @@ class Shelf:
         return places
 
     def features(self, digests: Sequence[bytes]) -> Features:
-        """Return the features of windows that are all stored."""
-        found = np.array([self._where[digest] for digest in digests], dtype=np.int64).reshape(-1, 3)
-        return Features(tuple(self._arrays), found[:, 0], found[:, 1], found[:, 2])
+        """Return the features of windows, all of which must be cached."""
+        places = np.array([self._where[digest] for digest in digests], dtype=np.int64).reshape(-1, 3)
+        return Features(tuple(self._arrays), places[:, 0], places[:, 1], places[:, 2])
 
     def writing(self, rows: int) -> "SegmentWriter":
         """Return a writer for `rows` more rows, after making room for them.
 
         Raises:
-            StoreFull: They do not fit.
+            CacheFull: They do not fit.
         """
         itemsize = torch.empty(0, dtype=self._dtype).element_size()
-        self._store.make_room(rows * self._width * itemsize, self._folder)
+        self._cache.make_room(rows * self._width * itemsize, self._folder)
         return SegmentWriter(self._folder, self._dtype, self._open)
 
     def _open(self, index: Path) -> None:
@@ -243,7 +243,7 @@ class Shelf:
 
 
 class SegmentWriter:
-    """Writes rows to a shelf; what is complete when the block ends, by whatever reason, is kept."""
+    """Writes rows to an entry; what is complete when the block ends, for whatever reason, is kept."""
 
     def __init__(self, folder: Path, dtype: torch.dtype, opened: Callable[[Path], None]) -> None:
         self._folder, self._dtype, self._opened = folder, dtype, opened
@@ -320,7 +320,7 @@ def _map(path: Path, width: int, dtype: torch.dtype) -> Tensor:
 
 @contextlib.contextmanager
 def _held(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    # Beside the folder, not in it: clearing a shelf removes its folder.
+    # Beside the folder, not in it: clearing an entry removes its folder.
     lock = FileLock(folder.with_suffix(".lock"))
     try:
         lock.acquire(timeout=0)
@@ -333,29 +333,29 @@ def _held(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
         lock.release()
 
 
-def _size(shelf: Path) -> int:
-    return sum(path.stat().st_size for path in shelf.glob("*") if path.is_file())
+def _size(entry: Path) -> int:
+    return sum(path.stat().st_size for path in entry.glob("*") if path.is_file())
 
 
-def _summary(shelf: Path) -> ShelfSummary:
+def _summary(entry: Path) -> EntrySummary:
     texts = 0
-    for index in shelf.glob("*.npz"):
+    for index in entry.glob("*.npz"):
         with contextlib.suppress(*_UNREADABLE), index.open("rb") as file:
             texts += len(np.load(file, allow_pickle=False)["counts"])
     try:
-        key: dict[str, Any] = json.loads((shelf / "key.json").read_text(encoding="utf-8"))
+        key: dict[str, Any] = json.loads((entry / "key.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         key = {}
-    return ShelfSummary(shelf.name, key, texts, _size(shelf), (shelf / "key.json").stat().st_mtime)
+    return EntrySummary(entry.name, key, texts, _size(entry), (entry / "key.json").stat().st_mtime)
 
 
-def _remove(shelf: Path) -> int:
-    lock = FileLock(shelf.with_suffix(".lock"))
+def _remove(entry: Path) -> int:
+    lock = FileLock(entry.with_suffix(".lock"))
     try:
         with lock.acquire(timeout=0):
-            size = _size(shelf)
+            size = _size(entry)
             # Whoever has mapped a segment keeps it: the system frees it when the last one lets go.
-            shutil.rmtree(shelf, ignore_errors=True)
-            return 0 if shelf.exists() else size
+            shutil.rmtree(entry, ignore_errors=True)
+            return 0 if entry.exists() else size
     except Timeout:
         return 0

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import finetext
 from finetext import files
-from finetext.cache import FeatureStore, Inputs, StoreFull, store_features
-from finetext.cache.store import window_digest
+from finetext.cache import ActivationCache, CacheFull, Inputs, cache_features
+from finetext.cache.activations import window_digest
 from finetext.errors import UsageError
 from finetext.models import find_model, load_model, make_trunk
 from finetext.models.config import ModelConfig
@@ -27,7 +27,7 @@ def nobody_waits():
 def put(store, rows, key=KEY, dtype="fp32"):
     """Store rows of two numbers for some windows; return how many were missing."""
     width = 2
-    with store.shelf(key, width, dtype, nobody_waits) as shelf:
+    with store.entry(key, width, dtype, nobody_waits) as shelf:
         digests = [window_digest([number]) for number in rows]
         missing = shelf.missing(digests)
         if missing:
@@ -41,7 +41,7 @@ ROWS = {1: [[1.0, 2.0]], 2: [[3.0, 4.0], [5.0, 6.0]]}
 
 
 def test_what_was_stored_is_read_back_padded_with_zeros(tmp_path):
-    store = FeatureStore(tmp_path)
+    store = ActivationCache(tmp_path)
     assert put(store, ROWS)[0] == 2
     missing, features, _ = put(store, ROWS)
     assert missing == 0
@@ -50,7 +50,7 @@ def test_what_was_stored_is_read_back_padded_with_zeros(tmp_path):
 
 @given(st.dictionaries(st.integers(0, 50), st.integers(1, 9), min_size=1), st.sampled_from(["bf16", "fp32"]))
 def test_any_windows_in_any_order_come_back(tmp_path_factory, counts, dtype):
-    store = FeatureStore(tmp_path_factory.mktemp("store"))
+    store = ActivationCache(tmp_path_factory.mktemp("store"))
     rows = {
         number: torch.randn(count, 2, generator=torch.Generator().manual_seed(number)).tolist()
         for number, count in counts.items()
@@ -68,7 +68,7 @@ def test_any_windows_in_any_order_come_back(tmp_path_factory, counts, dtype):
 
 
 def test_another_key_misses(tmp_path):
-    store = FeatureStore(tmp_path)
+    store = ActivationCache(tmp_path)
     put(store, ROWS)
     assert put(store, ROWS, {**KEY, "cut": "2"})[0] == 2
     assert put(store, ROWS, dtype="bf16")[0] == 2
@@ -78,7 +78,7 @@ def test_another_key_misses(tmp_path):
 @pytest.mark.parametrize("name", ["bin", "npz"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
 def test_a_damaged_segment_is_dropped_and_written_anew(tmp_path, name, damage):
-    store = FeatureStore(tmp_path)
+    store = ActivationCache(tmp_path)
     put(store, ROWS)
     (path,) = tmp_path.glob(f"*/*.{name}")
     content = bytearray(path.read_bytes())
@@ -96,7 +96,7 @@ def test_a_damaged_segment_is_dropped_and_written_anew(tmp_path, name, damage):
 
 
 def test_an_unfinished_segment_of_a_killed_process_is_cleared_away(tmp_path):
-    store = FeatureStore(tmp_path)
+    store = ActivationCache(tmp_path)
     put(store, ROWS)
     (shelf,) = (path.parent for path in tmp_path.glob("*/*.bin"))
     (shelf / "4711.tmp").write_bytes(b"half")
@@ -105,8 +105,8 @@ def test_an_unfinished_segment_of_a_killed_process_is_cleared_away(tmp_path):
 
 
 def test_what_was_computed_before_an_interruption_is_kept(tmp_path):
-    store = FeatureStore(tmp_path)
-    with pytest.raises(KeyboardInterrupt), store.shelf(KEY, 2, "fp32", nobody_waits) as shelf:
+    store = ActivationCache(tmp_path)
+    with pytest.raises(KeyboardInterrupt), store.entry(KEY, 2, "fp32", nobody_waits) as shelf:
         with shelf.writing(3) as writer:
             writer.add(window_digest([1]), torch.tensor([[1.0, 2.0]]))
             raise KeyboardInterrupt
@@ -116,33 +116,33 @@ def test_what_was_computed_before_an_interruption_is_kept(tmp_path):
 
 
 def test_the_least_recently_used_make_room(tmp_path):
-    store = FeatureStore(tmp_path)
+    store = ActivationCache(tmp_path)
     for cut in ("1", "2"):
         put(store, {n: [[0.0, 0.0]] * 100 for n in range(5)}, {"cut": cut})
-    old, new = sorted(store.shelves(), key=lambda own: own.used)
-    limited = FeatureStore(tmp_path, new.size_bytes * 2 + 100)
+    old, new = sorted(store.entries(), key=lambda own: own.used)
+    limited = ActivationCache(tmp_path, new.size_bytes * 2 + 100)
     put(limited, {n: [[0.0, 0.0]] * 90 for n in range(5)}, {"cut": "3"})
-    names = {own.name for own in store.shelves()}
+    names = {own.name for own in store.entries()}
     assert old.name not in names and new.name in names and len(names) == 2
     assert store.size_bytes() <= limited.limit_bytes + 1000
 
 
 def test_what_can_never_fit_is_refused_and_evicts_nothing(tmp_path):
-    put(FeatureStore(tmp_path), ROWS)
-    with pytest.raises(StoreFull, match="limit of"):
-        put(FeatureStore(tmp_path, 5_000), {9: [[0.0, 0.0]] * 10_000}, {"cut": "9"})
-    assert put(FeatureStore(tmp_path), ROWS)[0] == 0
+    put(ActivationCache(tmp_path), ROWS)
+    with pytest.raises(CacheFull, match="limit of"):
+        put(ActivationCache(tmp_path, 5_000), {9: [[0.0, 0.0]] * 10_000}, {"cut": "9"})
+    assert put(ActivationCache(tmp_path), ROWS)[0] == 0
 
 
 def test_a_second_user_of_the_same_key_waits_and_finds_it(tmp_path):
-    store = FeatureStore(tmp_path)
+    store = ActivationCache(tmp_path)
     waited, found = [], []
 
     def second():
-        with FeatureStore(tmp_path).shelf(KEY, 2, "fp32", lambda: waited.append(1)) as shelf:
+        with ActivationCache(tmp_path).entry(KEY, 2, "fp32", lambda: waited.append(1)) as shelf:
             found.append(len(shelf.missing([window_digest([1])])))
 
-    with store.shelf(KEY, 2, "fp32", nobody_waits) as shelf:
+    with store.entry(KEY, 2, "fp32", nobody_waits) as shelf:
         thread = threading.Thread(target=second)
         thread.start()
         while not waited:
@@ -154,17 +154,17 @@ def test_a_second_user_of_the_same_key_waits_and_finds_it(tmp_path):
 
 
 def test_clearing_leaves_what_another_process_writes_to(tmp_path):
-    store = FeatureStore(tmp_path)
+    store = ActivationCache(tmp_path)
     put(store, ROWS, {"cut": "7"})
-    with store.shelf(KEY, 2, "fp32", nobody_waits):
+    with store.entry(KEY, 2, "fp32", nobody_waits):
         assert store.clear() > 0
-        assert [own.key["cut"] for own in store.shelves()] == ["1"]
+        assert [own.key["cut"] for own in store.entries()] == ["1"]
     store.clear()
-    assert store.shelves() == []
+    assert store.entries() == []
 
 
 def test_features_that_are_mapped_survive_clearing(tmp_path):
-    store = FeatureStore(tmp_path)
+    store = ActivationCache(tmp_path)
     _, features, _ = put(store, ROWS)
     store.clear()
     assert features.hidden([0]).tolist() == [[[1, 2]]]
@@ -185,7 +185,7 @@ def stored(tmp_path, checkpoint):
         layer = model.structure.layers[0]
         layer.register_forward_pre_hook(lambda *_: runs.append(1))
         splits = {"train": model.encode(texts[:-1]), "test": model.encode(texts[-1:])}
-        inputs = store_features(trunk, splits, FeatureStore(tmp_path), lambda *_: None, nobody_waits)
+        inputs = cache_features(trunk, splits, ActivationCache(tmp_path), lambda *_: None, nobody_waits)
         return len(runs), model, inputs
 
     return run
