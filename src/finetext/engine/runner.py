@@ -6,7 +6,7 @@ pass of the thread asks for (`Pass`) and is the ordinary one outside of a pass.
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -19,7 +19,9 @@ from finetext.engine.packing import Packing, find_packing
 
 Pool = Literal["first", "last", "mean"]
 TOLERANCE = 1e-4
-"""Largest difference of a logit, relative to the largest one, between a fast path and the ordinary network."""
+"""Largest difference of a pooled vector, relative to its largest number, between a fast path and the ordinary way."""
+HEAD_TOLERANCE = 1e-3
+"""The same for logits: those of a head with large weights are small differences of large sums."""
 PER_TOKEN = ("position_embeddings", "position_ids")
 """Arguments of a layer, besides the hidden states, that have a place for each token."""
 
@@ -104,32 +106,40 @@ class Runner:
             for lists in (even, uneven)
         )
         with torch.no_grad(), evaluating(self.network):
-            expected = [self(batch) for batch in even_batches]  # no path is on yet
+            logits = [self(batch) for batch in even_batches]  # no path is on yet
             own_attention = use_attention(self.network)
-            self._try("pooled head", None, even_batches, expected)
+            self._try("pooled head", None, self.__call__, even_batches, logits, HEAD_TOLERANCE)
             unsuitable = self.paths["pooled head"].reason or own_attention
             if self.is_on("pooled head"):
                 self.how = how
-                expected = [self(batch) for batch in batches]
+            vectors = [] if unsuitable else [self._vectors(batch) for batch in batches]
             no_positions = None if self._takes_positions else "the model takes no position ids"
-            self._try("packed batches", unsuitable or no_positions, batches, expected)
+            self._try("packed batches", unsuitable or no_positions, self._vectors, batches, vectors)
             every_position = "the head reads every position" if how == "mean" else None
             no_layers = None if self.layers else "the model has no separate layer for each depth"
-            self._try("read position", unsuitable or every_position or no_layers, batches, expected)
-            if self.layers and not (unsuitable or every_position or self.is_on("read position")):
+            unsuitable = unsuitable or every_position or no_layers
+            self._try("read position", unsuitable, self._vectors, batches, vectors)
+            if not unsuitable and not self.is_on("read position"):
                 self._finishes_apart = True  # GPT-2's backbone gives its output the shape of its input
-                self._try("read position", None, batches, expected)
+                self._try("read position", None, self._vectors, batches, vectors)
 
-    def _try(self, name: str, unsuitable: str | None, batches: list[Batch], expected: list[Tensor]) -> None:
-        self.paths[name] = FastPath(unsuitable is None, unsuitable or "")
-        if unsuitable is not None:
+    def _try(
+        self,
+        name: str,
+        unsuitable: str | None,
+        run: Callable[[Batch], Tensor],
+        batches: list[Batch],
+        expected: list[Tensor],
+        tolerance: float = TOLERANCE,
+    ) -> None:
+        """Switch a path on, and off again if it changes what `run` gives for some batches."""
+        self.paths[name] = FastPath(not unsuitable, unsuitable or "")
+        if unsuitable:
             return
         try:
-            for batch, logits in zip(batches, expected, strict=True):
-                _require_equal(self(batch), logits)
-        except (
-            Exception
-        ) as error:  # whatever a network of another form raises; it is reported, and tests name it
+            for batch, output in zip(batches, expected, strict=True):
+                _require_equal(run(batch), output, tolerance)
+        except Exception as error:  # networks of another form raise anything; the reason is reported
             self.paths[name] = FastPath(False, _line(error))
 
     def is_on(self, name: str) -> bool:
@@ -187,13 +197,14 @@ class Runner:
             return self.paths["pooled head"].reason
         ids = self._token_ids
         batch = collate([(ids[:1],), (ids,), (ids[1:] or ids,)], self._pad_id).to(self.network.device)
+        run = self._vectors if self.is_on("pooled head") else self.__call__
         try:
             with torch.no_grad(), evaluating(self.network):
-                expected = self(batch)
+                expected = run(batch)
                 self.cut = index
-                features = self.capture(batch)
-                hidden = nn.utils.rnn.pad_sequence(features, batch_first=True)
-                _require_equal(self(batch.with_hidden(hidden)), expected)
+                features = nn.utils.rnn.pad_sequence(self.capture(batch), batch_first=True)
+                if index < len(self.layers):
+                    _require_equal(run(batch.with_hidden(features)), expected, TOLERANCE)
         except Exception as error:  # as in `_try`
             self.cut = 0
             return _line(error)
@@ -283,10 +294,10 @@ def _position_offset(backbone: Any) -> int:
     return 0 if padding is None else padding + 1
 
 
-def _require_equal(logits: Tensor, expected: Tensor) -> None:
-    difference, scale = float((logits - expected).abs().max()), float(expected.abs().max())
-    if not difference <= TOLERANCE * scale:
-        raise ValueError(f"its logits differ by {difference:.1e} of {scale:.1e}")
+def _require_equal(output: Tensor, expected: Tensor, tolerance: float) -> None:
+    difference, scale = float((output - expected).abs().max()), float(expected.abs().max())
+    if not difference <= tolerance * scale:
+        raise ValueError(f"its outputs differ by {difference:.1e} of {scale:.1e}")
 
 
 def _line(error: Exception) -> str:
