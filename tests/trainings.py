@@ -1,6 +1,6 @@
 """Trainings on a few texts, without files."""
 
-from finetext.data import Splits, given_dataset
+from finetext.data import Splits, dataset_from_memory
 from finetext.training import TrainConfig, Trainer, cache_frozen_layers, override, prepare
 
 NAMES = ("ham", "spam")
@@ -8,7 +8,7 @@ NAMES = ("ham", "spam")
 
 def setup_of(texts, classes, **options):
     """Return the setup of a training on texts with class ids; it validates on the first ten of them."""
-    dataset = given_dataset(list(texts), [(NAMES[n],) for n in classes], list(NAMES), multi=False)
+    dataset = dataset_from_memory(list(texts), [(NAMES[n],) for n in classes], list(NAMES), multi=False)
     splits = Splits(dataset, dataset.subset(range(10)), dataset.subset([]))
     return prepare(override(TrainConfig(), options), (dataset, splits))
 

@@ -12,9 +12,15 @@ from finetext.errors import UsageError
 from finetext.evaluation import MAJORITY, TFIDF
 from finetext.experiments import evaluate_baselines
 from finetext.models import mean_vectors
-from finetext.training import ZERO_SHOT, TrainConfig, frozen_features_baseline, override, prepare
+from finetext.training import (
+    ZERO_SHOT,
+    TrainConfig,
+    cache_frozen_layers,
+    frozen_features_baseline,
+    override,
+    prepare,
+)
 from finetext.training.baselines import FROZEN
-from finetext.training.inputs import prepare_inputs
 
 
 def run(*words):
@@ -49,10 +55,10 @@ def test_zero_shot_of_an_encoder_is_left_out_with_a_note(checkpoint, messages, c
 
 def test_simple_baselines_match_those_of_train(trained, checkpoint, messages):
     result = evaluate_baselines(messages, models=[str(checkpoint("bert"))])
-    of_run = trained("bert").metrics["baselines"]
+    of_run = trained("bert").metrics.baselines
     for baseline in result.results[:2]:
-        assert [list(row) for row in baseline.metrics.confusion] == of_run[baseline.name]["confusion"]
-        assert baseline.metrics.accuracy == of_run[baseline.name]["accuracy"]
+        assert baseline.metrics.confusion == of_run[baseline.name].confusion
+        assert baseline.metrics.accuracy == of_run[baseline.name].accuracy
 
 
 def test_train_compares_with_zero_shot_prompting_of_its_model(tmp_path, checkpoint, messages, capfd):
@@ -134,7 +140,7 @@ def test_the_frozen_features_baseline_is_close_to_scikit_learn(checkpoint, tmp_p
         accuracy = reference.score(scaler.transform(parts[1]), setup.targets(setup.splits.test))
         assert 0.55 < accuracy and baseline.metrics.accuracy == pytest.approx(accuracy, abs=0.05)
         return
-    inputs = prepare_inputs(setup, lambda done, total: None, lambda text: None)
+    inputs = cache_frozen_layers(setup)
     assert inputs.stored == "fp32"
     stored = frozen_features_baseline(setup, inputs)
     assert stored.metrics.log_loss == pytest.approx(baseline.metrics.log_loss, rel=1e-3)

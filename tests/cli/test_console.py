@@ -1,15 +1,16 @@
 """What commands print: names and texts stay as they are, and results do not mix with messages."""
 
+import numpy as np
+
 from finetext.cli.console import note, write
 from finetext.cli.progress import ConsoleProgress
 from finetext.cli.tables import class_table, plain_table
-
-METRICS = {"precision": 1.0, "recall": 0.5, "f1": None, "support": 2}
+from finetext.evaluation import compute_metrics
 
 
 def test_class_names_are_not_parsed_as_markup(capsys):
-    classes = [METRICS | {"name": "[red]"}, METRICS | {"name": ":smile:"}]
-    write(class_table({"confusion": [[1, 1], [0, 2]], "classes": classes}))
+    targets, probs = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]])
+    write(class_table(compute_metrics(targets, probs, ("[red]", ":smile:"), "binary")))
     shown = capsys.readouterr().out
     assert shown.count("[red]") == shown.count(":smile:") == 2  # its row and its column
 

@@ -66,7 +66,7 @@ def test_probe_refuses_unknown_image_formats_and_models_without_depths(checkpoin
     assert run("probe", messages, "--plot", "depths.txt") == 2
     assert ".svg" in capfd.readouterr().err
     assert run("probe", messages, "--model", checkpoint("albert")) != 0
-    assert "no depths" in capfd.readouterr().err
+    assert "no separate layer" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "bert", "gemma3_text", "modernbert", "distilbert"])

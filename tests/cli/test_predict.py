@@ -241,10 +241,12 @@ def test_models_check_continues_a_text_only_with_a_causal_model(checkpoint, caps
     shown = capsys.readouterr().out
     assert shown.startswith("win a prize") and len(shown) > len("win a prize\n")
     assert run("models", "check", checkpoint("bert")) == 0
-    assert capsys.readouterr().out.startswith("Fast paths")
+    assert "Fast paths" in capsys.readouterr().out
 
 
 def test_models_check_says_which_fast_paths_are_off_and_why(checkpoint, capsys):
     assert run("models", "check", checkpoint("mpnet")) == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("packed batches")]
+    (line,) = [
+        line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("packed batches")
+    ]
     assert line.split()[2] == "no" and "attention" in line

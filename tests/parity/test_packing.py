@@ -149,6 +149,16 @@ def test_a_short_list_is_one_batch_with_the_logits_of_each_text_alone(checkpoint
     np.testing.assert_allclose(predict_logits(model, TEXTS), alone, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "bert", "roberta", "llama"])
+def test_a_packed_batch_may_have_more_texts_than_the_model_has_positions(checkpoint, architecture):
+    model = load(checkpoint, architecture)
+    batch = collate(model.encode(TEXTS * 12), model.pad_id)  # 84 texts, 64 positions
+    with torch.no_grad(), model.padded():
+        expected = model.logits(batch)
+    with torch.no_grad():
+        torch.testing.assert_close(model.logits(batch), expected, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_interrupted_pass_leaves_no_state_behind(checkpoint, error):
     model = load(checkpoint, "bert")

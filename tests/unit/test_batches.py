@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetext.engine import collate, token_budget_batches, usable_cores
-from finetext.engine.batching import MOST_SPREAD
+from finetext.engine.batching import MAX_PADDED
 from finetext.engine.device import choose_device, choose_precision
 from finetext.errors import UsageError
 
@@ -22,11 +22,11 @@ def test_every_item_is_in_one_batch_within_the_budget(lengths, budget):
 
 @given(LENGTHS, st.integers(1, 1000))
 def test_without_padding_the_budget_is_of_real_tokens(lengths, budget):
-    batches = token_budget_batches(lengths, budget, unpadded=True)
+    batches = token_budget_batches(lengths, budget, packed=True)
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
         own = [lengths[index] for index in batch]
-        assert len(batch) == 1 or (sum(own) <= budget and len(own) * max(own) <= MOST_SPREAD * budget)
+        assert len(batch) == 1 or (sum(own) <= budget and len(own) * max(own) <= MAX_PADDED * budget)
 
 
 def test_texts_of_any_length_share_a_batch_in_a_short_list_only():
@@ -34,9 +34,9 @@ def test_texts_of_any_length_share_a_batch_in_a_short_list_only():
 
     draw = random.Random(0)
     lengths = [max(3, int(draw.lognormvariate(3, 0.6))) for _ in range(5000)]
-    assert token_budget_batches(lengths, 2048, unpadded=True) == token_budget_batches(lengths, 2048)
+    assert token_budget_batches(lengths, 2048, packed=True) == token_budget_batches(lengths, 2048)
     assert len(token_budget_batches(lengths[:32], 2048)) > 1
-    assert len(token_budget_batches(lengths[:32], 2048, unpadded=True)) == 1
+    assert len(token_budget_batches(lengths[:32], 2048, packed=True)) == 1
 
 
 def test_padding_is_under_a_tenth_of_the_tokens_in_bulk():

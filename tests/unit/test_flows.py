@@ -36,7 +36,7 @@ def test_evaluate_selects_a_split_of_the_source(tmp_path, trained, with_splits, 
     model, progress = trained("bert").folder.path, Recorder()
     data = DataConfig(split_column="split")
     result = evaluate(model, with_splits, data, split=split, output=tmp_path / "e", progress=progress)
-    assert result.metrics["test"]["examples"] == len(result.dataset) == texts
+    assert result.metrics.test.examples == len(result.dataset) == texts
     assert result.folder.report.is_file() and progress.stages[-1] == ("evaluating", texts, texts)
 
 
@@ -78,7 +78,7 @@ def test_predicting_into_the_input_or_over_another_file_is_refused(tmp_path, tra
     with pytest.raises(UsageError, match="is the input itself"):
         predict_into_file(Prediction(model, path), path, overwrite=True)
     (tmp_path / "out.csv").write_text("mine")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         predict_into_file(Prediction(model, path), tmp_path / "out.csv")
     with pytest.raises(UsageError, match="nothing to resume"):
         predict_into_file(Prediction(model, path), tmp_path / "out.csv", resume=True)

@@ -226,25 +226,27 @@ class Runner:
             features = packing.pack(features)
         this = Pass(cut=self.cut, features=features, packing=packing)
         if self.is_on("read position"):
-            if packing is None:
-                this.read = _read_positions(batch.attention_mask, self.how)
-            else:
-                this.read = packing.starts + (packing.lengths - 1 if self.how == "last" else 0)
+            this.read = self._read_positions(batch, packing)
             this.stop_after = len(self.layers) - 1 if self._finishes_apart else None
         with running(this), contextlib.suppress(LayerReached):
             this.hidden = self._run_backbone(batch, packing)
         hidden = _required(this.hidden)
-        if this.stop_after is not None:
-            hidden = self._finish(hidden)
-        if packing is None:
-            return hidden[:, 0] if this.read is not None else pool(hidden, batch.attention_mask, self.how)
         if this.read is not None:
-            vectors = hidden[0]
+            hidden = hidden if packing is None else hidden.transpose(0, 1)  # (1, W, H) -> (W, 1, H)
+            vectors = (self._finish(hidden) if self._finishes_apart else hidden)[:, 0]
+        elif packing is None:
+            vectors = pool(hidden, batch.attention_mask, self.how)
         elif self.how == "mean":
             vectors = packing.mean(hidden)
         else:
-            vectors = hidden[0, packing.starts + (packing.lengths - 1 if self.how == "last" else 0)]
-        return vectors[packing.order.argsort()]
+            vectors = hidden[0, self._read_positions(batch, packing)]
+        return vectors if packing is None else vectors[packing.order.argsort()]
+
+    def _read_positions(self, batch: Batch, packing: Packing | None) -> Tensor:
+        """Return the position of each text that the head reads: in the batch `(W,)`, or in packed order."""
+        if packing is None:
+            return _read_positions(batch.attention_mask, self.how)
+        return packing.starts + (packing.lengths - 1 if self.how == "last" else 0)
 
     def _packing(self, batch: Batch) -> Packing | None:
         usable = batch.input_ids.device.type == "cpu" and 1 not in batch.input_ids.shape
@@ -261,7 +263,7 @@ class Runner:
         return self.network.base_model(**inputs)[0]  # type: ignore[no-any-return]
 
     def _finish(self, hidden: Tensor) -> Tensor:
-        """Run what follows the backbone's layers on `(B, T, H)`, while the layers hand it on."""
+        """Run what follows the backbone's layers on `(W, 1, H)`, while the layers hand it on."""
         ids = torch.full(hidden.shape[:2], self._pad_id, device=hidden.device)
         with running(Pass(cut=len(self.layers), features=hidden)):
             return self.network.base_model(  # type: ignore[no-any-return]

@@ -53,8 +53,8 @@ def require_causal(source: ModelSource) -> None:
     if not is_causal(source):
         written = ", ".join(_architectures(source)) or "no architecture named"
         raise UsageError(
-            f"{source.name}: is not a causal language model ({written}). Zero-shot prompts and text generation need "
-            "one, such as gpt2."
+            f"{source.name}: is not a causal language model ({written}). Zero-shot prompting needs a causal language "
+            "model, such as gpt2."
         )
 
 
