@@ -141,8 +141,8 @@ def test_every_metric_that_can_choose_an_epoch_has_a_label_and_is_computed():
 
 
 def test_the_page_of_the_server_uses_the_same_labels():
-    page = (Path(serving.__file__).parent / "static" / "page.js").read_text()
-    assert [name for name, label in METRICS.items() if f'{name}: "{label.title}"' not in page] == []
+    card = (Path(serving.__file__).parent / "static" / "card.js").read_text()
+    assert [name for name, label in METRICS.items() if f'{name}: "{label.title}"' not in card] == []
 
 
 @pytest.mark.parametrize("task", ["binary", "multi-class", "multi-label"])
