@@ -208,7 +208,7 @@ def test_a_damaged_or_hostile_file_is_refused(tmp_path, exported):
     tensor.external_data.add(key="location", value="../secret")
     (tmp_path / "secret").write_bytes(b"0" * 10_000)
     path.write_bytes(content.SerializeToString())
-    with pytest.raises(ModelError, match="no file beside it"):
+    with pytest.raises(ModelError, match="not a file beside it"):
         finetext.load(folder)
     path.write_bytes(whole)
     config = json.loads((folder / "config.json").read_text())
@@ -226,5 +226,5 @@ def test_exporting_changes_nothing_of_the_original(tmp_path, fitted):
     assert before == {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     model = load_bundle(folder.path)
     save_bundle(model, tmp_path / "again", {})
-    with pytest.raises(UsageError, match="no run with splits"):
+    with pytest.raises(UsageError, match="not a run with splits"):
         export_onnx(tmp_path / "again", tmp_path / "other")

@@ -120,7 +120,7 @@ def test_a_lone_request_has_all_cores_and_concurrent_ones_share_them(library):
 
     before = torch.get_num_threads()
     with batching(classifier) as (batcher, batches, counts):
-        handle = classifier.model.network.register_forward_pre_hook(hold, with_kwargs=True)
+        handle = classifier.model.network.base_model.register_forward_pre_hook(hold, with_kwargs=True)
         try:
             asyncio.run(ask(batcher, counts))
         finally:
