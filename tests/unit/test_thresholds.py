@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -33,6 +33,7 @@ def test_counts_at_a_threshold_are_those_of_scikit_learn(scored):
 
 
 @given(SCORED, st.sampled_from(["f1", "mcc", "cost=1:5", "cost=3:1"]))
+@example([(0, 0.9999989999999999), (1, 0.999999)], "f1")  # neighbours among floating-point numbers
 def test_no_threshold_at_all_is_better_than_the_chosen_one(scored, text):
     target, probs = np.array([s[0] for s in scored]), np.array([s[1] for s in scored])
     criterion = parse_criterion(text)

@@ -103,7 +103,10 @@ def count_at(
     probs = probs.astype(np.float64)
     if thresholds is None:
         levels = np.unique(np.concatenate([[0.0], probs, [1.0]]))
-        thresholds = (levels[1:] + levels[:-1]) / 2
+        middle = (levels[1:] + levels[:-1]) / 2
+        thresholds = np.where(
+            middle > levels[:-1], middle, levels[1:]
+        )  # between neighbours there is no middle
     positives, negatives = np.sort(probs[target == 1]), np.sort(probs[target != 1])
     fn = np.searchsorted(positives, thresholds, side="left").astype(np.float64)
     tn = np.searchsorted(negatives, thresholds, side="left").astype(np.float64)
