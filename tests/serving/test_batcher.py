@@ -104,7 +104,7 @@ def test_a_lone_request_has_all_cores_and_concurrent_ones_share_them(library):
     held, let_go = threading.Event(), threading.Event()
 
     def hold(network, args, kwargs):
-        if kwargs["input_ids"].shape[1] > 60:
+        if "input_ids" in kwargs and kwargs["input_ids"].shape[1] > 60:  # not the head's call
             held.set()
             assert let_go.wait(30)
 
@@ -114,7 +114,7 @@ def test_a_lone_request_has_all_cores_and_concurrent_ones_share_them(library):
         slow = batcher.submit(["win a prize now " * 30])
         assert await asyncio.to_thread(held.wait, 30)
         await batcher.submit(["tea"]).future  # while the other batch is under way
-        assert counts == [2, 2, 1] and not slow.future.done()
+        assert counts == [2, 1] and not slow.future.done()
         let_go.set()
         await slow.future
 
@@ -127,7 +127,8 @@ def test_a_lone_request_has_all_cores_and_concurrent_ones_share_them(library):
             let_go.set()
             handle.remove()
     assert torch.get_num_threads() == before
-    assert [thread for thread, _ in batches] == [batcher.threads[0], batcher.threads[0], batcher.threads[1]]
+    # In the order in which their heads ran: the long text's last.
+    assert [thread for thread, _ in batches] == [batcher.threads[0], batcher.threads[1], batcher.threads[0]]
 
 
 def test_a_failing_text_fails_only_its_own_request(library):
