@@ -23,7 +23,7 @@ def load(checkpoint, architecture, **options):
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "bert", "modernbert", "deberta-v2", "opt"])
 def test_a_depths_vector_is_what_the_shorter_model_gives(monkeypatch, checkpoint, architecture, pooling):
     if pooling == "mean" and architecture not in ("gpt2", "bert"):
-        pytest.skip("the pooling hook is the same for all")
+        pytest.skip("pooling is the same for all")
     monkeypatch.setattr(depths, "computes_bf16_fast", lambda device: False)
     model = load(checkpoint, architecture, pooling=pooling)
     seen = []

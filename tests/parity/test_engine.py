@@ -254,6 +254,21 @@ def test_an_adapter_between_a_layer_and_its_gelu_is_not_skipped(checkpoint):
         assert layers and close(model.logits(batch), plain)
 
 
+def test_a_gelu_is_computed_after_a_pass_that_was_interrupted_before_it(checkpoint):
+    model = load(checkpoint, "bert")
+    batch = collate(model.encode(TEXTS), model.pad_id)
+    with torch.no_grad():
+        plain = model.logits(batch)
+        gelu = model.structure.layers[0].intermediate.intermediate_act_fn
+        layers = pack([model.network], torch.float32)
+        handle = gelu.register_forward_pre_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            model.logits(batch)
+        handle.remove()
+        unpack(layers)
+        assert torch.equal(model.logits(batch), plain)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 13, 255, 256, 261])
 def test_packed_products_have_few_numbers_of_rows_and_the_same_results(monkeypatch, rows, dtype):

@@ -376,7 +376,7 @@ def test_a_lone_request_waits_for_no_batch_long_after_one_that_was_shared(tmp_pa
         ([], "two words", 2, "FINETEXT_TOKEN"),
         (["--token", "x"], None, 2, "--token"),
         (["--port", "70000"], None, 2, "--port"),
-        (["--max-texts", "0", "--timeout-seconds", "nan"], None, 2, "--max-texts 0"),
+        (["--max-texts", "0", "--timeout-seconds", "nan"], None, 2, "--timeout-seconds must be above 0"),
         (["--host", "no.such.host.invalid"], None, 2, "--host"),
     ],
 )

@@ -95,8 +95,8 @@ def prepare_cpu() -> None:
 class HeapTrimmer:
     """Gives freed memory back to the system when a process has grown by `growth` bytes.
 
-    Tensors of ever other sizes leave holes in the heap: without this, a training on long texts came to 9 GB of which
-    0.6 were in use. Elsewhere than on Linux with glibc it does nothing.
+    Tensors of changing sizes leave holes in the heap, which keeps what was freed (docs/log.md, 2026-11-28). It does
+    nothing except on Linux with glibc.
     """
 
     def __init__(self, growth: int = 1 << 29) -> None:

@@ -53,9 +53,9 @@ class Packed:
 
 
 class _Applied(threading.local):
-    """Whether the layer before a GELU has applied it, in the pass of this thread."""
+    """The output to which the layer before a GELU has applied it, in the pass of this thread."""
 
-    applied = False
+    output: Tensor | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Let a network that holds it be copied and pickled, without it."""
@@ -72,8 +72,8 @@ class Gelu(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return GELU of `hidden`, elementwise."""
-        if self.state.applied:
-            self.state.applied = False
+        applied, self.state.output = self.state.output, None
+        if hidden is applied:  # and not what an interrupted pass has left behind
             return hidden
         return functional.gelu(hidden, approximate=self.approximate)
 
@@ -125,7 +125,7 @@ class Product(nn.Module):
         if padded:
             out = out[:rows].view(*shape, -1)
         if packed.gelu:
-            self.activation[0].state.applied = True
+            self.activation[0].state.output = out
             return out  # the next layer takes it in this precision
         return out.to(dtype)
 

@@ -1,7 +1,6 @@
 """Running a sequence classifier on batches: backbone, pooling, head; from a cut on, packed, and as far as needed.
 
-A network keeps its modules and their names. Its layers and its backbone get another `forward`, which does what the
-pass of the thread asks for (`Pass`) and is the ordinary one outside of a pass.
+A network keeps its modules and their names. Its layers and its backbone get another `forward` (`engine/forward.py`).
 """
 
 import contextlib
@@ -12,8 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from finetext.engine.attention import KeysComputed, LayerReached, Pass, current_pass, running, use_attention
+from finetext.engine.attention import LayerReached, Pass, running, use_attention
 from finetext.engine.batching import Batch, collate
+from finetext.engine.forward import BackboneForward, LayerForward
 from finetext.engine.kernels import FastPath
 from finetext.engine.packing import Packing, find_packing
 
@@ -22,8 +22,6 @@ TOLERANCE = 1e-4
 """Largest difference of a pooled vector, relative to its largest number, between a fast path and the ordinary way."""
 HEAD_TOLERANCE = 1e-3
 """The same for logits: those of a head with large weights are small differences of large sums."""
-PER_TOKEN = ("position_embeddings", "position_ids")
-"""Arguments of a layer, besides the hidden states, that have a place for each token."""
 
 
 def pool(hidden: Tensor, mask: Tensor, how: Pool) -> Tensor:
@@ -89,9 +87,9 @@ class Runner:
         self._gives_positions = self._takes_positions and native == "last"  # for padding at either side
         self._constants = {"use_cache": False} if "use_cache" in parameters else {}
         self._position_offset = _position_offset(network.base_model)
-        network.base_model.forward = _BackboneForward(network.base_model.forward)
+        network.base_model.forward = BackboneForward(network.base_model.forward)
         for index, layer in enumerate(layers):
-            layer.forward = _LayerForward(layer.forward, index, index == len(layers) - 1)
+            layer.forward = LayerForward(layer.forward, index, last=index == len(layers) - 1)
         self._find_paths(how)
 
     def _find_paths(self, how: Pool) -> None:
@@ -305,90 +303,6 @@ def _require_equal(output: Tensor, expected: Tensor, tolerance: float) -> None:
 def _line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
-class _BackboneForward:
-    """A backbone's forward pass, whose output pooled vectors may take the place of."""
-
-    def __init__(self, ordinary: Any) -> None:
-        self._ordinary = ordinary
-        self._output: Any = None  # the class of its output, or a tuple
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        this = current_pass()
-        if this is None or this.vectors is None:
-            output = self._ordinary(*args, **kwargs)
-            self._output = (None, *output[1:]) if isinstance(output, tuple) else type(output)
-            return output
-        if isinstance(self._output, tuple):
-            return (this.vectors, *self._output[1:])
-        fields: dict[str, Any] = {"last_hidden_state": this.vectors}
-        backbone = self._ordinary.__self__
-        pooler = getattr(backbone, "pooler", None)
-        if isinstance(pooler, nn.Linear):  # ALBERT's, which is given the one position
-            fields["pooler_output"] = backbone.pooler_activation(pooler(this.vectors[:, 0]))
-        elif isinstance(pooler, nn.Module):
-            fields["pooler_output"] = pooler(this.vectors)
-        return self._output(**fields)
-
-
-class _LayerForward:
-    """A layer's forward pass, which may hand on features, stop, or end at the read positions."""
-
-    def __init__(self, ordinary: Any, index: int, last: bool) -> None:
-        self._ordinary, self._index, self._last = ordinary, index, last
-        self._tail: tuple[Any, ...] | None = (
-            None  # what stands behind the hidden states if the output is a tuple
-        )
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        this = current_pass()
-        if this is None:
-            return self._ordinary(*args, **kwargs)
-        if this.features is not None and self._index < this.cut:
-            return this.features if self._tail is None else (this.features, *self._tail)
-        at_read_positions = self._last and this.read is not None
-        run = self._at_read_positions if at_read_positions else self._ordinary
-        output = run(*args, **kwargs)
-        self._tail = (None,) * (len(output) - 1) if isinstance(output, tuple) else None
-        if this.stop_after == self._index:
-            this.hidden = output if self._tail is None else output[0]
-            raise LayerReached
-        return output
-
-    def _at_read_positions(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the layer twice: for all positions up to its keys and values, and for the read positions to the end."""
-        this = current_pass()
-        if this is None:
-            return self._ordinary(*args, **kwargs)
-        this.wants_keys = True
-        try:
-            self._ordinary(*args, **kwargs)
-        except KeysComputed:
-            pass
-        finally:
-            this.wants_keys = False
-        args = (_at_read(this, args[0]), *args[1:]) if args else args
-        narrow = {
-            name: _at_read(this, value) if name in ("hidden_states", *PER_TOKEN) else value
-            for name, value in kwargs.items()
-        }
-        try:
-            return self._ordinary(*args, **narrow)
-        finally:
-            this.keys = None
-
-
-def _at_read(this: Pass, value: Any) -> Any:
-    """Return what stands at the read positions: `(W | 1, T, …) -> (W, 1, …)`, packed `(1, N, …) -> (1, W, …)`."""
-    if isinstance(value, tuple):  # rotary embeddings come in pairs
-        return tuple(_at_read(this, part) for part in value)
-    if not isinstance(value, Tensor) or this.read is None:
-        return value
-    if this.packing is not None:
-        return value[:, this.read]
-    texts = torch.arange(len(this.read), device=value.device)
-    return value.expand(len(texts), *value.shape[1:])[texts, this.read].unsqueeze(1)
 
 
 @contextlib.contextmanager
