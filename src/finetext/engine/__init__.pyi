@@ -13,11 +13,9 @@ from .device import usable_cores as usable_cores
 from .device import usable_threads as usable_threads
 from .kernels import FastLinear as FastLinear
 from .kernels import FastPath as FastPath
-from .kernels import detect_gelu_fusion as detect_gelu_fusion
 from .kernels import macs_per_token as macs_per_token
 from .kernels import pack as pack
 from .kernels import packed as packed
-from .kernels import undo_gelu_fusion as undo_gelu_fusion
 from .kernels import unpack as unpack
 from .kernels import use_fast_kernels as use_fast_kernels
 from .runner import Pool as Pool

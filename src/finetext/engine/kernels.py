@@ -1,12 +1,10 @@
 """Faster kernels for the same functions: fused GELU, oneDNN's matrix products, weights packed in advance.
 
-The classes here take the place of a network's own modules of the same kind. Names, parameters and what is
-saved stay as they are; only how the product is computed changes.
+Names, parameters and what is saved stay as they are; only how the product is computed changes.
 """
 
 import contextlib
 import functools
-import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_TANH_GELUS = ("NewGELUActivation", "FastGELUActivation", "GELUTanh", "PytorchGELUTanh")
+_COMPOSED_GELUS = ("NewGELUActivation", "FastGELUActivation")
 _HAS_KERNEL = all(
     hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight")
 ) and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 _HAS_BF16 = _HAS_KERNEL and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-_NO_ACTIVATION: Any = ("none", [], "")
-"""What oneDNN applies to a product: the name of a function, its scalars, its algorithm."""
 MIN_FEATURES = 16
 """Inputs and outputs that a layer must have for oneDNN: the head of a few classes is as fast without."""
 ROW_MULTIPLE, MAX_ROUNDED_ROWS = 8, 256
@@ -44,43 +40,16 @@ class FastPath:
 
 @dataclass(frozen=True)
 class Packed:
-    """A weight in the layout that the processor's matrix unit reads, and what is applied to the product."""
+    """A weight in the layout that the processor's matrix unit reads."""
 
     weight: Tensor
     bias: Tensor | None
     dtype: torch.dtype
-    gelu: str | None
 
 
-class _Applied(threading.local):
-    """The output to which the layer before a GELU has applied it, in the pass of this thread."""
-
-    output: Tensor | None = None
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        """Let a network that holds it be copied and pickled, without it."""
-        return type(self), ()
-
-
-class Gelu(nn.Module):
-    """GELU in one fused kernel; passes its input on where the layer before has applied it already."""
-
-    def __init__(self, approximate: str) -> None:
-        super().__init__()
-        self.approximate = approximate
-        self.state = _Applied()
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return GELU of `hidden`, elementwise."""
-        applied, self.state.output = self.state.output, None
-        if hidden is applied:  # and not what an interrupted pass has left behind
-            return hidden
-        return functional.gelu(hidden, approximate=self.approximate)
-
-
-def product(left: Tensor, right: Tensor, bias: Tensor | None = None, then: Any = _NO_ACTIVATION) -> Tensor:
+def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return `left` times `right` transposed, plus the bias: `(..., I), (O, I) -> (..., O)`."""
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, *then)
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(left, right, bias, "none", [], "")
     return out
 
 
@@ -91,7 +60,6 @@ class Product(nn.Module):
     bias: Any
     transposed = False
     packed: Packed | None = None
-    activation: tuple[Gelu, ...] = ()  # in a tuple, so that it is no submodule
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return `hidden` times the weight, plus the bias: `(..., I) -> (..., O)`."""
@@ -99,8 +67,6 @@ class Product(nn.Module):
         if self.packed is not None and not learns and hidden.device.type == "cpu":
             return self._from_packed(self.packed, hidden)
         weight = self.weight.t() if self.transposed else self.weight  # (O, I)
-        if not learns and hidden.dtype != weight.dtype and not torch.is_autocast_enabled(hidden.device.type):
-            hidden = hidden.to(weight.dtype)  # from a packed layer, by way of its GELU
         small = min(weight.shape) < MIN_FEATURES
         if hidden.device.type != "cpu" or self.weight.dtype != torch.float32 or small:
             return functional.linear(hidden, weight, self.bias)
@@ -120,13 +86,9 @@ class Product(nn.Module):
         padded = 1 < rows < MAX_ROUNDED_ROWS and rows % ROW_MULTIPLE > 0
         if padded:
             hidden = functional.pad(hidden.reshape(rows, -1), (0, 0, 0, -rows % ROW_MULTIPLE))
-        function = ("gelu", [], packed.gelu) if packed.gelu else _NO_ACTIVATION
-        out = product(hidden.to(packed.dtype), packed.weight, packed.bias, function)
+        out = product(hidden.to(packed.dtype), packed.weight, packed.bias)
         if padded:
             out = out[:rows].view(*shape, -1)
-        if packed.gelu:
-            self.activation[0].state.output = out
-            return out  # the next layer takes it in this precision
         return out.to(dtype)
 
 
@@ -183,20 +145,21 @@ class _LinearFunction(torch.autograd.Function):
 
 
 def use_fast_kernels(network: nn.Module) -> dict[str, FastPath]:
-    """Replace the GELUs of a network by the fused kernel and, where oneDNN is available, its linear layers.
+    """Replace GELUs composed in Python by the fused kernel and, where oneDNN is available, the linear layers.
 
-    GPT-2's GELU as composed in Python costs more than the matrix products around it; the fused tanh form is the
-    same function (Hendrycks and Gimpel, 2016), rounding aside.
+    GPT-2's GELU as composed costs more than the matrix products around it; the fused tanh form is the same
+    function (Hendrycks and Gimpel, 2016), rounding aside.
     """
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            kind = type(child).__name__
-            if kind in _TANH_GELUS and type(child).__module__ == "transformers.activations":
-                setattr(module, name, Gelu("tanh"))
-            elif kind == "GELUActivation" or (type(child) is nn.GELU and child.approximate == "none"):
-                setattr(module, name, Gelu("none"))
-    gelu = any(isinstance(module, Gelu) for module in network.modules())
-    paths = {"fused GELU": FastPath(gelu, "" if gelu else "the network has no GELU of a known form")}
+    composed = [
+        (module, name)
+        for module in network.modules()
+        for name, child in module.named_children()
+        if type(child).__name__ in _COMPOSED_GELUS and type(child).__module__ == "transformers.activations"
+    ]
+    for module, name in composed:
+        setattr(module, name, nn.GELU("tanh"))
+    reason = "" if composed else "the network has no GELU composed of several operations"
+    paths = {"fused GELU": FastPath(bool(composed), reason)}
     if not _HAS_KERNEL:
         return paths | {
             "oneDNN products": FastPath(False, "this build of PyTorch lacks oneDNN's linear operators")
@@ -211,41 +174,6 @@ def use_fast_kernels(network: nn.Module) -> dict[str, FastPath]:
     return paths | {
         "oneDNN products": FastPath(products, "" if products else "the network has no linear layers")
     }
-
-
-@contextlib.contextmanager
-def detect_gelu_fusion(network: nn.Module) -> Iterator[None]:
-    """Watch the forward passes in the block for GELUs that directly take the output of a linear layer.
-
-    The packed form of such a layer applies the GELU while the product is still in the processor's cache.
-    """
-    last: dict[str, Any] = {"layer": None, "output": None}
-
-    def after(layer: nn.Module, args: Any, output: Any) -> None:
-        last["layer"], last["output"] = layer, output
-
-    def before(gelu: nn.Module, args: Any) -> None:
-        if args and args[0] is last["output"]:
-            last["layer"].activation = (gelu,)
-
-    handles: list[Any] = []
-    for module in network.modules():
-        if isinstance(module, Product):
-            handles.append(module.register_forward_hook(after))
-        elif isinstance(module, Gelu):
-            handles.append(module.register_forward_pre_hook(before))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def undo_gelu_fusion(network: nn.Module) -> None:
-    """Compute every GELU by itself: something now stands between it and the layer before."""
-    for module in network.modules():
-        if isinstance(module, Product):
-            module.activation = ()
 
 
 def pack(modules: Iterable[nn.Module], dtype: torch.dtype) -> list[nn.Module]:
@@ -275,9 +203,6 @@ def pack(modules: Iterable[nn.Module], dtype: torch.dtype) -> list[nn.Module]:
                 torch.ops.mkldnn._reorder_linear_weight(weight),
                 None if layer.bias is None else layer.bias.detach().to(dtype),
                 dtype,
-                {"none": "none", "tanh": "tanh"}[layer.activation[0].approximate]
-                if layer.activation
-                else None,
             )
         packed_layers.append(layer)
     return packed_layers

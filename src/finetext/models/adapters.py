@@ -10,7 +10,6 @@ from typing import Any
 from torch import nn
 
 from finetext import files
-from finetext.engine import undo_gelu_fusion
 from finetext.errors import ModelError
 from finetext.models.config import ModelConfig
 from finetext.models.model import Model
@@ -57,7 +56,6 @@ def adapt(model: Model, config: ModelConfig) -> None:
     with _fan_in_fan_out_is_found():
         inject_adapter_in_model(settings, model.network, ADAPTER)
     model.network.train(model.network.training)  # PEFT leaves its dropout on
-    undo_gelu_fusion(model.network)
     model.network.peft_settings = settings
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import torch
 
 from finetext.decision import Decision
-from finetext.engine import FastPath, detect_gelu_fusion, use_fast_kernels
+from finetext.engine import FastPath, use_fast_kernels
 from finetext.errors import ModelError
 from finetext.models.catalogue import ALIASES
 from finetext.models.config import ModelConfig
@@ -101,8 +101,7 @@ def assemble(network: Any, tokenizer: Any, class_names: tuple[str, ...], setting
     token_id = next(i for i in range(len(tokenizer)) if i != tokenizer.pad_token_id)
     kernels = use_fast_kernels(network)
     try:
-        with detect_gelu_fusion(network):
-            structure = find_structure(network, token_id)
+        structure = find_structure(network, token_id)
     except (RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError) as error:
         raise ModelError(
             f"{type(network).__name__} cannot read a short text ({first_line(error)}). Choose another model."
