@@ -78,7 +78,7 @@ def test_predicting_into_the_input_or_over_another_file_is_refused(tmp_path, tra
     with pytest.raises(UsageError, match="is the input itself"):
         predict_into_file(Prediction(model, path), path, overwrite=True)
     (tmp_path / "out.csv").write_text("mine")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         predict_into_file(Prediction(model, path), tmp_path / "out.csv")
     with pytest.raises(UsageError, match="nothing to resume"):
         predict_into_file(Prediction(model, path), tmp_path / "out.csv", resume=True)

@@ -7,13 +7,10 @@ from .explanation import Explanation as Explanation
 from .explanation import find_spans as find_spans
 from .explanation import leave_one_out as leave_one_out
 from .exporting import export_onnx as export_onnx
-from .prediction import FilePrediction as FilePrediction
 from .prediction import Prediction as Prediction
-from .prediction import predict_file as predict_file
 from .prediction import predict_into_file as predict_into_file
 from .prediction import predict_into_stream as predict_into_stream
 from .prediction import predict_into_table as predict_into_table
-from .prediction import predict_stream as predict_stream
 from .resumable_output import Tally as Tally
 from .resumable_output import resumable_rows as resumable_rows
 from .writing import OutputFormat as OutputFormat
