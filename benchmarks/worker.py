@@ -155,19 +155,18 @@ def bulk(folder: str, source: str, target: str, how: str) -> dict[str, Any]:
 
     import finetext
     from finetext.data import DataConfig, open_rows
-    from finetext.inference import FilePrediction, predict_file
+    from finetext.inference import Prediction, predict_into_file
 
     classifier = finetext.load(folder, device="cpu")
     classifier.predict_proba(["a first text, so that all is loaded"] * 8)
-    file = open_rows(Path(source), DataConfig())
     if how == "memory":
+        file = open_rows(Path(source), DataConfig())
         texts = pl.concat([block.frame for block in file.batches()])[file.text_column].fill_null("").to_list()
         began = time.perf_counter()
         rows = len(classifier.predict(texts))
     else:
         began = time.perf_counter()
-        file = open_rows(Path(source), DataConfig())
-        rows = predict_file(FilePrediction(classifier, file), Path(target), overwrite=True).rows
+        rows = predict_into_file(Prediction(classifier, Path(source)), Path(target), overwrite=True).rows
     return {"rows": rows, "texts_per_second": rows / (time.perf_counter() - began)}
 
 

@@ -47,6 +47,11 @@ class Interrupted(FinetextError):
         self.exit_code = 128 + signal_number
 
 
+def first_line(error: BaseException) -> str:
+    """Return an error's first line, or its kind if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def closest(word: str, known: Iterable[object]) -> str:
     """Return `" Did you mean 'x'?"` for the known word nearest to `word`, or an empty string.
 

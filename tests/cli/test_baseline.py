@@ -101,7 +101,7 @@ def test_multi_label_asks_one_question_per_label(tmp_path, checkpoint):
     path = tmp_path / "data.csv"
     path.write_text("\n".join(["text,label", *lines]))
     result = evaluate_baselines(path, models=[str(checkpoint("llama"))])
-    assert result.task == "multi-label" and len(result.questions) == 2
+    assert result.dataset.task == "multi-label" and len(result.questions) == 2
     assert result.results[-1].name == ZERO_SHOT and result.results[-1].metrics.hamming_loss is not None
 
 

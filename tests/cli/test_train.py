@@ -179,13 +179,13 @@ def test_multi_label_data_trains(tmp_path, checkpoint):
 def test_two_runs_cannot_claim_the_same_folder(tmp_path, checkpoint, messages):
     from finetext.errors import UsageError
     from finetext.runs import RunFolder
-    from finetext.training.run import creating
+    from finetext.training import create_folder
 
     folder, config = RunFolder(tmp_path / "run"), finetext.TrainConfig()
-    with creating(folder, config):
-        with pytest.raises(UsageError, match="--resume"), creating(folder, config):
-            pass
-        assert folder.config.is_file()
+    create_folder(folder, config)
+    with pytest.raises(UsageError, match="--resume"):
+        create_folder(folder, config)
+    assert folder.config.is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

@@ -10,9 +10,8 @@ import time
 
 import pytest
 
-from finetext.data import DataConfig, open_rows
 from finetext.errors import RunError
-from finetext.inference import FilePrediction, predict_file, resumable_rows, row_batches
+from finetext.inference import Prediction, predict_into_file, resumable_rows, row_batches
 
 WORDS = "win a prize now text gold to claim your cash today".split()
 
@@ -87,32 +86,25 @@ def small_disk(tmp_path):
 def test_a_full_disk_loses_no_row_that_was_written(tmp_path, trained, small_disk, monkeypatch, name):
     monkeypatch.setattr(row_batches, "BATCH_ROWS", 100)
     table, out = write_table(tmp_path / "in.csv", 1_000), small_disk / name
-    classifier = trained("bert").classifier()
+    prediction = Prediction(trained("bert").folder.path, table)
     filler = small_disk / "filler"
 
     def fill_at(rows):
-        done = 0
-
-        def progress(count):
-            nonlocal done
-            done += count
+        def progress(done, total):
             if done > rows and not filler.exists():
                 free = os.statvfs(small_disk)
                 filler.write_bytes(b"\0" * ((free.f_bavail - 1) * free.f_frsize))
 
         return progress
 
-    def prediction():
-        return FilePrediction(classifier, open_rows(table, DataConfig()), "digest")
-
     with pytest.raises(RunError, match="no space left") as caught:
-        predict_file(prediction(), out, progress=fill_at(450))
+        predict_into_file(prediction, out, progress=fill_at(450))
     assert len(str(caught.value).splitlines()) == 1
     kept = resumable_rows(out)
     assert 300 <= kept < 1_000 and not out.exists()
     filler.unlink()
-    predict_file(prediction(), out, resume=True)
-    predict_file(prediction(), tmp_path / name)
+    predict_into_file(prediction, out, resume=True)
+    predict_into_file(prediction, tmp_path / name)
     assert out.read_bytes() == (tmp_path / name).read_bytes()
     assert [path.name for path in small_disk.iterdir()] == [name]
 

@@ -186,9 +186,9 @@ def test_a_trial_that_keeps_killing_its_process_is_given_up(tmp_path, sweep_word
     (tmp_path / "s").mkdir()
     folder = ExperimentFolder(tmp_path / "s", "sweep")
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        with SharedStudy(folder, plan) as study:
+        with contextlib.closing(SharedStudy(folder, plan)) as study:
             assert study.take().attempt == attempt  # and never ends
-    with SharedStudy(folder, plan) as study:
+    with contextlib.closing(SharedStudy(folder, plan)) as study:
         assert study.take() is None and not study.left()
         (trial,) = study.ended()
     assert trial.state == "failed" and "killed 3 times" in trial.error

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import threading
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -17,15 +18,16 @@ from finetext.data.readers import decode
 from finetext.decision import Decision
 from finetext.errors import DataError, UsageError
 from finetext.inference import (
-    FilePrediction,
     LabelledRows,
     OutputFormat,
+    Prediction,
     output_format,
-    predict_file,
+    predict_into_file,
+    predict_into_stream,
     predict_rows,
-    predict_stream,
     resumable_rows,
 )
+from finetext.inference import prediction as prediction_module
 from finetext.inference import row_batches as batches_module
 from finetext.inference.prefetch import prefetch
 from finetext.inference.resumable_output import resumable_output
@@ -178,7 +180,7 @@ def test_output_is_exact_unless_it_is_to_be_spreadsheet_safe(trained, tmp_path):
     classifier = trained("bert").classifier()
     for safe, cells in ((False, ["@id", "=1+1", " 007"]), (True, ["'@id", "'=1+1", " 007"])):
         out = tmp_path / f"{safe}.csv"
-        predict_file(FilePrediction(classifier, open_rows(path, DataConfig()), spreadsheet_safe=safe), out)
+        predict_into_file(Prediction(classifier, path, spreadsheet_safe=safe), out)
         with out.open(newline="") as file:
             rows = list(csv.reader(file))
         assert [row[0] for row in rows] == cells
@@ -196,7 +198,7 @@ def test_json_lines_are_written_as_they_were_read(trained, tmp_path, small_batch
     ] * 5
     path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     path.write_text("\n".join(lines))
-    done = predict_file(FilePrediction(trained("bert").classifier(), open_rows(path, DataConfig())), out)
+    done = predict_into_file(Prediction(trained("bert").folder.path, path), out)
     assert (done.rows, done.empty) == (20, 10)
     written = out.read_text().splitlines()
     for before, after in zip(lines, written, strict=True):
@@ -210,7 +212,7 @@ def test_numbers_of_json_lines_keep_their_digits_in_csv(trained, tmp_path):
     path.write_text(
         '{"text": "win cash", "n": 1.50, "b": true, "l": ["a", "b"]}\n{"text": "tea", "n": 1e3}\n'
     )
-    predict_file(FilePrediction(trained("bert").classifier(), open_rows(path, DataConfig())), out)
+    predict_into_file(Prediction(trained("bert").folder.path, path), out)
     with out.open(newline="") as file:
         rows = list(csv.reader(file))
     assert [row[:4] for row in rows[1:]] == [["win cash", "1.50", "true", "a|b"], ["tea", "1e3", "", ""]]
@@ -220,12 +222,12 @@ def test_lists_of_parquet_become_json_in_csv_and_bytes_are_refused(trained, tmp_
     path = tmp_path / "in.parquet"
     pl.DataFrame({"text": ["win"], "l": [["a", "b"]], "s": [{"x": 1}]}).write_parquet(path)
     classifier = trained("bert").classifier()
-    predict_file(FilePrediction(classifier, open_rows(path, DataConfig())), tmp_path / "out.csv")
+    predict_into_file(Prediction(classifier, path), tmp_path / "out.csv")
     with (tmp_path / "out.csv").open(newline="") as file:
         assert list(csv.reader(file))[1][1:3] == ['["a", "b"]', '{"x": 1}']
     pl.DataFrame({"text": ["win"], "raw": [b"\x00"]}).write_parquet(path)
     with pytest.raises(DataError, match="'raw' holds bytes"):
-        predict_file(FilePrediction(classifier, open_rows(path, DataConfig())), tmp_path / "bytes.csv")
+        predict_into_file(Prediction(classifier, path), tmp_path / "bytes.csv")
     assert not (tmp_path / "bytes.csv").exists()
 
 
@@ -234,7 +236,7 @@ def test_lists_of_parquet_become_json_in_csv_and_bytes_are_refused(trained, tmp_
 def test_row_batches_join_to_one_file(trained, tmp_path, small_batches, name, rows):
     path, out = tmp_path / "in.csv", tmp_path / name
     path.write_text("text,id\n" + "".join(f"{TEXTS[n % 5]!r},{n}\n".replace("'", '"') for n in range(rows)))
-    done = predict_file(FilePrediction(trained("bert").classifier(), open_rows(path, DataConfig())), out)
+    done = predict_into_file(Prediction(trained("bert").folder.path, path), out)
     assert done.rows == rows
     content = gzip.decompress(out.read_bytes()) if name.endswith(".gz") else out.read_bytes()
     if name == "out.parquet":
@@ -259,8 +261,8 @@ def test_a_stream_gets_each_batch_as_soon_as_it_is_done(trained, table, small_ba
 
     sizes: list[int] = []
     out = Out()
-    prediction = FilePrediction(trained("bert").classifier(), open_rows(table, DataConfig()))
-    done = predict_stream(prediction, out, OutputFormat("csv"))
+    prediction = Prediction(trained("bert").folder.path, table)
+    done = predict_into_stream(prediction, out, "csv")
     assert done.rows == 40 and len(sizes) == 6 and sizes == sorted(set(sizes))
     assert len(list(csv.reader(io.StringIO(out.getvalue().decode())))) == 41
 
@@ -273,11 +275,7 @@ class Stops(Exception):
 
 
 def stopping_after(rows):
-    done = 0
-
-    def progress(count):
-        nonlocal done
-        done += count
+    def progress(done, total):
         if done > rows:
             raise Stops
 
@@ -287,59 +285,50 @@ def stopping_after(rows):
 @pytest.mark.parametrize("name", ["out.csv", "out.csv.gz", "out.jsonl", "out.parquet"])
 def test_a_resumed_prediction_writes_the_same_bytes(trained, table, tmp_path, small_batches, name):
     def prediction():
-        return FilePrediction(trained("bert").classifier(), open_rows(table, DataConfig()), "digest")
+        return Prediction(trained("bert").folder.path, table)
 
-    predict_file(prediction(), tmp_path / f"whole-{name}")
+    predict_into_file(prediction(), tmp_path / f"whole-{name}")
     out = tmp_path / name
     for kept in (14, 28):
         with pytest.raises(Stops):
-            predict_file(prediction(), out, resume=True, progress=stopping_after(14))
+            predict_into_file(prediction(), out, resume=True, progress=stopping_after(kept))
         assert resumable_rows(out) == kept and not out.exists()
         with (tmp_path / f".{name}.partial").open("ab") as file:
             file.write(b"written but not synced at a power cut")
     with pytest.raises(UsageError, match=r"left 28 rows\. Pass --resume"):
-        predict_file(prediction(), out)
-    done = predict_file(prediction(), out, resume=True)
+        predict_into_file(prediction(), out)
+    done = predict_into_file(prediction(), out, resume=True)
     assert (done.rows, done.empty) == (40, 8)
     assert out.read_bytes() == (tmp_path / f"whole-{name}").read_bytes()
     assert not list(tmp_path.glob(".*"))
 
 
 def test_a_prediction_with_another_input_model_or_options_is_not_resumed(
-    trained, table, tmp_path, small_batches
+    trained, bundles, table, tmp_path, small_batches
 ):
-    classifier = trained("bert").classifier()
+    prediction = Prediction(trained("bert").folder.path, table)
     out = tmp_path / "out.csv"
-
-    def prediction(**changed):
-        return FilePrediction(
-            classifier, open_rows(table, DataConfig()), **{"model_digest": "one", **changed}
-        )
-
     with pytest.raises(Stops):
-        predict_file(prediction(), out, progress=stopping_after(14))
+        predict_into_file(prediction, out, progress=stopping_after(14))
     for changed, what in (
-        ({"model_digest": "two"}, "model"),
+        ({"model": bundles("spam")}, "model"),
         ({"all_scores": True, "spreadsheet_safe": True}, "--all-scores, --spreadsheet-safe"),
     ):
         with pytest.raises(UsageError, match=f"changed since the start: {what}"):
-            predict_file(prediction(**changed), out, resume=True)
+            predict_into_file(replace(prediction, **changed), out, resume=True)
     table.write_text(table.read_text() + "more,tea,1\n")
     with pytest.raises(UsageError, match="changed since the start: input"):
-        predict_file(prediction(), out, resume=True)
+        predict_into_file(prediction, out, resume=True)
     assert resumable_rows(out) == 14
-    assert predict_file(prediction(), out, overwrite=True).rows == 41
+    assert predict_into_file(prediction, out, overwrite=True).rows == 41
     assert resumable_rows(out) == 0
 
 
 def test_an_interrupted_stream_leaves_no_output(trained, tmp_path, small_batches):
-    rows = open_rows(io.BytesIO(b"text\n" + b"tea\n" * 40), DataConfig(text_column="text"))
+    stream = io.BytesIO(b"text\n" + b"tea\n" * 40)
+    prediction = Prediction(trained("bert").folder.path, stream, DataConfig(text_column="text"))
     with pytest.raises(Stops):
-        predict_file(
-            FilePrediction(trained("bert").classifier(), rows),
-            tmp_path / "out.csv",
-            progress=stopping_after(14),
-        )
+        predict_into_file(prediction, tmp_path / "out.csv", progress=stopping_after(14))
     assert not list(tmp_path.iterdir())
 
 
@@ -355,10 +344,14 @@ def test_two_predictions_cannot_write_the_same_file(tmp_path):
 
 def test_a_file_that_changes_under_way_is_told(trained, table, tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "CHUNK_BYTES", 64)
-    rows = open_rows(table, DataConfig())
-    table.write_text(table.read_text() + "more,tea,1\n")
+
+    def load_while_the_file_grows(*arguments, **options):
+        table.write_text(table.read_text() + "more,tea,1\n")
+        return trained("bert").classifier()
+
+    monkeypatch.setattr(prediction_module, "load", load_while_the_file_grows)
     with pytest.raises(DataError, match="changed while it was read"):
-        predict_file(FilePrediction(trained("bert").classifier(), rows), tmp_path / "out.csv")
+        predict_into_file(Prediction(trained("bert").folder.path, table), tmp_path / "out.csv")
 
 
 def test_an_empty_json_object_gets_no_leading_comma():

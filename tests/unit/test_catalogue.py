@@ -8,6 +8,43 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from finetext.models.catalogue import ALIASES, CATALOGUE, TRAINABLE_SHOWN
 from finetext.models.resolve import EMBEDDED_PACKAGE, EMBEDDED_SHA256, find_embedded
 
+SIZES = {
+    "minilm": {
+        "num_hidden_layers": 6,
+        "hidden_size": 384,
+        "num_attention_heads": 12,
+        "intermediate_size": 1536,
+    },
+    "distilgpt2": {"n_layer": 6, "n_embd": 768, "n_head": 12},
+    "gpt2": {"n_layer": 12, "n_embd": 768, "n_head": 12},
+    "gpt2-medium": {"n_layer": 24, "n_embd": 1024, "n_head": 16},
+    "gpt2-large": {"n_layer": 36, "n_embd": 1280, "n_head": 20},
+    "gpt2-xl": {"n_layer": 48, "n_embd": 1600, "n_head": 25},
+    "distilbert": {},
+    "bert": {},
+    "roberta": {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1},
+    "modernbert": {},
+    "llama-3.2-1b": {
+        "vocab_size": 128256,
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131072,
+    },
+    "phi-3-mini": {
+        "vocab_size": 32064,
+        "hidden_size": 3072,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "max_position_embeddings": 4096,
+    },
+}
+"""The sizes of each model, as arguments of its family's configuration class."""
+
 
 def test_every_promised_alias_is_there():
     assert set(ALIASES) == {
@@ -18,17 +55,21 @@ def test_every_promised_alias_is_there():
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.alias)
 def test_the_figures_are_those_of_the_architecture(entry):
-    config = AutoConfig.for_model(entry.family, **entry.architecture)
+    config = AutoConfig.for_model(entry.family, **SIZES[entry.alias])
     config.num_labels = 2
     with torch.device("meta"):
         network = AutoModelForSequenceClassification.from_config(config)
-    blocks = next(
-        module
-        for module in network.modules()
+    place, blocks = next(
+        (name, module)
+        for name, module in network.named_modules()
         if isinstance(module, torch.nn.ModuleList) and len(module) == entry.depth
     )
     assert sum(p.numel() for p in network.parameters()) == entry.parameters
     assert sum(p.numel() for p in blocks[-1].parameters()) == entry.block_parameters
+    around = {name: p.numel() for name, p in network.named_parameters() if not name.startswith(f"{place}.")}
+    embeddings = ("embeddings.", "embed_tokens.", "wte.", "wpe.")
+    after = [number for name, number in around.items() if not any(part in name for part in embeddings)]
+    assert sum(after) == entry.head_parameters
     assert config.hidden_size == entry.hidden
     assert config.num_hidden_layers == entry.depth
     positions = config.max_position_embeddings

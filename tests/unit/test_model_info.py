@@ -38,10 +38,10 @@ def test_the_card_and_the_metrics_of_a_run_are_read(tmp_path, inside):
     info = read_card_and_metrics(run / "model" if inside else run)
     assert info["card"] == "# A card"
     test = info["test"]
-    assert [(metric["name"], metric["low"], metric["high"]) for metric in test["figures"]] == [
-        ("accuracy", 0.4, 0.6),  # Wilson's interval, as in the report
-        ("macro_f1", 0.1, 0.4),
-        ("roc_auc", None, None),
+    assert [(metric["title"], metric["low"], metric["high"]) for metric in test["figures"]] == [
+        ("Accuracy", 0.4, 0.6),  # Wilson's interval, as in the report
+        ("Macro-F1", 0.1, 0.4),
+        ("ROC-AUC", None, None),
     ]
     assert test["classes"] == [{"name": "ham", "precision": 1.0, "recall": None, "f1": 0.5, "support": 6}]
     assert test["examples"] == 12 and test["synthetic_data"] is False

@@ -404,6 +404,7 @@ def test_a_constant_prediction_is_pointed_out(tmp_path):
     page = report(tmp_path, make_folder(tmp_path, ["ham", "spam"], targets, probs))
     assert "It predicts “ham” for every text." in page.text
     assert "Never predicted: “spam”" in page.text
+    assert "0.3 – 0.000 0.000 0.000 0" in page.text  # the precision of no predictions is not defined
 
 
 @pytest.mark.parametrize("right", [True, False])

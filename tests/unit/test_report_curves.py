@@ -53,31 +53,30 @@ def test_reliability_bins_add_up_to_the_calibration_error(multi):
     found = predictions_of(*guesses(500, 4, multi=multi))
     bins = curves.reliability(found)
     confidence, right = likeliest(found.targets, found.probs, multi)
-    assert sum(row.count for row in bins) == len(confidence)
-    error = sum(row.count * abs(row.confidence - row.accuracy) for row in bins) / len(confidence)
+    assert bins.count.sum() == len(confidence)
+    error = (bins.count * np.abs(bins.confidence - bins.accuracy)).sum() / len(confidence)
     assert error == pytest.approx(expected_calibration_error(confidence, right))
 
 
-def test_threshold_rows_agree_with_scikit_learn():
+def test_threshold_counts_agree_with_scikit_learn():
     targets, probs = guesses(400, 2, skill=0.5)
-    for row in curves.threshold_rows(predictions_of(targets, probs), 0.5):
-        predicted = (probs[:, 1] >= row.threshold).astype(int)
-        assert row.positive == predicted.sum()
-        assert row.recall == pytest.approx(sk.recall_score(targets, predicted))
-        assert row.f1 == pytest.approx(sk.f1_score(targets, predicted))
-        assert row.mcc == pytest.approx(sk.matthews_corrcoef(targets, predicted))
-        if predicted.any():
-            assert row.precision == pytest.approx(sk.precision_score(targets, predicted))
-        else:
-            assert row.precision is None
+    at = curves.threshold_counts(predictions_of(targets, probs), 0.5)
+    for k, threshold in enumerate(at.thresholds):
+        predicted = (probs[:, 1] >= threshold).astype(int)
+        assert at.tp[k] + at.fp[k] == predicted.sum()
+        assert at.recall[k] == pytest.approx(sk.recall_score(targets, predicted))
+        assert at.f1[k] == pytest.approx(sk.f1_score(targets, predicted))
+        assert at.mcc[k] == pytest.approx(sk.matthews_corrcoef(targets, predicted))
+        assert at.precision[k] == pytest.approx(sk.precision_score(targets, predicted, zero_division=1))
 
 
-def test_the_row_in_use_counts_what_was_predicted_whatever_the_rounding():
+def test_the_threshold_in_use_counts_what_was_predicted_whatever_the_rounding():
     found = Predictions(
         ["a", "b"], np.array([0, 1]), np.array([0, 1]), np.array([[0.5, 0.5], [0.5, 0.5]]), None
     )
-    (used,) = [row for row in curves.threshold_rows(found, 0.5) if row.used]
-    assert (used.positive, used.precision, used.recall) == (1, 1.0, 1.0)
+    at = curves.threshold_counts(found, 0.5)
+    (used,) = np.flatnonzero(at.thresholds == 0.5)
+    assert (at.tp[used], at.fp[used], at.precision[used], at.recall[used]) == (1, 0, 1.0, 1.0)
 
 
 def test_coverage_keeps_texts_of_equal_confidence_together():

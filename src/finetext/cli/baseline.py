@@ -66,7 +66,7 @@ def baseline(
         )
     for text in result.notes:
         note(text)
-    warn_of_synthetic(result.synthetic)
+    warn_of_synthetic(result.dataset.source.synthetic)
     rows = {baseline.name: baseline.metrics for baseline in result.results}
     write(metrics_table(rows, f"Test split, {result.test:,} texts"), _cost_table(result), *_answers(result))
     if json is not None:

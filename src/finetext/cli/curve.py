@@ -69,16 +69,12 @@ def _parse_sizes(text: str) -> list[int]:
 
 def _table(result: "experiments.LearningCurve", metric: str) -> Table:
     tests = result.trials[0].test
-    table = plain_table(
+    title = (
         f"{METRICS[metric].text}: mean ± standard deviation of {result.trials_per_size} trials, "
-        f"each on {tests:,} test texts",
-        "labelled texts",
-        "fine-tuned",
-        evaluation.TFIDF,
-        "difference",
-        "95 % interval",
-        "fine-tuned is",
+        f"each on {tests:,} test texts"
     )
+    columns = ("fine-tuned", evaluation.TFIDF, "difference", "95 % interval", "fine-tuned is")
+    table = plain_table(title, "labelled texts", *columns)
     for point in result.points(metric):
         table.add_row(
             f"{point.size:,}",

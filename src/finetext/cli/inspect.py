@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from finetext import experiments, files
@@ -90,19 +90,16 @@ def _summary(result: "experiments.Inspection") -> list[tuple[str, str]]:
 
 
 def _class_table(result: "experiments.Inspection") -> Table:
-    table = Table("class", title="Classes", title_justify="left")
-    table.add_column("texts", justify="right")
-    table.add_column("share", justify="right")
+    right = [Column(name, justify="right") for name in ("texts", "share")]
+    table = Table("class", *right, title="Classes", title_justify="left")
     for name, count in result.dataset.findings.classes:
         table.add_row(name, f"{count:,}", f"{count / max(len(result.dataset), 1):.1%}")
     return table
 
 
 def _finding_table(result: "experiments.Inspection") -> Table:
-    table = Table("check", "", title="Checks", title_justify="left")
-    table.add_column("count", justify="right")
-    table.add_column("first rows")
-    table.add_column("what it means")
+    columns = ("check", "", Column("count", justify="right"), "first rows", "what it means")
+    table = Table(*columns, title="Checks", title_justify="left")
     for item in result.dataset.findings.items:
         severity = Text(item.severity, style=STYLES[item.severity])
         rows = ", ".join(map(str, item.first_rows))

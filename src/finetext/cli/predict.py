@@ -1,6 +1,8 @@
 """`finetext predict`."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal
 
@@ -18,6 +20,7 @@ from finetext.options import Flat, Parameter, RuntimeOptions
 if TYPE_CHECKING:
     import polars as pl
 
+Advance = Callable[[int, int | None], None]
 Format = Literal["auto", "table", "csv", "tsv", "json", "jsonl", "parquet"]
 
 
@@ -62,7 +65,8 @@ def predict(
     prediction = inference.Prediction(
         model, _source(texts, file), data, runtime, all_scores, spreadsheet_safe
     )
-    with ConsoleProgress() as progress:
+    with ConsoleProgress() as bar:
+        progress = partial(bar.working, "labelling")
         if output is None:
             done = _to_stdout(prediction, _stdout_format(format, spreadsheet_safe), progress)
         else:
@@ -88,11 +92,11 @@ def _stdout_format(format: Format, spreadsheet_safe: bool) -> str:
 
 
 def _to_file(
-    prediction: "inference.Prediction", output: Path, overwrite: bool, resume: bool, progress: ConsoleProgress
+    prediction: "inference.Prediction", output: Path, overwrite: bool, resume: bool, progress: Advance
 ) -> "inference.Tally":
     try:
         return inference.predict_into_file(
-            prediction, output, overwrite=overwrite, resume=resume, progress=progress.rows_labelled
+            prediction, output, overwrite=overwrite, resume=resume, progress=progress
         )
     except (KeyboardInterrupt, RunError):
         if kept := inference.resumable_rows(output):
@@ -100,14 +104,10 @@ def _to_file(
         raise
 
 
-def _to_stdout(
-    prediction: "inference.Prediction", format: str, progress: ConsoleProgress
-) -> "inference.Tally":
+def _to_stdout(prediction: "inference.Prediction", format: str, progress: Advance) -> "inference.Tally":
     if format not in ("table", "json"):
-        return inference.predict_into_stream(
-            prediction, sys.stdout.buffer, format, progress=progress.rows_labelled
-        )
-    table, done = inference.predict_into_table(prediction, progress=progress.rows_labelled)
+        return inference.predict_into_stream(prediction, sys.stdout.buffer, format, progress=progress)
+    table, done = inference.predict_into_table(prediction, progress=progress)
     if format == "table":
         write(_table(table))
     else:
@@ -129,9 +129,7 @@ def _table(frame: "pl.DataFrame") -> Table:
     def shown(cell: object) -> str:
         return "" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell)
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in frame.columns:
-        table.add_column(name)
+    table = Table(*frame.columns, box=SIMPLE_HEAD, pad_edge=False)
     for row in frame.iter_rows():
         table.add_row(*map(shown, row))
     return table

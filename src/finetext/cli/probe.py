@@ -59,20 +59,12 @@ def probe(
 
 
 def _table(result: "experiments.Probe") -> Table:
-    test = result.scores[0].test.examples
-    table = plain_table(
-        f"Linear probe by depth, test split of {test:,} texts",
-        "depth",
-        "accuracy (95 %)",
-        "",
-        "macro-F1",
-        "MCC",
-        "parameters",
-        "texts/s",
-    )
+    title = f"Linear probe by depth, test split of {result.scores[0].test.examples:,} texts"
+    columns = ("accuracy (95 %)", "", "macro-F1", "MCC", "parameters", "texts/s")
+    table = plain_table(title, "depth", *columns)
     table.columns[2].justify = "left"
-    low = min(score.test.accuracy for score in result.scores)
-    high = max(score.test.accuracy for score in result.scores)
+    accuracies = [score.test.accuracy for score in result.scores]
+    low, high = min(accuracies), max(accuracies)
     for score in result.scores:
         metrics = score.test
         bar = "█" * round(1 + 11 * (metrics.accuracy - low) / max(1e-9, high - low))

@@ -1,7 +1,7 @@
 """What commands show while they run: notices, progress bars in a terminal, the table of a training."""
 
+from collections import Counter
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -42,9 +42,7 @@ class ConsoleProgress(Progress):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
     def _say(self, text: str) -> None:
@@ -65,10 +63,6 @@ class ConsoleProgress(Progress):
         self._bar.update(stage, rate="" if speed is None else f"{speed:,.0f}/s")
         if done == total:
             self._bar.remove_task(self._stages.pop(what))
-
-    def rows_labelled(self, done: int, total: int | None) -> None:
-        """Advance the bar of a prediction."""
-        self.working("labelling", done, total)
 
     def trial(self, summary: str, done: int, total: int) -> None:
         """Print the result of a trial."""
@@ -96,32 +90,24 @@ class ConsoleProgress(Progress):
 
     def initialized(self, initialization: "ProbeInitialization") -> None:
         """Print the metrics of the linear-probe initialisation, before the first step."""
-        self._print_metrics("0", "0", "probe init", initialization.metrics)
+        self._print_metrics("0", 0, "probe init", initialization.metrics)
 
     def averaged(self, average: "EpochAverage") -> None:
         """Print the metrics of the average of the epochs' weights; a star marks that it is kept."""
-        star = " *" if average.kept else ""
-        self._print_metrics(f"1-{average.epochs}", "", "mean", average.metrics, star)
-
-    def _print_metrics(self, epoch: str, step: str, what: str, metrics: "Metrics", mark: str = "") -> None:
-        values = (metrics.log_loss, metrics.accuracy, metrics.macro_f1, metrics.mcc)
-        cells = ("-" if value is None else f"{value:.4f}" for value in values)
-        self._say(_LINE.format(epoch, step, what, *cells, "") + mark)
+        self._print_metrics(f"1-{average.epochs}", "", "mean", average.metrics, star=average.kept)
 
     def evaluated(self, evaluation: "Evaluation") -> None:
         """Print the line of an evaluation; a star marks the best so far."""
-        metrics = evaluation.metrics
-        cells = (
-            f"{evaluation.epoch:.6g}" if evaluation.epoch % 1 == 0 else f"{evaluation.epoch:.2f}",
-            evaluation.step,
-            f"{evaluation.loss:.4f}",
-            f"{metrics.log_loss:.4f}",
-            f"{metrics.accuracy:.4f}",
-            f"{metrics.macro_f1:.4f}",
-            f"{metrics.mcc:.4f}",
-            f"{evaluation.examples_per_second:.0f}",
-        )
-        self._say(_LINE.format(*cells) + (" *" if evaluation.best else ""))
+        epoch = f"{evaluation.epoch:.6g}" if evaluation.epoch % 1 == 0 else f"{evaluation.epoch:.2f}"
+        loss, speed = f"{evaluation.loss:.4f}", f"{evaluation.examples_per_second:.0f}"
+        self._print_metrics(epoch, evaluation.step, loss, evaluation.metrics, speed, evaluation.best)
+
+    def _print_metrics(
+        self, epoch: str, step: int | str, loss: str, metrics: "Metrics", speed: str = "", star: bool = False
+    ) -> None:
+        values = (metrics.log_loss, metrics.accuracy, metrics.macro_f1, metrics.mcc)
+        cells = (f"{value:.4f}" for value in values)
+        self._say(_LINE.format(epoch, step, loss, *cells, speed) + (" *" if star else ""))
 
     def finishing(self, stage: str) -> None:
         """Print a stage after training."""
@@ -131,36 +117,33 @@ class ConsoleProgress(Progress):
 
 def describe_setup(setup: "Setup") -> list[tuple[str, str]]:
     """Return the lines of the summary before training, as names and texts."""
-    dataset, splits, summary = setup.dataset, setup.splits, models.describe(setup.model)
+    dataset, splits, plan, config = setup.dataset, setup.splits, setup.plan, setup.config
+    source, train, model = dataset.source, config.train, models.describe(setup.model)
     used = [*splits.train.labels, *splits.validation.labels, *splits.test.labels]
-    counts = ", ".join(f"{name} {_count(used, name):,}" for name in dataset.class_names[:6])
+    texts = Counter(name for names in used for name in set(names))
+    counts = ", ".join(f"{name} {texts[name]:,}" for name in dataset.class_names[:6])
     more = f", … {len(dataset.class_names) - 6} more" if len(dataset.class_names) > 6 else ""
-    source = dataset.source
-    train = setup.config.train
     balanced = f" ({len(setup.train):,} after balancing)" if len(setup.train) != len(splits.train) else ""
+    parameters = f"{model.parameters / 1e6:.1f} M parameters"
+    share = model.trainable_parameters / model.parameters
+    trained = f"{model.trainable_parameters / 1e6:.2f} M parameters ({share:.1%})"
     lines = [
         ("data", f"{_from_here(source.name)}: {len(used):,} texts, {dataset.task}: {counts}{more}"),
         ("columns", f"text: {source.text_column} · label: {source.label_column} · format: {source.format}"),
         (
             "splits",
             f"train {len(splits.train):,}{balanced} · validation {len(splits.validation):,} "
-            f"· test {len(splits.test):,} · balance: {setup.config.data.balance}",
+            f"· test {len(splits.test):,} · balance: {config.data.balance}",
         ),
-        (
-            "model",
-            f"{setup.model_source.name}: {summary.architecture}, {summary.depth} layers, "
-            f"{summary.parameters / 1e6:.1f} M parameters",
-        ),
+        ("model", f"{setup.model_source.name}: {model.architecture}, {model.depth} layers, {parameters}"),
         (
             "trainable",
-            f"{setup.config.model.trainable}: {summary.trainable_parameters / 1e6:.2f} M parameters "
-            f"({summary.trainable_parameters / summary.parameters:.1%}) · head: {summary.head} "
-            f"· pad token: {summary.pad_token}",
+            f"{config.model.trainable}: {trained} · head: {model.head} · pad token: {model.pad_token}",
         ),
         (
             "training",
-            f"{train.epochs} epochs, batch {train.batch_size * train.gradient_accumulation}, {setup.plan.optimizer}, "
-            f"learning rate {train.learning_rate:g}, {train.schedule} · precision {setup.plan.precision.name} "
+            f"{train.epochs} epochs, batch {train.batch_size * train.gradient_accumulation}, {plan.optimizer}, "
+            f"learning rate {train.learning_rate:g}, {train.schedule} · precision {plan.precision.name} "
             f"· device {setup.model.device} · seed {train.seed}",
         ),
     ]
@@ -188,21 +171,13 @@ def _from_here(name: str) -> str:
     return str(Path(name).relative_to(here)) if Path(name).is_relative_to(here) else name
 
 
-def _count(labels: list[tuple[str, ...]], name: str) -> int:
-    return sum(name in names for names in labels)
-
-
 def print_run(run: "Run") -> None:
     """Print the metrics of a finished run to stdout, and where its files are to stderr."""
     metrics = run.metrics
     warn_of_synthetic(metrics.synthetic_data)
-    write(
-        metrics_table(
-            {"finetext": metrics.test, **metrics.baselines}, f"Test split, {metrics.test.examples:,} texts"
-        ),
-        *conclusions(metrics),
-        class_table(metrics.test),
-    )
+    rows = {"finetext": metrics.test, **metrics.baselines}
+    table = metrics_table(rows, f"Test split, {metrics.test.examples:,} texts")
+    write(table, *conclusions(metrics), class_table(metrics.test))
     say(
         f"\nrun        {run.folder.path}",
         f"report     {run.folder.report}",

@@ -1,11 +1,12 @@
 """Class imbalance: undersampling, oversampling, or class weights in the loss."""
 
-from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from finetext.data.config import DataConfig
 from finetext.data.dataset import Dataset
+from finetext.data.stratify import strata_of_splits
 from finetext.errors import DataError, UsageError, closest
 from finetext.options import check_options
 
@@ -23,51 +24,29 @@ def balance(train: Dataset, config: DataConfig, seed: int) -> Dataset:
     """
     if config.balance == "undersample" and config.balance_scope == "train":
         return undersample(train, seed)
-    if config.balance == "oversample":
-        return oversample(train, seed)
-    return train
+    return _resample(train, "oversample", seed) if config.balance == "oversample" else train
 
 
 def undersample(dataset: Dataset, seed: int) -> Dataset:
     """Drop examples at random until each class is as small as the smallest, within each split."""
-    _refuse_multi_label(dataset, "undersample")
-    random = np.random.default_rng([seed, 2])
-    chosen: list[int] = []
-    for classes in _members(dataset).values():
-        smallest = min(len(members) for members in classes.values())
-        for members in classes.values():
-            chosen += random.permutation(members)[:smallest].tolist()
-    return dataset.subset(sorted(chosen))
+    return _resample(dataset, "undersample", seed)
 
 
-def oversample(dataset: Dataset, seed: int) -> Dataset:
-    """Repeat examples until each class is as large as the largest: all of them equally often, then a random rest."""
-    _refuse_multi_label(dataset, "oversample")
-    random = np.random.default_rng([seed, 3])
-    chosen: list[int] = []
-    for classes in _members(dataset).values():
-        largest = max(len(members) for members in classes.values())
-        for members in classes.values():
-            rounds, rest = divmod(largest, len(members))
-            chosen += members * rounds + random.permutation(members)[:rest].tolist()
-    return dataset.subset(sorted(chosen))
-
-
-def _members(dataset: Dataset) -> dict[str, dict[str, list[int]]]:
-    """Return the examples of each class, in each of the source's own splits."""
-    splits: Sequence[str] = dataset.given_splits or ["train"] * len(dataset)
-    members: dict[str, dict[str, list[int]]] = {}
-    for index, (split, (label,)) in enumerate(zip(splits, dataset.labels, strict=True)):
-        members.setdefault(split, {}).setdefault(label, []).append(index)
-    return {split: dict(sorted(classes.items())) for split, classes in sorted(members.items())}
-
-
-def _refuse_multi_label(dataset: Dataset, how: str) -> None:
+def _resample(dataset: Dataset, how: Literal["undersample", "oversample"], seed: int) -> Dataset:
+    """Bring the classes of each split to one size: each example equally often, then a random rest."""
     if dataset.task == "multi-label":
         raise UsageError(
             f"--balance {how} is not for multi-label data, where a text has several labels; "
             "try --balance weights."
         )
+    random = np.random.default_rng([seed, 2 if how == "undersample" else 3])
+    strata = strata_of_splits(dataset)
+    chosen: list[int] = []
+    for (split, _), members in strata.items():
+        sizes = [len(other) for (name, _), other in strata.items() if name == split]
+        rounds, rest = divmod(min(sizes) if how == "undersample" else max(sizes), len(members))
+        chosen += members * rounds + random.permutation(members)[:rest].tolist()
+    return dataset.subset(sorted(chosen))
 
 
 def class_weights(train: Dataset, config: DataConfig) -> list[float] | None:

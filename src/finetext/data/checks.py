@@ -8,7 +8,7 @@ import polars as pl
 
 from finetext.data.dataset import Dataset
 from finetext.data.findings import FIRST_ROWS, Finding, Findings, Places, Severity, finding
-from finetext.data.splits import splits_to_make
+from finetext.data.splits import SPLITS, splits_to_make
 from finetext.data.stratify import group_texts
 
 
@@ -51,16 +51,15 @@ def _length_statistics(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
 
 def _check_classes(dataset: Dataset) -> Finding:
     names = dataset.class_names
-    if not len(dataset):
-        return Finding("one-class", 1, (), "No example has both a text and a label.", "error")
-    if dataset.task == "multi-label":
-        if names:
-            return Finding("one-class", 0)
-        return Finding("one-class", len(dataset), (), "No text has a label.", "error")
-    if len(names) > 1:
+    if len(names) > 1 or (names and dataset.task == "multi-label"):
         return Finding("one-class", 0)
-    detail = f"Only one class, {names[0]!r}; at least two are needed to tell texts apart."
-    return Finding("one-class", len(dataset), (), detail, "error")
+    if not len(dataset):
+        detail = "No example has both a text and a label."
+    elif not names:
+        detail = "No text has a label."
+    else:
+        detail = f"Only one class, {names[0]!r}; at least two are needed to tell texts apart."
+    return Finding("one-class", max(1, len(dataset)), (), detail, "error")
 
 
 def _check_class_sizes(dataset: Dataset) -> Finding:
@@ -100,32 +99,23 @@ def _list(names: Iterable[str], most: int = 8) -> str:
 
 
 def _check_repeats(dataset: Dataset, places: Places) -> list[Finding]:
-    frame = pl.DataFrame(
-        {"text": dataset.texts, "key": dataset.keys}, schema={"text": pl.String, "key": pl.String}
-    )
-    first_text = frame["text"].is_first_distinct().to_numpy()
-    first_key = frame["key"].is_first_distinct().to_numpy()
-    exact, near = np.flatnonzero(~first_text), np.flatnonzero(first_text & ~first_key)
+    first_text = pl.Series(dataset.texts, dtype=pl.String).is_first_distinct()
+    first_key = pl.Series(dataset.keys, dtype=pl.String).is_first_distinct()
+    exact, near = (~first_text).arg_true().to_numpy(), (first_text & ~first_key).arg_true().to_numpy()
     together = "Equal texts are kept in one split."
+    same = f"The same text as an earlier one. {together}"
+    alike = f"The same as an earlier one but for case and white space. {together}"
     return [
-        finding("exact-duplicates", exact, places, f"The same text as an earlier one. {together}", "warning"),
-        finding(
-            "near-duplicates",
-            near,
-            places,
-            f"The same as an earlier one but for case and white space. {together}",
-            "warning",
-        ),
+        finding("exact-duplicates", exact, places, same, "warning"),
+        finding("near-duplicates", near, places, alike, "warning"),
     ]
 
 
 def _check_conflicts(dataset: Dataset, places: Places) -> Finding:
-    labels = ["|".join(sorted(names)) for names in dataset.labels]
-    frame = pl.DataFrame(
-        {"key": dataset.keys, "label": labels}, schema={"key": pl.String, "label": pl.String}
-    )
-    conflicting = frame.select((pl.col("label").n_unique().over("key") > 1).alias("conflict"))
-    indices = np.flatnonzero(conflicting["conflict"].to_numpy())
+    labels: dict[str, set[frozenset[str]]] = {}
+    for key, names in zip(dataset.keys, dataset.labels, strict=True):
+        labels.setdefault(key, set()).add(frozenset(names))
+    indices = [index for index, key in enumerate(dataset.keys) if len(labels[key]) > 1]
     return finding("conflicting-labels", indices, places, "The same text under different labels.", "warning")
 
 
@@ -133,15 +123,11 @@ def _check_own_splits(dataset: Dataset, places: Places) -> list[Finding]:
     splits = dataset.given_splits
     if splits is None:
         return []
-    order = {"train": 0, "validation": 1, "test": 2}
+    ranks = [SPLITS.index(name) for name in splits]
     latest: dict[str, int] = {}
-    for key, name in zip(dataset.keys, splits, strict=True):
-        latest[key] = max(latest.get(key, 0), order[name])
-    straddling = [
-        index
-        for index, (key, name) in enumerate(zip(dataset.keys, splits, strict=True))
-        if order[name] < latest[key]
-    ]
+    for key, rank in zip(dataset.keys, ranks, strict=True):
+        latest[key] = max(latest.get(key, 0), rank)
+    straddling = [i for i, key in enumerate(dataset.keys) if ranks[i] < latest[key]]
     detail = "Also in a later split (test after validation after train); removed from the earlier when split."
     return [
         finding("split-overlap", straddling, places, detail, "warning"),

@@ -42,28 +42,23 @@ def find_text_column(frame: pl.DataFrame, config: DataConfig, name: str, headerl
         DataError: No column, or more than one, could be it.
     """
     if config.text_column is not None:
-        return _chosen(frame, config.text_column, "--text-column", name)
+        return _chosen(frame, config.text_column, "text", name)
     if headerless:
         return frame.columns[0] if frame.width == 1 else frame.columns[1 - label_position(frame)]
     return _only(frame, TEXT_NAMES, "text", name, taken=config.label_column)
 
 
-def find_label_column(frame: pl.DataFrame, config: DataConfig, name: str, headerless: bool = False) -> str:
-    """Return the name of the column with the labels.
-
-    Raises:
-        DataError: No column, or more than one, could be it.
-    """
+def _find_label_column(frame: pl.DataFrame, config: DataConfig, name: str, headerless: bool) -> str:
     if config.label_column is not None:
-        return _chosen(frame, config.label_column, "--label-column", name)
-    if headerless:
-        if frame.width == 1:
-            raise DataError(f"{name}: one column only, where a text and its label are needed.")
-        if config.text_column is not None:
-            text = _chosen(frame, config.text_column, "--text-column", name)
-            return next(column for column in frame.columns if column != text)
-        return frame.columns[label_position(frame)]
-    return _only(frame, LABEL_NAMES, "label", name, taken=config.text_column)
+        return _chosen(frame, config.label_column, "label", name)
+    if not headerless:
+        return _only(frame, LABEL_NAMES, "label", name, taken=config.text_column)
+    if frame.width == 1:
+        raise DataError(f"{name}: one column only, where a text and its label are needed.")
+    if config.text_column is not None:
+        text = _chosen(frame, config.text_column, "text", name)
+        return next(column for column in frame.columns if column != text)
+    return frame.columns[label_position(frame)]
 
 
 def find_columns(
@@ -76,7 +71,7 @@ def find_columns(
         UsageError: Both are the same column.
     """
     chosen, problems = [], []
-    for find in (find_text_column, find_label_column):
+    for find in (find_text_column, _find_label_column):
         try:
             chosen.append(find(frame, config, name, headerless))
         except DataError as error:
@@ -95,7 +90,7 @@ def find_split_column(frame: pl.DataFrame, config: DataConfig, name: str) -> str
     """Return the name of the column with the splits, if the user named one."""
     if config.split_column is None:
         return None
-    return _chosen(frame, config.split_column, "--split-column", name)
+    return _chosen(frame, config.split_column, "split", name)
 
 
 def list_columns(names: Collection[str]) -> str:
@@ -104,14 +99,14 @@ def list_columns(names: Collection[str]) -> str:
     return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown
 
 
-def _chosen(frame: pl.DataFrame, chosen: str, flag: str, name: str) -> str:
+def _chosen(frame: pl.DataFrame, chosen: str, kind: str, name: str) -> str:
     if chosen in frame.columns:
         return chosen
     same = [column for column in frame.columns if _normal(column) == _normal(chosen)]
     if len(same) == 1:
         return same[0]
     raise DataError(
-        f"{name}: no column {chosen!r} ({flag}); its columns are {list_columns(frame.columns)}."
+        f"{name}: no column {chosen!r} (--{kind}-column); its columns are {list_columns(frame.columns)}."
         f"{closest(chosen, frame.columns)}"
     )
 
@@ -121,15 +116,10 @@ def _only(frame: pl.DataFrame, known: frozenset[str], kind: str, name: str, take
     candidates = [column for column in columns if _normal(column) in known]
     if len(candidates) == 1:
         return candidates[0]
+    problem = f"no {kind} column found; its columns are {list_columns(frame.columns)}. Name it"
     if candidates:
-        raise DataError(
-            f"{name}: {len(candidates)} columns could be the {kind}: {list_columns(candidates)}. "
-            f"Choose with --{kind}-column."
-        )
-    raise DataError(
-        f"{name}: no {kind} column found; its columns are {list_columns(frame.columns)}. "
-        f"Name it with --{kind}-column."
-    )
+        problem = f"{len(candidates)} columns could be the {kind}: {list_columns(candidates)}. Choose"
+    raise DataError(f"{name}: {problem} with --{kind}-column.")
 
 
 def _unfound(frame: pl.DataFrame, name: str) -> DataError:

@@ -32,6 +32,11 @@ def order_classes(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(distinct))
 
 
+def name_task(multi: bool, classes: int) -> Task:
+    """Return the task of so many classes, `multi` if a text may have several of them."""
+    return "multi-label" if multi else "multi-class" if classes > 2 else "binary"
+
+
 @dataclass(frozen=True)
 class Source:
     """Where examples came from."""

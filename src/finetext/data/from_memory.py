@@ -4,8 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from finetext.data.config import Task
-from finetext.data.dataset import Dataset, Source
+from finetext.data.dataset import Dataset, Source, name_task
 from finetext.errors import DataError
 
 
@@ -27,15 +26,13 @@ def dataset_from_memory(
         raise DataError("there are no texts to learn from.")
     if len(class_names) < 2:
         raise DataError("the labels name only one class; at least two are needed to tell texts apart.")
-    task: Task = "multi-label" if multi else "multi-class" if len(class_names) > 2 else "binary"
     content = json.dumps([list(texts), [list(names) for names in labels]], ensure_ascii=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()
     return Dataset(
         texts=list(texts),
         labels=list(labels),
         rows=list(range(1, len(texts) + 1)),
         class_names=tuple(class_names),
-        task=task,
-        source=Source(
-            "the given texts", (), "memory", "text", "label", hashlib.sha256(content.encode()).hexdigest()
-        ),
+        task=name_task(multi, len(class_names)),
+        source=Source("the given texts", (), "memory", "text", "label", digest),
     )

@@ -34,9 +34,8 @@ def load_hub(source: str, split_names: Mapping[str, SplitName]) -> Loaded:
     try:
         import datasets
     except ImportError as error:
-        raise UsageError(
-            f'{source}: Hub datasets need another package: pip install "finetext[hub]"'
-        ) from error
+        message = f'{source}: Hub datasets need another package: pip install "finetext[hub]"'
+        raise UsageError(message) from error
     loaded, revision = _download(source, name, config or None, datasets)
     if wanted and wanted not in loaded:
         raise DataError(f"{source}: no split {wanted!r}; it has {', '.join(loaded)}.")
@@ -69,9 +68,8 @@ def _download(
             "HF_HUB_OFFLINE=1 if the dataset is in its cache."
         ) from error
     except FileNotFoundError as error:  # DatasetNotFoundError is one
-        raise DownloadError(
-            f"{source}: not found on the Hub, or no network ({_in_one_line(error)})."
-        ) from error
+        reason = _in_one_line(error)
+        raise DownloadError(f"{source}: not found on the Hub, or no network ({reason}).") from error
     except (OSError, ValueError, RuntimeError) as error:
         hint = f" Name one: {source}:CONFIG:SPLIT." if "onfig name is missing" in str(error) else ""
         raise DataError(f"{source}: cannot be loaded: {_in_one_line(error)}{hint}") from error
@@ -104,13 +102,10 @@ def _to_table(dataset: Any, name: str, datasets: Any) -> RawTable:
         names = _class_names(feature, datasets)
         if names is None:
             continue
-        ids, texts = list(range(len(names))), list(names)
-        if isinstance(frame[column].dtype, pl.List | pl.Array):
-            item = pl.element().replace_strict(ids, texts, default=None, return_dtype=pl.String)
-            frame = frame.with_columns(pl.col(column).list.eval(item))
-        else:
-            named = pl.col(column).replace_strict(ids, texts, default=None, return_dtype=pl.String)
-            frame = frame.with_columns(named)
+        nested = isinstance(frame[column].dtype, pl.List | pl.Array)
+        ids = pl.element() if nested else pl.col(column)
+        named = ids.replace_strict(list(range(len(names))), names, default=None, return_dtype=pl.String)
+        frame = frame.with_columns(pl.col(column).list.eval(named) if nested else named)
     return RawTable(frame, np.arange(1, frame.height + 1), name, "hub")
 
 

@@ -7,12 +7,12 @@ import polars as pl
 
 from finetext.data.checks import check
 from finetext.data.columns import find_columns, find_split_column
-from finetext.data.config import DataConfig, SplitName, Task
-from finetext.data.dataset import Dataset, Source, order_classes
+from finetext.data.config import DataConfig, SplitName
+from finetext.data.dataset import Dataset, Source, name_task, order_classes
 from finetext.data.findings import Finding, finding
 from finetext.data.labels import map_labels, name_labels, parse_labels, parse_texts
 from finetext.data.sources import load, parse_splits
-from finetext.data.tables import Loaded, Part
+from finetext.data.tables import Loaded
 from finetext.errors import DataError
 
 
@@ -28,8 +28,8 @@ class _Columns:
     """Name of each row's file, empty if there is only one."""
     lists: bool
     """Whether labels come in lists, which makes the task multi-label."""
-    text_column: str
-    label_column: str
+    names: tuple[str, str]
+    """Those of the columns with the texts and the labels, in the first part."""
 
     def place(self, index: int) -> int | str:
         """Return the row of an example for a message."""
@@ -73,16 +73,15 @@ def examine(source: str | Path, config: DataConfig) -> Dataset:
         labels=names,
         rows=[columns.rows[index] for index in kept],
         class_names=classes,
-        task=_task(multi, len(classes)),
+        task=name_task(multi, len(classes)),
         source=Source(
-            name=loaded.name,
-            files=loaded.files,
-            format=loaded.format,
-            text_column=columns.text_column,
-            label_column=columns.label_column,
-            digest=loaded.digest,
-            synthetic=loaded.synthetic,
-            revision=loaded.revision,
+            loaded.name,
+            loaded.files,
+            loaded.parts[0].table.format,
+            *columns.names,
+            loaded.digest,
+            loaded.synthetic,
+            loaded.revision,
         ),
         given_splits=None if columns.splits is None else [columns.splits[index] for index in kept],
     )
@@ -112,12 +111,6 @@ def _find_incomplete(columns: _Columns, multi: bool) -> tuple[list[int], list[Fi
     return kept, findings
 
 
-def _task(multi: bool, classes: int) -> Task:
-    if multi:
-        return "multi-label"
-    return "multi-class" if classes > 2 else "binary"
-
-
 def _is_multi_label(columns: _Columns, config: DataConfig) -> bool:
     if config.task == "single-label" and columns.lists:
         several = next((i for i, cell in enumerate(columns.labels) if cell and "|" in cell), None)
@@ -142,20 +135,14 @@ def _gather(loaded: Loaded, config: DataConfig) -> _Columns:
         table = part.table
         text, label = find_columns(table.frame, config, table.name, table.headerless)
         chosen.append((text, label))
+        column = find_split_column(table.frame, config, table.name)
         texts += parse_texts(table.frame[text], table)
         series.append(table.frame[label])
         rows += table.rows.tolist()
         files += [Path(table.name).name if len(loaded.parts) > 1 else ""] * table.frame.height
-        splits += _splits_of(part, config)
+        default: list[SplitName] = [part.split or "train"] * table.frame.height
+        splits += default if column is None else parse_splits(table.frame[column], table)
     lists = any(isinstance(labels.dtype, pl.List | pl.Array) for labels in series)
     labels = parse_labels(series, [part.table for part in loaded.parts])
     has_splits = loaded.parts[0].split is not None or config.split_column is not None
-    return _Columns(texts, labels, rows, splits if has_splits else None, files, lists, *chosen[0])
-
-
-def _splits_of(part: Part, config: DataConfig) -> list[SplitName]:
-    table = part.table
-    column = find_split_column(table.frame, config, table.name)
-    if column is not None:
-        return parse_splits(table.frame[column], table)
-    return [part.split or "train"] * table.frame.height
+    return _Columns(texts, labels, rows, splits if has_splits else None, files, lists, chosen[0])

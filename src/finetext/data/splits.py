@@ -10,7 +10,7 @@ import polars as pl
 from finetext.data.balancing import undersample
 from finetext.data.config import DataConfig, SplitName
 from finetext.data.dataset import Dataset
-from finetext.data.stratify import allocate, assign_groups, group_texts
+from finetext.data.stratify import allocate, assign_groups, group_texts, positions, strata_of_splits
 from finetext.errors import DataError, UsageError
 from finetext.files import writing
 from finetext.options import check_options
@@ -36,17 +36,13 @@ class Splits:
 
     def write(self, folder: Path) -> None:
         """Write `train.csv`, `validation.csv` and `test.csv` with the columns text, label and row."""
+        schema = {"text": pl.String, "label": pl.String, "row": pl.Int64}
         for name in SPLITS:
-            _write_split(folder / f"{name}.csv", getattr(self, name))
-
-
-def _write_split(path: Path, dataset: Dataset) -> None:
-    frame = pl.DataFrame(
-        {"text": dataset.texts, "label": ["|".join(names) for names in dataset.labels], "row": dataset.rows},
-        schema={"text": pl.String, "label": pl.String, "row": pl.Int64},
-    )
-    with writing(path) as file:
-        frame.write_csv(file, quote_style="non_numeric")
+            dataset: Dataset = getattr(self, name)
+            labels = ["|".join(names) for names in dataset.labels]
+            frame = pl.DataFrame({"text": dataset.texts, "label": labels, "row": dataset.rows}, schema)
+            with writing(folder / f"{name}.csv") as file:
+                frame.write_csv(file, quote_style="non_numeric")
 
 
 def splits_to_make(present: Sequence[SplitName] | None) -> list[SplitName]:
@@ -75,7 +71,7 @@ def split(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
         dataset = limit(dataset, config.limit, seed)
     if config.balance == "undersample" and config.balance_scope == "all":
         dataset = undersample(dataset, seed)
-    members = _members_of_splits(dataset)
+    members = _members(dataset)
     notes = _remove_overlap(dataset, members)
     for name in SPLITS:
         if dataset.given_splits is not None and name in dataset.given_splits and not members[name]:
@@ -107,14 +103,9 @@ def hold_out_validation(dataset: Dataset, share: float, seed: int) -> Splits:
     return Splits(dataset.subset(parts["train"]), dataset.subset(parts["validation"]), dataset.subset([]))
 
 
-def _members_of_splits(dataset: Dataset) -> dict[SplitName, list[int]]:
-    indices: dict[SplitName, list[int]] = {name: [] for name in SPLITS}
-    if dataset.given_splits is None:
-        indices["train"] = list(range(len(dataset)))
-        return indices
-    for index, name in enumerate(dataset.given_splits):
-        indices[name].append(index)
-    return indices
+def _members(dataset: Dataset) -> dict[SplitName, list[int]]:
+    given = positions(dataset.given_splits or ["train"] * len(dataset))
+    return {name: given.get(name, []) for name in SPLITS}
 
 
 def _remove_overlap(dataset: Dataset, members: dict[SplitName, list[int]]) -> list[str]:
@@ -203,14 +194,10 @@ def limit(dataset: Dataset, limit: float, seed: int) -> Dataset:
     wanted = int(limit) if limit >= 1 else max(round(limit * len(dataset)), 1)
     if wanted >= len(dataset):
         return dataset
-    strata: dict[tuple[str, str], list[int]] = {}
-    splits: Sequence[str] = dataset.given_splits or ["train"] * len(dataset)
-    for index, stratum in enumerate(zip(splits, dataset.strata, strict=True)):
-        strata.setdefault(stratum, []).append(index)
-    ordered = sorted(strata)
-    sizes = [len(strata[stratum]) for stratum in ordered]
+    strata = strata_of_splits(dataset)
+    sizes = [len(members) for members in strata.values()]
     needed = 1 + len(splits_to_make(dataset.given_splits))
-    least = [min(needed if name == "train" else 1, len(strata[name, label])) for name, label in ordered]
+    least = [min(needed if name == "train" else 1, len(members)) for (name, _), members in strata.items()]
     if sum(least) > wanted:
         raise UsageError(
             f"--limit {limit:g}: too few examples for {len(dataset.class_names)} classes; "
@@ -218,9 +205,9 @@ def limit(dataset: Dataset, limit: float, seed: int) -> Dataset:
         )
     random = np.random.default_rng([seed, 0])
     chosen: list[int] = []
-    for stratum, quota in zip(ordered, allocate(wanted, sizes, least, sizes), strict=True):
-        members = _different_first(dataset, random.permutation(strata[stratum]).tolist(), needed)
-        chosen += members[:quota]
+    quotas = allocate(wanted, sizes, least, sizes)
+    for members, quota in zip(strata.values(), quotas, strict=True):
+        chosen += _different_first(dataset, random.permutation(members).tolist(), needed)[:quota]
     return dataset.subset(sorted(chosen))
 
 
@@ -231,6 +218,4 @@ def _different_first(dataset: Dataset, members: list[int], needed: int) -> list[
         first.setdefault(dataset.keys[index], index)
         if len(first) == needed:
             break
-    front = list(first.values())
-    taken = set(front)
-    return front + [index for index in members if index not in taken]
+    return list(dict.fromkeys([*first.values(), *members]))

@@ -1,13 +1,30 @@
 """Stratification: quotas by class, and groups of equal texts that stay together."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finetext.data.dataset import Dataset
+
+Key = TypeVar("Key", str, tuple[str, str])
+
+
+def positions(values: Iterable[Key]) -> dict[Key, list[int]]:
+    """Return where each value stands, values in ascending order."""
+    places: dict[Key, list[int]] = {}
+    for place, value in enumerate(values):
+        places.setdefault(value, []).append(place)
+    return dict(sorted(places.items()))
+
+
+def strata_of_splits(dataset: Dataset) -> dict[tuple[str, str], list[int]]:
+    """Return the examples of each class in each of the source's own splits (`train` if it has none)."""
+    splits: Sequence[str] = dataset.given_splits or ["train"] * len(dataset)
+    return positions(zip(splits, dataset.strata, strict=True))
 
 
 @dataclass(frozen=True)
@@ -19,10 +36,7 @@ class Groups:
 
     def by_stratum(self) -> dict[str, list[int]]:
         """Return the numbers of the groups of each class, classes in alphabetical order."""
-        groups: dict[str, list[int]] = {name: [] for name in sorted(set(self.strata))}
-        for number, stratum in enumerate(self.strata):
-            groups[stratum].append(number)
-        return groups
+        return positions(self.strata)
 
 
 def group_texts(dataset: Dataset, indices: Sequence[int] | None = None) -> Groups:

@@ -25,8 +25,3 @@ class Loaded:
     digest: str
     synthetic: bool = False
     revision: str | None = None
-
-    @property
-    def format(self) -> str:
-        """The format of the first file."""
-        return self.parts[0].table.format

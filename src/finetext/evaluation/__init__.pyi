@@ -5,6 +5,7 @@ from .metrics import ClassMetrics as ClassMetrics
 from .metrics import Metrics as Metrics
 from .metrics import Probs as Probs
 from .metrics import Targets as Targets
+from .metrics import calibration_bins as calibration_bins
 from .metrics import compute_metrics as compute_metrics
 from .metrics import likeliest as likeliest
 from .metrics import text_losses as text_losses

@@ -196,9 +196,13 @@ def expected_calibration_error(confidence: Probs, right: NDArray[np.bool_]) -> f
     """
     if len(confidence) == 0:
         return 0.0
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    sums = np.bincount(bins, weights=confidence - right, minlength=CALIBRATION_BINS)
+    sums = np.bincount(calibration_bins(confidence), confidence - right, CALIBRATION_BINS)
     return float(np.abs(sums).sum() / len(confidence))
+
+
+def calibration_bins(confidence: Probs) -> NDArray[np.int64]:
+    """Return the number of each confidence's bin."""
+    return np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
 
 
 def likeliest(targets: Targets, probs: Probs, multi: bool) -> tuple[Probs, NDArray[np.bool_]]:

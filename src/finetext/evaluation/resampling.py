@@ -23,6 +23,7 @@ from finetext.evaluation.metrics import (
     Metrics,
     Probs,
     Targets,
+    calibration_bins,
     likeliest,
     matthews,
     ratio,
@@ -294,10 +295,10 @@ def _probability_metrics(targets: Targets, probs: Probs, multi: bool) -> Callabl
     losses = text_losses(targets, probs, multi).astype(np.float32)
     confidence, right = likeliest(targets, probs, multi)
     outcomes = probs.shape[1] if multi else 1
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     texts = np.repeat(np.arange(len(targets)), outcomes)
     gaps = sparse.csr_array(
-        ((confidence - right).astype(np.float32), (bins, texts)), shape=(CALIBRATION_BINS, len(targets))
+        ((confidence - right).astype(np.float32), (calibration_bins(confidence), texts)),
+        shape=(CALIBRATION_BINS, len(targets)),
     )
 
     def metrics(counts: Counts) -> Samples:

@@ -3,9 +3,11 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from finetext.data import Dataset
 from finetext.errors import FinetextError, UsageError
 from finetext.evaluation import BaselineResult, with_intervals
 from finetext.models import Question, default_questions
@@ -40,9 +42,7 @@ class Baselines:
     """The baselines on the test split.
 
     Attributes:
-        source: What the user called the data.
-        synthetic: Whether the texts were written for finetext.
-        task: binary, multi-class or multi-label.
+        dataset: All examples.
         train: Size of the training split.
         test: Size of the test split.
         results: Each baseline.
@@ -51,9 +51,7 @@ class Baselines:
         notes: What the user should know.
     """
 
-    source: str
-    synthetic: bool
-    task: str
+    dataset: Dataset
     train: int
     test: int
     results: tuple[BaselineResult, ...]
@@ -68,9 +66,9 @@ class Baselines:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
         return {
-            "data": self.source,
-            "synthetic_data": self.synthetic,
-            "task": self.task,
+            "data": self.dataset.source.name,
+            "synthetic_data": self.dataset.source.synthetic,
+            "task": self.dataset.task,
             "examples": {"train": self.train, "test": self.test},
             "baselines": {
                 result.name: {
@@ -122,12 +120,14 @@ def evaluate_baselines(
         config = override(config, {"model": model})
         check_config(config)
         setup = prepare(config)
-        dataset = setup.dataset
+        dataset, splits = setup.dataset, setup.splits
         if not results:
             questions = default_questions(dataset.class_names, dataset.task, prompt, label_words)
             notes += setup.notices
             results += simple_baselines(setup)
-        measured = [_frozen_features(setup, progress)]
+        total = len(setup.train) + len(splits.validation) + len(splits.test)
+        advance = progress.counter("reading texts", total)
+        measured = [frozen_features_baseline(setup, progress=advance)]
         try:
             zero_shot, generated = _zero_shot(setup, questions, model, generate, progress)
             measured.append(zero_shot)
@@ -136,28 +136,13 @@ def evaluate_baselines(
             notes.append(f"{ZERO_SHOT} of {model} is left out: {error}")
         suffix = f" ({model})" if len(names) > 1 else ""
         results += [dataclasses.replace(result, name=result.name + suffix) for result in measured]
-    targets = setup.targets(setup.splits.test)
-    return Baselines(
-        source=dataset.source.name,
-        synthetic=dataset.source.synthetic,
-        task=dataset.task,
-        train=len(setup.train),
-        test=len(setup.splits.test),
-        results=tuple(
-            dataclasses.replace(
-                result, metrics=with_intervals(result.metrics, targets, result.probs, dataset.task)
-            )
-            for result in results
-        ),
-        questions=tuple(questions) if any(r.name.startswith(ZERO_SHOT) for r in results) else (),
-        answers=tuple(answers),
-        notes=tuple(notes),
-    )
-
-
-def _frozen_features(setup: Setup, progress: Progress) -> BaselineResult:
-    total = len(setup.train) + len(setup.splits.validation) + len(setup.splits.test)
-    return frozen_features_baseline(setup, progress=progress.counter("reading texts", total))
+    targets = setup.targets(splits.test)
+    for index, result in enumerate(results):
+        metrics = with_intervals(result.metrics, targets, result.probs, dataset.task)
+        results[index] = dataclasses.replace(result, metrics=metrics)
+    asked = tuple(questions) if any(result.name.startswith(ZERO_SHOT) for result in results) else ()
+    sizes = len(setup.train), len(splits.test)
+    return Baselines(dataset, *sizes, tuple(results), asked, tuple(answers), tuple(notes))
 
 
 def _zero_shot(
@@ -169,9 +154,7 @@ def _zero_shot(
         UsageError: The model is not causal, or the question leaves no room for a text.
         ModelError: Its language-model head cannot be loaded.
     """
-    prompter, result = zero_shot_baseline(
-        setup, questions, lambda done, total: progress.working("asking", done, total)
-    )
+    prompter, result = zero_shot_baseline(setup, questions, partial(progress.working, "asking"))
     test = setup.splits.test
     return result, [
         Answer(model, text, labels, prompter.write(text, GENERATED_TOKENS))

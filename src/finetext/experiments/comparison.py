@@ -103,11 +103,11 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
-        values = dataclasses.asdict(self)
-        entrants, against = values.pop("runs"), values.pop("differences")
-        for difference in against:
+        values = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(self)}
+        values["entrants"], values["against"] = values.pop("runs"), values.pop("differences")
+        for difference in values["against"]:
             difference["differences"] = difference.pop("metrics")
-        return {"schema_version": SCHEMA_VERSION, **values, "entrants": entrants, "against": against}
+        return values
 
 
 def compare(paths: Sequence[str | Path], *, best: bool = False, seed: int = 0) -> Comparison:
@@ -157,18 +157,15 @@ def _summarise(
 ) -> RunSummary:
     right = _is_right(targets, predicted)
     low, high = wilson_interval(int(right.sum()), len(right))
-    # From the predicted labels, not the likeliest class: a run may have a threshold.
-    metrics = decision_metrics(targets, predicted, classes)
     model, trainable = _model_options(folder.config)
     return RunSummary(
         name=str(folder.path),
         model=model,
         trainable=trainable,
-        accuracy=metrics["accuracy"],
         accuracy_low=low,
         accuracy_high=high,
-        macro_f1=metrics["macro_f1"],
-        mcc=metrics["mcc"],
+        # From the predicted labels, not the likeliest class: a run may have a threshold.
+        **decision_metrics(targets, predicted, classes),
         log_loss=log_loss,
         parameters=_count_parameters(folder.model),
         train_seconds=_train_seconds(folder.environment),

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from finetext import files
-from finetext.data import Dataset, balance, read
+from finetext.data import balance, read
 from finetext.errors import RunError, UsageError
-from finetext.evaluation import TFIDF, BaselineResult, Metrics, baselines, is_right, mcnemar
+from finetext.evaluation import TFIDF, BaselineResult, Metrics, is_right, mcnemar
 from finetext.experiments.curve_points import CurveTrial, LearningCurve
 from finetext.experiments.curve_report import write_curve
-from finetext.experiments.folder import SCHEMA_VERSION, ExperimentFolder
+from finetext.experiments.folder import ExperimentFolder
 from finetext.experiments.subsets import Draw, Pool
 from finetext.metric_names import SELECTION_METRICS
+from finetext.options import fields_with_values
 from finetext.runs import next_run_folder
 from finetext.training import (
     DecisionConfig,
@@ -23,10 +24,12 @@ from finetext.training import (
     TrainConfig,
     Trial,
     check_config,
+    create_folder,
     holding,
     override,
     refuse_other_options,
     run_trial,
+    simple_baselines,
     with_absolute_paths,
 )
 
@@ -73,18 +76,12 @@ def learning_curve(
     folder = ExperimentFolder(path, "curve")
     folder.refuse_taken()
     progress = progress or Progress()
-    dataset = read(config.data.source, config.data)
-    pool = Pool(dataset, config.data, config.train.seed)
-    plan = {
-        "kind": "curve",
-        "schema_version": SCHEMA_VERSION,
-        "sizes": _possible_sizes(sorted(set(sizes)), pool, test_size, progress),
-        "trials": trials,
-        "test_size": test_size,
-        "data_digest": dataset.source.digest,
-    }
-    folder.create(config, plan)
-    return _complete(folder, config, plan, dataset, pool, progress)
+    pool = Pool(read(config.data.source, config.data), config.data, config.train.seed)
+    chosen = _possible_sizes(sorted(set(sizes)), pool, test_size, progress)
+    plan = folder.new_plan(pool.source.digest, sizes=chosen, trials=trials, test_size=test_size)
+    folder.refuse_taken()  # it may have appeared while the data were read
+    create_folder(folder, config, plan=plan)
+    return _complete(folder, config, plan, pool, progress)
 
 
 def resume_curve(
@@ -111,10 +108,9 @@ def resume_curve(
             f"cannot change options when resuming: {', '.join(changed)} would differ from the original curve. "
             "Leave them out, or start a new curve."
         )
-    dataset = read(config.data.source, config.data)
-    folder.refuse_other_data(plan, dataset.source.digest)
-    pool = Pool(dataset, config.data, config.train.seed)
-    return _complete(folder, config, plan, dataset, pool, progress or Progress())
+    pool = Pool(read(config.data.source, config.data), config.data, config.train.seed)
+    folder.refuse_other_data(plan, pool.source.digest)
+    return _complete(folder, config, plan, pool, progress or Progress())
 
 
 def _flag(option: str) -> str:
@@ -124,9 +120,9 @@ def _flag(option: str) -> str:
 def _refuse_unused(config: TrainConfig) -> None:
     """Refuse options that only affect a model that is kept."""
     unused = [
-        _flag(field.name)
-        for field in dataclasses.fields(DecisionConfig)
-        if getattr(config.decision, field.name) != field.default
+        _flag(name)
+        for name, value in fields_with_values(config.decision)
+        if value != getattr(DecisionConfig(), name)
     ]
     unused += ["--track"] if config.train.track else []
     if unused:
@@ -138,19 +134,15 @@ def _refuse_unused(config: TrainConfig) -> None:
 def _possible_sizes(sizes: Sequence[int], pool: Pool, test_size: int, progress: Progress) -> list[int]:
     """Return the sizes that the data allow, and give notice of the others."""
     most = pool.most(test_size)
-    small = [size for size in sizes if size < pool.least]
-    large = [size for size in sizes if size > most]
-    notes = []
-    if small:
-        notes.append(
-            f"left out {_numbers(small)}: with fewer than {pool.least} texts not every class can be in training "
-            "once, with a text left for validation."
-        )
-    if large:
-        notes.append(
-            f"left out {_numbers(large)}: besides {test_size:,} to test on, the data hold {most:,} different "
-            "texts to learn from."
-        )
+    too_small = (
+        f"fewer than {pool.least} texts cannot put every class into training and leave one for validation."
+    )
+    too_large = f"besides {test_size:,} to test on, the data hold {most:,} different texts to learn from."
+    left_out = {
+        too_small: [size for size in sizes if size < pool.least],
+        too_large: [size for size in sizes if size > most],
+    }
+    notes = [f"left out {_numbers(those)}: {reason}" for reason, those in left_out.items() if those]
     chosen = [size for size in sizes if pool.least <= size <= most]
     if not chosen:
         raise UsageError("no size is possible: " + (" ".join(notes) or "name some with --sizes 8,16,32."))
@@ -164,14 +156,9 @@ def _numbers(sizes: Sequence[int]) -> str:
 
 
 def _complete(
-    folder: ExperimentFolder,
-    config: TrainConfig,
-    plan: dict[str, Any],
-    dataset: Dataset,
-    pool: Pool,
-    progress: Progress,
+    folder: ExperimentFolder, config: TrainConfig, plan: dict[str, Any], pool: Pool, progress: Progress
 ) -> LearningCurve:
-    with holding(folder.run), StopRequest() as stop, stop.deferred():
+    with holding(folder), StopRequest() as stop, stop.deferred():
         stop.message = f"interrupted. Resume it with: finetext curve --resume {folder.path}"
         log = folder.path / "trials.jsonl"
         lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
@@ -186,10 +173,8 @@ def _complete(
             lines.append(json.dumps(dataclasses.asdict(trial)))
             files.write_text(log, "\n".join(lines) + "\n")
             progress.trial(_summary(trial), len(trials), len(wanted))
-        source = dataset.source
-        curve = LearningCurve(
-            folder.path, config, source.name, source.synthetic, tuple(trials[key] for key in wanted)
-        )
+        source, ended = pool.source, tuple(trials[key] for key in wanted)
+        curve = LearningCurve(folder.path, config, source.name, source.synthetic, ended)
         write_curve(curve, folder)
     return curve
 
@@ -198,7 +183,7 @@ def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequ
     config = override(config, {"seed": (config.train.seed + number - 1) % 2**32})
     trial = run_trial(config, (draw.dataset, draw.splits), stop=stop)
     baseline = _baseline(trial, draw)
-    metrics, splits = trial.test_metrics(), draw.splits
+    splits = draw.splits
     right = is_right(trial.setup.targets(splits.test), trial.test, draw.dataset.task)
     return CurveTrial(
         size=size,
@@ -207,7 +192,7 @@ def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequ
         validation=len(splits.validation),
         test=len(splits.test),
         epoch=trial.selection.epoch,
-        model=_deciding_metrics(metrics),
+        model=_deciding_metrics(trial.test_metrics()),
         baseline=_deciding_metrics(baseline.metrics),
         mcnemar_p_value=mcnemar(right, baseline.right),
         feature_seconds=trial.feature_seconds,
@@ -218,18 +203,9 @@ def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequ
 
 def _baseline(trial: Trial, draw: Draw) -> BaselineResult:
     # It chooses nothing on validation, so it learns from those texts too.
-    setup, seed = trial.setup, trial.setup.config.train.seed
-    labelled = balance(draw.labelled, setup.config.data, seed)
-    results = baselines(
-        labelled.texts,
-        setup.targets(labelled),
-        draw.splits.test.texts,
-        setup.targets(draw.splits.test),
-        setup.dataset.class_names,
-        setup.dataset.task,
-        seed,
-    )
-    return next(result for result in results if result.name == TFIDF)
+    config = trial.setup.config
+    setup = dataclasses.replace(trial.setup, train=balance(draw.labelled, config.data, config.train.seed))
+    return next(result for result in simple_baselines(setup) if result.name == TFIDF)
 
 
 def _deciding_metrics(metrics: Metrics) -> dict[str, float | None]:

@@ -1,7 +1,6 @@
 """The files of a learning curve: its verdict in words, a table, and plots."""
 
 import dataclasses
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,10 +57,8 @@ def _never_ahead(points: Sequence[CurvePoint]) -> str:
     behind = next((point for point in points if point.verdict == "behind"), None)
     if behind is not None:
         return f"with {behind.size:,} texts it is behind: {_difference(behind)}."
-    return (
-        f"with {points[-1].size:,} texts the difference is {_difference(points[-1])}. "
-        "More trials may show one."
-    )
+    last = points[-1]
+    return f"with {last.size:,} texts the difference is {_difference(last)}. More trials may show one."
 
 
 def _difference(point: CurvePoint) -> str:
@@ -81,9 +78,8 @@ def write_curve(curve: LearningCurve, folder: ExperimentFolder) -> None:
     files.write_csv(folder.path / "curve.csv", ["metric", *columns], rows)
     figure = _draw(curve)
     for kind in ("svg", "png"):
-        content = io.BytesIO()
-        figure.savefig(content, format=kind, dpi=150)
-        files.write_bytes(folder.path / f"curve.{kind}", content.getvalue())
+        with files.writing(folder.path / f"curve.{kind}") as file:
+            figure.savefig(file, format=kind, dpi=150)
     files.write_json(
         folder.results,
         {
@@ -119,12 +115,9 @@ def _draw(curve: LearningCurve) -> "Figure":
 def _draw_metric(axes: "Axes", points: Sequence[CurvePoint], metric: str) -> None:
     shown = [point for point in points if point.model is not None and point.baseline is not None]
     sizes = [point.size for point in shown]
-    lines = {
-        "fine-tuned": [(point.model or 0.0, point.model_sd or 0.0) for point in shown],
-        TFIDF: [(point.baseline or 0.0, point.baseline_sd or 0.0) for point in shown],
-    }
-    for (name, values), style in zip(lines.items(), ("o-", "s--"), strict=True):
-        means, deviations = [mean for mean, _ in values], [deviation for _, deviation in values]
+    for name, field, style in (("fine-tuned", "model", "o-"), (TFIDF, "baseline", "s--")):
+        means = [getattr(point, field) for point in shown]
+        deviations = [getattr(point, f"{field}_sd") or 0.0 for point in shown]
         axes.errorbar(sizes, means, yerr=deviations, fmt=style, capsize=3, label=name)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])

@@ -80,26 +80,19 @@ class DataIssues:
 
     def to_dict(self) -> dict[str, Any]:
         """Return every flagged example, without its text, and the notes as JSON values."""
-        rows = [dataclasses.asdict(issue) for issue in self.issues]
-        for row in rows:
-            del row["index"]
-        return {"notes": list(self.notes), "faults": rows}
+        issues = [dataclasses.asdict(issue) for issue in self.issues]
+        for issue in issues:
+            del issue["index"]
+        return {"notes": list(self.notes), "faults": issues}
 
     def write_csv(self, path: Path) -> None:
         """Write every flagged example with its text and, if the source has splits, the one that it belongs to."""
         splits = self.dataset.given_splits
         header = ["kind", "row", "label", "suggested_label", "score", "group", "text"]
-        rows = [
-            [
-                issue.kind,
-                issue.row,
-                "|".join(issue.labels),
-                "|".join(issue.suggested or ()),
-                f"{issue.score:.6g}",
-                issue.group,
-                self.dataset.texts[issue.index],
-                *([] if splits is None else [splits[issue.index]]),
-            ]
-            for issue in self.issues
-        ]
+        rows = []
+        for issue in self.issues:
+            labels, suggested = "|".join(issue.labels), "|".join(issue.suggested or ())
+            text = self.dataset.texts[issue.index]
+            row = [issue.kind, issue.row, labels, suggested, f"{issue.score:.6g}", issue.group, text]
+            rows.append(row if splits is None else [*row, splits[issue.index]])
         files.write_csv(path, header if splits is None else [*header, "split"], rows)

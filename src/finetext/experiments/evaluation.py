@@ -78,11 +78,10 @@ def evaluate(
 def _select(dataset: Dataset, split: EvaluatedSplit) -> Dataset:
     """Return the texts of one of the source's own splits."""
     splits = dataset.given_splits
-    if split == "all" or (splits is None and split == "auto"):
+    if split == "auto":
+        split = "test" if splits is not None and "test" in splits else "all"
+    if split == "all":
         return dataset
     if splits is None:
         raise DataError(f"{dataset.source.name}: has no splits of its own. Leave out --split {split}.")
-    if split == "auto" and "test" not in splits:
-        return dataset
-    wanted = "test" if split == "auto" else split
-    return dataset.subset([row for row, name in enumerate(splits) if name == wanted])
+    return dataset.subset([row for row, name in enumerate(splits) if name == split])

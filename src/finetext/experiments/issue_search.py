@@ -55,7 +55,7 @@ def find_issues(
         raise UsageError('--label-errors needs cleanlab: pip install "finetext[label-errors]"') from None
     judged = judged_classes(dataset)
     _refuse_senseless(dataset, folds, similar, int(judged.sum()))
-    vectors = text_vectors(dataset, config or ModelConfig(), seed, device, progress or Progress())
+    vectors = text_vectors(dataset, config or ModelConfig(), seed, device, progress)
     targets = encode_targets(dataset.labels, dataset.class_names, dataset.task)
     probs = out_of_fold(dataset, vectors, targets, assign_folds(dataset, folds, seed), seed)
     quality, wrong, suggested = judge_labels(targets, probs, judged)
@@ -121,17 +121,14 @@ def text_vectors(
 def _label_errors(
     dataset: Dataset, quality: NDArray[np.float64], wrong: NDArray[np.bool_], suggested: NDArray[np.int64]
 ) -> list[Issue]:
-    names = np.array(dataset.class_names, dtype=object)
-
-    def suggestion(index: int) -> tuple[str, ...]:
-        chosen = suggested[index]
-        return tuple(names[chosen == 1]) if chosen.ndim else (names[chosen],)
-
     flagged = np.flatnonzero(wrong)
-    return [
-        Issue("label-error", i, dataset.rows[i], dataset.labels[i], suggestion(i), float(quality[i]))
-        for i in map(int, flagged[np.argsort(quality[flagged], kind="stable")])
-    ]
+    names = np.array(dataset.class_names, dtype=object)
+    issues = []
+    for i in flagged[np.argsort(quality[flagged], kind="stable")].tolist():
+        labels = tuple(names[suggested[i] == 1]) if suggested.ndim == 2 else (names[suggested[i]],)
+        issue = Issue("label-error", i, dataset.rows[i], dataset.labels[i], labels, float(quality[i]))
+        issues.append(issue)
+    return issues
 
 
 def _near_duplicates(dataset: Dataset, units: NDArray[np.float32], threshold: float) -> list[Issue]:

@@ -1,12 +1,14 @@
 """`probe()`: how well a linear classifier does on the output of each layer of a model."""
 
-import io
+import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from finetext import files
 from finetext.errors import UsageError
+from finetext.metric_names import HEADLINE_METRICS, METRICS
 from finetext.training import (
     DepthScore,
     Progress,
@@ -39,23 +41,16 @@ class Probe:
     def to_dict(self) -> dict[str, Any]:
         """Return the metrics as JSON values."""
         source = self.setup.dataset.source
+        depths = [dataclasses.asdict(score) for score in self.scores]
+        for values in depths:
+            values |= values.pop("metrics")  # by split
         return {
             "data": source.name,
             "synthetic_data": source.synthetic,
             "model": self.setup.model_source.name,
             "pooling": self.setup.model.reads,
             "best_depth": self.best,
-            "depths": [
-                {
-                    "depth": score.depth,
-                    "strength": score.strength,
-                    "parameters": score.parameters,
-                    "texts_per_second": score.texts_per_second,
-                    "validation": score.validation.to_dict(),
-                    "test": score.test.to_dict(),
-                }
-                for score in self.scores
-            ],
+            "depths": depths,
         }
 
 
@@ -78,13 +73,10 @@ def probe(
     """
     if plot is not None and plot.suffix not in PLOTS:
         raise UsageError(f"{plot}: unknown image format. End its name in {', '.join(PLOTS)}.")
-    progress = progress or Progress()
     config = override(config or TrainConfig(), options | {"source": str(source)})
     check_config(config)
     setup = prepare(config)
-    scores = score_depths(
-        setup, lambda done, total: progress.working("reading texts", done, total), read_test=True
-    )
+    scores = score_depths(setup, partial((progress or Progress()).working, "reading texts"), read_test=True)
     result = Probe(setup, scores, best_depth(scores))
     if plot is not None:
         _draw(result, plot)
@@ -99,13 +91,9 @@ def _draw(result: Probe, path: Path) -> None:
     axes = figure.add_subplot()
     depths = [score.depth for score in result.scores]
     tests = [score.test for score in result.scores]
-    lines = {
-        "accuracy": [metrics.accuracy for metrics in tests],
-        "macro-F1": [metrics.macro_f1 for metrics in tests],
-        "MCC": [metrics.mcc for metrics in tests],
-    }
-    for (name, values), marker in zip(lines.items(), "os^", strict=True):
-        axes.plot(depths, values, marker=marker, label=name)
+    for name, marker in zip(HEADLINE_METRICS, "os^", strict=True):
+        values = [metrics.value(name) for metrics in tests]
+        axes.plot(depths, values, marker=marker, label=METRICS[name].text)
     low, high = [m.accuracy_low for m in tests], [m.accuracy_high for m in tests]
     axes.fill_between(depths, low, high, alpha=0.15)
     axes.axvline(result.best, linestyle=":", color="grey", label="smallest depth within one standard error")
@@ -115,6 +103,5 @@ def _draw(result: Probe, path: Path) -> None:
     synthetic = " (synthetic data)" if result.setup.dataset.source.synthetic else ""
     axes.set_title(f"Linear probe of {result.setup.model_source.name}{synthetic}")
     axes.legend()
-    content = io.BytesIO()
-    figure.savefig(content, format=path.suffix.lstrip("."))
-    files.write_bytes(path, content.getvalue())
+    with files.writing(path) as file:
+        figure.savefig(file, format=path.suffix.lstrip("."))

@@ -5,14 +5,10 @@ is requeued for the next process that asks. Trials are taken, requeued and finis
 none is taken twice and none is lost.
 """
 
-import contextlib
 import json
 import logging
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from filelock import FileLock
 
@@ -25,6 +21,8 @@ from finetext.metric_names import higher_is_better
 MAX_ATTEMPTS = 3
 """A trial that was killed this often is given up: it may be what kills the process."""
 STUDY = "sweep"
+STATES = ("complete", "pruned", "failed")
+"""The states of a trial that has ended, in the order in which trials are listed."""
 _SEED_STRIDE = 1_000_003
 
 
@@ -33,13 +31,13 @@ class Candidate:
     """A trial that this process has taken.
 
     Attributes:
-        number: Its number in the storage.
+        trial: The trial in Optuna's storage.
         name: What it tries.
         options: Its options besides those that all share.
         attempt: How often it was started, this time included.
     """
 
-    number: int
+    trial: Any
     name: str
     options: dict[str, Any]
     attempt: int
@@ -67,7 +65,7 @@ class SweepTrial:
 
 
 class SharedStudy:
-    """The trials of a sweep, as a context within which this process counts as alive."""
+    """The trials of a sweep. This process counts as alive until it closes the study."""
 
     def __init__(self, folder: ExperimentFolder, plan: SweepPlan) -> None:
         try:
@@ -80,91 +78,64 @@ class SharedStudy:
         self._higher_is_better = higher_is_better(plan.config.train.metric)
         self._folder_lock = FileLock(folder.path / ".lock")
         self._locks = WorkerLocks(folder.path / "workers")
-        self._taken: dict[int, Any] = {}
-
-    def __enter__(self) -> Self:
-        self._locks.acquire()
-        with self._locked():
+        self._log_level = logging.getLogger("optuna").level
+        optuna.logging.set_verbosity(logging.ERROR)
+        with self._folder_lock:
             self._open()
             self._enqueue_rows()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Count this process as alive no longer."""
+        self._optuna.logging.set_verbosity(self._log_level)
         self._locks.release()
         self._storage.remove_session()
 
     def take(self) -> Candidate | None:
         """Take a trial that no process has; None if there is none now."""
-        with self._locked():
+        with self._folder_lock:
             self._requeue_killed()
             trials = self._current()
-            if any(trial.state == self._states.WAITING for trial in trials):
-                return self._ask()
-            exhausted = self._plan.options.method == "grid" or len(trials) >= self._plan.total
-            return None if exhausted else self._ask()
+            waiting = any(trial.state == self._states.WAITING for trial in trials)
+            more = self._plan.options.method == "tpe" and len(trials) < self._plan.total
+            return self._ask() if waiting or more else None
 
     def left(self) -> int:
         """Return how many trials are still to be finished, by this process or another."""
-        with self._locked():
+        with self._folder_lock:
             finished = [trial for trial in self._current() if trial.state.is_finished()]
-        return self._plan.total - len(finished)
+            return self._plan.total - len(finished)
 
     def report(self, candidate: Candidate, value: float, epoch: int) -> bool:
         """Record the value after an epoch, and return whether the trial should stop here."""
-        with self._locked():
-            trial = self._taken[candidate.number]
-            trial.report(value, epoch)
-            prune: bool = trial.should_prune()
-        return prune
+        with self._folder_lock:
+            candidate.trial.report(value, epoch)
+            return bool(candidate.trial.should_prune())
 
-    def complete(self, candidate: Candidate, value: float | None, figures: dict[str, Any]) -> None:
-        """Finish a trial with its value and its metrics."""
-        if value is None or not math.isfinite(value):
-            metric = self._plan.config.train.metric
-            self.fail(candidate, f"{metric} is not defined on the validation split.")
-            return
-        with self._locked():
-            self._taken[candidate.number].set_user_attr("figures", figures)
-            self._study.tell(candidate.number, value)
+    def finish(self, candidate: Candidate, state: str, value: float | None = None, **attributes: Any) -> None:
+        """Finish a trial.
 
-    def prune(self, candidate: Candidate) -> None:
-        """Finish a trial that was stopped early."""
-        with self._locked():
-            self._study.tell(candidate.number, state=self._states.PRUNED)
-
-    def fail(self, candidate: Candidate, error: str) -> None:
-        """Finish a trial that could not be carried out."""
-        with self._locked():
-            self._taken[candidate.number].set_user_attr("error", error)
-            self._study.tell(candidate.number, state=self._states.FAIL)
+        Args:
+            candidate: The trial.
+            state: `COMPLETE`, `PRUNED` or `FAIL`.
+            value: The deciding metric of a complete one.
+            **attributes: The `figures` of a complete one, the `error` of a failed one.
+        """
+        with self._folder_lock:
+            for name, attribute in attributes.items():
+                candidate.trial.set_user_attr(name, attribute)
+            self._study.tell(candidate.trial.number, value, self._states[state])
 
     def requeue(self, candidate: Candidate) -> None:
         """Return an unfinished trial to the queue, for another process or another time."""
-        with self._locked():
-            trial = next(trial for trial in self._all() if trial.number == candidate.number)
-            self._replace(trial, candidate.attempt - 1)
+        with self._folder_lock:
+            self._replace(self._all()[candidate.trial.number], candidate.attempt - 1)
 
     def ended(self) -> list[SweepTrial]:
         """Return the trials that have ended: the best first, then those stopped early, then those that failed."""
-        with self._locked():
-            finished = [trial for trial in self._all() if trial.state.is_finished()]
-        sign = -1 if self._higher_is_better else 1
-        rank = {"complete": 0, "pruned": 1, "failed": 2}
-        trials = [trial for trial in map(_as_sweep_trial, finished) if trial is not None]
-        return sorted(trials, key=lambda trial: (rank[trial.state], sign * (trial.value or 0.0)))
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the folder's lock, with Optuna's logging silenced."""
-        level = logging.getLogger("optuna").level
         with self._folder_lock:
-            self._optuna.logging.set_verbosity(logging.ERROR)
-            try:
-                yield
-            finally:
-                self._optuna.logging.set_verbosity(level)
+            trials = [_as_sweep_trial(trial) for trial in self._all() if _has_ended(trial)]
+        sign = -1 if self._higher_is_better else 1
+        return sorted(trials, key=lambda trial: (STATES.index(trial.state), sign * (trial.value or 0.0)))
 
     def _open(self) -> None:
         optuna, options = self._optuna, self._plan.options
@@ -203,17 +174,14 @@ class SharedStudy:
         seed = (options.seed * _SEED_STRIDE + len(self._all())) % 2**32
         self._study.sampler = self._optuna.samplers.TPESampler(seed=seed, n_startup_trials=options.startup)
         trial = self._study.ask()
-        self._taken[trial.number] = trial
         trial.set_user_attr("worker", self._locks.token)
-        attempt = trial.user_attrs.get("attempts", 0) + 1
-        if "options" in trial.user_attrs:
-            tried = json.loads(trial.user_attrs["options"])
-            return Candidate(trial.number, trial.user_attrs["name"], tried, attempt)
-        tried = {name: choice.suggest(trial, name) for name, choice in self._plan.space.items()}
-        name = describe_options(tried)
-        trial.set_user_attr("name", name)
-        trial.set_user_attr("options", json.dumps(tried))
-        return Candidate(trial.number, name, tried, attempt)
+        if "options" not in trial.user_attrs:
+            tried = {name: choice.suggest(trial, name) for name, choice in self._plan.space.items()}
+            trial.set_user_attr("name", describe_options(tried))
+            trial.set_user_attr("options", json.dumps(tried))
+        attributes = trial.user_attrs
+        attempt = attributes.get("attempts", 0) + 1
+        return Candidate(trial, attributes["name"], json.loads(attributes["options"]), attempt)
 
     def _requeue_killed(self) -> None:
         for trial in self._all():
@@ -231,29 +199,23 @@ class SharedStudy:
             error = f"the process was killed {attempts} times in this trial."
             self._storage.set_trial_user_attr(trial_id, "error", error)
         elif trial.number in {current.number for current in self._current()}:
-            kept = {
-                name: trial.user_attrs[name]
-                for name in ("row", "name", "options")
-                if name in trial.user_attrs
-            }
-            attributes = kept | {"replaces": trial.number, "attempts": attempts}
+            attributes = {**trial.user_attrs, "replaces": trial.number, "attempts": attempts}
+            attributes.pop("worker", None)
             self._study.enqueue_trial(trial.params, user_attrs=attributes)
         self._study.tell(trial.number, state=self._states.FAIL)
 
 
-def _as_sweep_trial(trial: Any) -> SweepTrial | None:
+def _has_ended(trial: Any) -> bool:
+    # One that was requeued is failed without an error: it counts under its next number.
+    return bool(trial.state.is_finished() and (trial.state.name != "FAIL" or "error" in trial.user_attrs))
+
+
+def _as_sweep_trial(trial: Any) -> SweepTrial:
     state = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}[trial.state.name]
-    attributes = trial.user_attrs
-    if state == "failed" and "error" not in attributes:
-        return None  # requeued: it counts under its next number
     value = trial.value if state == "complete" else None
     if state == "pruned" and trial.intermediate_values:
         value = trial.intermediate_values[max(trial.intermediate_values)]
-    return SweepTrial(
-        attributes.get("name", f"trial {trial.number}"),
-        json.loads(attributes.get("options", "{}")),
-        state,
-        value,
-        attributes.get("figures", {}),
-        attributes.get("error"),
-    )
+    attributes = trial.user_attrs
+    name = attributes.get("name", f"trial {trial.number}")
+    options = json.loads(attributes.get("options", "{}"))
+    return SweepTrial(name, options, state, value, attributes.get("figures", {}), attributes.get("error"))

@@ -31,6 +31,9 @@ class Pool:
     """The distinct texts of a dataset, by class.
 
     If the source has a test split of its own, test texts are drawn only from it.
+
+    Attributes:
+        source: Where the dataset comes from.
     """
 
     def __init__(self, dataset: Dataset, config: DataConfig, seed: int) -> None:
@@ -38,6 +41,7 @@ class Pool:
             dataset = limit(dataset, config.limit, seed)
         if config.balance == "undersample" and config.balance_scope == "all":
             dataset = undersample(dataset, seed)
+        self.source = dataset.source
         self._dataset, self._share, self._seed = dataset, config.validation, seed
         groups = group_texts(dataset)
         source_splits = dataset.given_splits

@@ -10,11 +10,11 @@ from typing import Any, get_type_hints
 from finetext import files
 from finetext.errors import UsageError, closest
 from finetext.experiments.sweep_plan import Dimension, Row, SweepOptions, SweepPlan, describe_options
-from finetext.metric_names import SELECTION_METRICS
-from finetext.options import conform
+from finetext.options import check_options, conform
 from finetext.training import TrainConfig, check_config, option_types, options_in, override
 
 MAX_ROWS = 10_000
+TRIED = ("grid", "rows", "space")
 
 
 def read_sweep(path: Path, source: str | None = None) -> SweepPlan:
@@ -29,22 +29,23 @@ def read_sweep(path: Path, source: str | None = None) -> SweepPlan:
     """
     document = files.read_toml(path, "sweep file")
     sweep = document.pop("sweep", None)
-    options = dict(options_in(document, path))
+    options = dict(options_in(document, path)) | ({} if source is None else {"source": source})
     try:
         if not isinstance(sweep, dict):
             raise UsageError("has no table [sweep]. Say there what to try, such as [sweep.grid].")
-        if source is not None:
-            options["source"] = source
         return dataclasses.replace(_read_plan(sweep, options), name=path.stem)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
 
 def _read_plan(sweep: Mapping[str, Any], common: dict[str, Any]) -> SweepPlan:
-    tried = {name: sweep[name] for name in ("grid", "rows", "space") if name in sweep}
-    options = _read_options({name: sweep[name] for name in sweep if name not in tried}, common.get("metric"))
+    tried = {name: sweep[name] for name in TRIED if name in sweep}
+    options = _read_options({name: sweep[name] for name in sweep if name not in tried})
     if options.metric is not None:
-        common["metric"] = options.metric
+        if common.setdefault("metric", options.metric) != options.metric:
+            raise UsageError(
+                f"`metric` is {options.metric} in [sweep] and {common['metric']} in [train]: leave one out."
+            )
     rows = (*_listed_rows(tried.get("rows", [])), *_combinations(tried.get("grid", {})))
     plan = SweepPlan(
         override(TrainConfig(), common), options, rows, dict(_dimensions(tried.get("space", {})))
@@ -53,32 +54,23 @@ def _read_plan(sweep: Mapping[str, Any], common: dict[str, Any]) -> SweepPlan:
     return plan
 
 
-def _read_options(values: Mapping[str, Any], train_metric: str | None) -> SweepOptions:
+def _read_options(values: Mapping[str, Any]) -> SweepOptions:
     types = get_type_hints(SweepOptions)
     options: dict[str, Any] = {}
     problems = []
     for name, value in values.items():
         if name not in types:
-            known = [*types, "grid", "rows", "space"]
-            problems.append(f"unknown key `{name}` in [sweep].{closest(name, known)}")
+            problems.append(f"unknown key `{name}` in [sweep].{closest(name, [*types, *TRIED])}")
             continue
         try:
             options[name] = conform(value, types[name])
         except ValueError as error:
             problems.append(f"`{name}` in [sweep] {error}, not {value!r}.")
-    for name, minimum in (("trials", 1), ("startup", 0), ("warmup", 0), ("seed", 0)):
-        if options.get(name, minimum) < minimum:
-            problems.append(f"`{name}` in [sweep] must be at least {minimum}, not {options[name]}.")
-    metric = options.get("metric")
-    if metric is not None and metric not in SELECTION_METRICS:
-        problems.append(
-            f"`metric` in [sweep] must be one of {', '.join(SELECTION_METRICS)}.{closest(metric, SELECTION_METRICS)}"
-        )
-    elif metric is not None and train_metric not in (None, metric):
-        problems.append(f"`metric` is {metric} in [sweep] and {train_metric} in [train]: leave one out.")
     if problems:
         raise UsageError(" ".join(problems))
-    return SweepOptions(**options)
+    checked = SweepOptions(**options)
+    check_options(checked)
+    return checked
 
 
 def _conformed(name: str, value: Any, where: str) -> Any:
@@ -166,9 +158,9 @@ def _check(plan: SweepPlan, tried: Mapping[str, Any]) -> None:
         raise UsageError(f"nothing to try. Write {table}.")
     if len(plan.rows) > MAX_ROWS:
         raise UsageError(f"the grid has more than {MAX_ROWS:,} combinations. Search with tpe instead.")
-    name, count = Counter(row.name for row in plan.rows).most_common(1)[0] if plan.rows else ("", 0)
-    if count > 1:
-        raise UsageError(f"two rows are named {name!r}. Give each a name of its own.")
+    for name, count in Counter(row.name for row in plan.rows).items():
+        if count > 1:
+            raise UsageError(f"two rows are named {name!r}. Give each a name of its own.")
     check_config(plan.config)
     _check_rows(plan)
 

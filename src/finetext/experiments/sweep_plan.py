@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from finetext.errors import closest
+from finetext.metric_names import SELECTION_METRICS
+from finetext.options import AtLeast0, AtLeast1
 from finetext.training import TrainConfig
 
 
@@ -16,24 +19,30 @@ class SweepOptions:
     method: Literal["grid", "tpe"] = "grid"
     """`grid` tries every combination of `[sweep.grid]` and every row of `[[sweep.rows]]`; `tpe` searches
     `[sweep.space]` by a tree-structured Parzen estimator."""
-    trials: int = 20
+    trials: Annotated[int, AtLeast1] = 20
     """Number of trials of a search; a grid has one per row."""
     metric: str | None = None
     """Validation metric that decides, within a trial and between trials; by default that of `[train]`."""
-    seed: int = 42
+    seed: Annotated[int, AtLeast0] = 42
     """Seed of the search; the trainings use that of `[train]`."""
     pruner: Literal["auto", "median", "none"] = "auto"
     """`median` stops a trial that is worse after an epoch than the median of those before it; `auto` does so in a
     search."""
-    startup: int = 5
+    startup: Annotated[int, AtLeast0] = 5
     """Random trials before the search is guided by earlier ones, and before any trial is stopped early."""
-    warmup: int = 1
+    warmup: Annotated[int, AtLeast0] = 1
     """Epochs in which no trial is stopped early."""
 
     @property
     def prunes(self) -> bool:
         """Whether trials are stopped early."""
         return self.pruner == "median" or (self.pruner == "auto" and self.method == "tpe")
+
+    def problems(self) -> Iterator[str]:
+        """Yield what bounds alone cannot check."""
+        if self.metric not in (None, *SELECTION_METRICS):
+            known = ", ".join(SELECTION_METRICS)
+            yield f"`metric` must be one of {known}.{closest(str(self.metric), SELECTION_METRICS)}"
 
 
 @dataclass(frozen=True)
@@ -96,11 +105,8 @@ class SweepPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is tried as JSON values."""
-        return {
-            "sweep": dataclasses.asdict(self.options),
-            "rows": [dataclasses.asdict(row) for row in self.rows],
-            "space": {name: dataclasses.asdict(dimension) for name, dimension in self.space.items()},
-        }
+        values = dataclasses.asdict(self)
+        return {"sweep": values["options"], "rows": values["rows"], "space": values["space"]}
 
     @classmethod
     def from_dict(cls, config: TrainConfig, values: Mapping[str, Any]) -> "SweepPlan":

@@ -1,7 +1,9 @@
 """`sweep()`: many trainings that differ in their options, chosen by validation; the winner alone is tested."""
 
+import contextlib
 import dataclasses
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from finetext.data import Dataset, Splits
 from finetext.errors import FinetextError, Interrupted, RunError, UsageError
-from finetext.experiments.folder import SCHEMA_VERSION, ExperimentFolder
+from finetext.experiments.folder import ExperimentFolder
 from finetext.experiments.study import Candidate, SharedStudy
 from finetext.experiments.sweep_plan import SweepPlan
 from finetext.experiments.sweep_report import Sweep, write_sweep
@@ -24,6 +26,7 @@ from finetext.training import (
     StopRequest,
     TrainConfig,
     Trial,
+    create_folder,
     override,
     read_splits,
     resume,
@@ -56,18 +59,12 @@ def sweep(plan: SweepPlan, *, output: str | Path | None = None, progress: Progre
         folder.refuse_taken()
     cache = _SplitCache()
     dataset, _ = cache.splits(plan.config)
-    wanted = {
-        "kind": "sweep",
-        "schema_version": SCHEMA_VERSION,
-        **json.loads(json.dumps(plan.to_dict())),
-        "data_digest": dataset.source.digest,
-    }
-    if not folder.plan.is_file():
-        try:
-            folder.create(plan.config, wanted)
-        except UsageError:
-            if not folder.plan.is_file():  # else another process has just created it
-                raise
+    wanted = folder.new_plan(dataset.source.digest, **json.loads(json.dumps(plan.to_dict())))
+    try:
+        create_folder(folder, plan.config, plan=wanted)
+    except UsageError:
+        if not folder.plan.is_file():  # else an earlier sweep or another process has created it
+            raise
     config, existing = folder.read()
     folder.refuse_other_data(existing, dataset.source.digest)
     if existing != wanted or config != plan.config:
@@ -106,7 +103,7 @@ class _SplitCache:
 
 
 def _complete(folder: ExperimentFolder, plan: SweepPlan, cache: _SplitCache, progress: Progress) -> Sweep:
-    with StopRequest() as stop, stop.deferred(), SharedStudy(folder, plan) as study:
+    with StopRequest() as stop, stop.deferred(), contextlib.closing(SharedStudy(folder, plan)) as study:
         stop.message = f"interrupted. Resume it with: finetext sweep --resume {folder.path}"
         _run_trials(plan, cache, study, stop, progress)
         trials = study.ended()
@@ -130,7 +127,7 @@ def _run_trials(
 ) -> None:
     waiting = False
     while study.left():
-        _raise_if_stopped(stop)
+        stop.raise_if_requested()
         candidate = study.take()
         if candidate is not None:
             summary = _run(candidate, plan, cache, study, stop)
@@ -142,11 +139,6 @@ def _run_trials(
         time.sleep(POLL_SECONDS)
 
 
-def _raise_if_stopped(stop: StopRequest) -> None:
-    if stop.signal_number is not None:
-        raise Interrupted(stop.message, stop.signal_number)
-
-
 class _Pruner(Progress):
     """Reports the value after each epoch, and ends a trial that is not worth continuing."""
 
@@ -154,10 +146,9 @@ class _Pruner(Progress):
         self._candidate, self._study = candidate, study
 
     def evaluated(self, line: Evaluation) -> None:
-        if not line.ends_epoch or line.value is None:
-            return
-        if self._study.report(self._candidate, line.value, round(line.epoch)):
-            raise _Pruned
+        if line.ends_epoch and line.value is not None:
+            if self._study.report(self._candidate, line.value, round(line.epoch)):
+                raise _Pruned
 
 
 def _run(
@@ -173,15 +164,17 @@ def _run(
         study.requeue(candidate)
         raise
     except _Pruned:
-        study.prune(candidate)
+        study.finish(candidate, "PRUNED")
         return "stopped early"
     except FinetextError as error:
-        study.fail(candidate, str(error))
+        study.finish(candidate, "FAIL", error=str(error))
         return f"failed: {error}"
-    value = trial.selection.value
-    study.complete(candidate, value, _figures(trial, time.perf_counter() - began))
-    shown = "not defined" if value is None else f"{value:.4f}"
-    return f"{config.train.metric} {shown} on validation"
+    value, metric = trial.selection.value, config.train.metric
+    if value is None or not math.isfinite(value):
+        study.finish(candidate, "FAIL", error=f"{metric} is not defined on the validation split.")
+        return f"{metric} not defined on validation"
+    study.finish(candidate, "COMPLETE", value, figures=_figures(trial, time.perf_counter() - began))
+    return f"{metric} {value:.4f} on validation"
 
 
 def _figures(trial: Trial, seconds: float) -> dict[str, Any]:
@@ -202,11 +195,9 @@ def _train_winner(folder: ExperimentFolder, config: TrainConfig, stop: StopReque
     best = RunFolder(folder.path / "best")
     lock = FileLock(folder.path / ".best.lock")
     while not lock.is_locked:
-        _raise_if_stopped(stop)
-        try:
+        stop.raise_if_requested()
+        with contextlib.suppress(Timeout):
             lock.acquire(timeout=POLL_SECONDS)
-        except Timeout:
-            continue
     try:
         if best.finished:
             return Run.open(best.path)

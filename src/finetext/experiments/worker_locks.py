@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 
 
 class WorkerLocks:
-    """A folder with a lock file per process, held while the process lives: the system frees it when it is killed.
+    """A folder with a lock file per process, held until `release`; the system frees it when the process is killed.
 
     Attributes:
         token: Names this process.
@@ -17,11 +17,8 @@ class WorkerLocks:
     def __init__(self, folder: Path) -> None:
         self.token = uuid.uuid4().hex
         self._folder = folder
+        folder.mkdir(exist_ok=True)
         self._lock = FileLock(folder / self.token)
-
-    def acquire(self) -> None:
-        """Count this process as alive from now on."""
-        self._folder.mkdir(exist_ok=True)
         self._lock.acquire()
 
     def release(self) -> None:
@@ -32,13 +29,11 @@ class WorkerLocks:
 
     def is_alive(self, token: str) -> bool:
         """Return whether a process still holds its lock, and remove the lock file if not."""
-        path = self._folder / token
         if token == self.token:
             return True
-        if not path.is_file():
-            return False
+        path = self._folder / token
         try:
-            with FileLock(path).acquire(timeout=0), contextlib.suppress(OSError):
+            with FileLock(path, timeout=0), contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
         except Timeout:
             return True

@@ -7,9 +7,6 @@ from .explanation import Explanation as Explanation
 from .explanation import find_spans as find_spans
 from .explanation import leave_one_out as leave_one_out
 from .exporting import export_onnx as export_onnx
-from .files import FilePrediction as FilePrediction
-from .files import predict_file as predict_file
-from .files import predict_stream as predict_stream
 from .prediction import Prediction as Prediction
 from .prediction import predict_into_file as predict_into_file
 from .prediction import predict_into_stream as predict_into_stream

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from finetext.data import Cells, RowBatch, Rows
 from finetext.decision import confidence
@@ -36,21 +35,6 @@ class LabelledRows:
         return pl.concat([self.block.frame, self.predictions], how="horizontal")
 
 
-@dataclass(frozen=True)
-class _EncodedRows:
-    """Rows whose texts are tokenized.
-
-    Attributes:
-        block: The rows.
-        present: `(P,)`, the indices of the rows that have a text.
-        texts: Those texts' token ids.
-    """
-
-    block: RowBatch
-    present: NDArray[np.int64]
-    texts: list[Encoded]
-
-
 def predict_rows(
     classifier: Classifier,
     rows: Rows,
@@ -74,20 +58,12 @@ def predict_rows(
     Yields:
         The rows with their predictions, in their order, at least once.
     """
-    names = _prediction_names(classifier, rows.columns, all_scores)
-    encoded = (
-        _encode(classifier, block, rows.text_column) for block in row_batches(rows.batches(cells), skip)
-    )
-    for batch in prefetch(encoded):
-        yield _label(classifier, batch, names, progress)
-
-
-def _prediction_names(classifier: Classifier, columns: Sequence[str], all_scores: bool) -> list[str]:
-    wanted = [PREDICTED, SCORE, *(f"prob_{name}" for name in classifier.class_names if all_scores)]
     names: list[str] = []
-    for name in wanted:
-        names.append(free_name(name, [*columns, *names]))
-    return names
+    for name in (PREDICTED, SCORE, *(f"prob_{name}" for name in classifier.class_names if all_scores)):
+        names.append(free_name(name, [*rows.columns, *names]))
+    batches = row_batches(rows.batches(cells), skip)
+    for block, present, texts in prefetch(_encode(classifier, block, rows.text_column) for block in batches):
+        yield _label(classifier, block, present, texts, names, progress)
 
 
 def free_name(name: str, taken: Sequence[str]) -> str:
@@ -99,29 +75,36 @@ def free_name(name: str, taken: Sequence[str]) -> str:
     return candidate
 
 
-def _encode(classifier: Classifier, block: RowBatch, text_column: str) -> _EncodedRows:
+def _encode(
+    classifier: Classifier, block: RowBatch, text_column: str
+) -> tuple[RowBatch, list[int], list[Encoded]]:
+    """Return the rows, the indices of those that have a text, and those texts' token ids."""
     texts = block.frame[text_column].cast(pl.String).to_list()
     present = [row for row, text in enumerate(texts) if text is not None and text.strip()]
-    encoded = classifier.encode([texts[row] for row in present])
-    return _EncodedRows(block, np.asarray(present, dtype=np.int64), encoded)
+    return block, present, classifier.encode([texts[row] for row in present])
 
 
 def _label(
-    classifier: Classifier, rows: _EncodedRows, names: list[str], progress: Advance | None
+    classifier: Classifier,
+    block: RowBatch,
+    present: list[int],
+    texts: list[Encoded],
+    names: list[str],
+    progress: Advance | None,
 ) -> LabelledRows:
-    height, present = rows.block.frame.height, rows.present
-    probs = classifier.score(rows.texts, progress=progress)
+    height = block.frame.height
+    probs = classifier.score(texts, progress=progress)
     if progress is not None:
         progress(height - len(present))
     labels: list[str | None] = [None] * height
     for row, chosen in zip(present, classifier.decide_all(probs), strict=True):
         labels[row] = "|".join(chosen) if chosen or classifier.task == "multi-label" else None
     scores = np.full((height, 1 + probs.shape[1]), np.nan)
-    if len(present):
+    if present:
         scores[present, 0] = confidence(probs, classifier.task, classifier.decision)
         scores[present, 1:] = probs
     columns = [pl.Series(names[0], labels, dtype=pl.String)]
     for name, column in zip(names[1:], scores.T, strict=False):  # without the classes unless they are named
         columns.append(pl.Series(name, column, dtype=pl.Float64).fill_nan(None))
     abstained = sum(labels[row] is None for row in present)
-    return LabelledRows(rows.block, pl.DataFrame(columns), height - len(present), abstained)
+    return LabelledRows(block, pl.DataFrame(columns), height - len(present), abstained)

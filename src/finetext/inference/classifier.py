@@ -192,9 +192,7 @@ class Classifier:
         """
         device = self.model.device
         amp = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self._precision.name)
-        mixed = (
-            amp is not None and device.type != "cpu"
-        )  # on the CPU the weights themselves have that precision
+        mixed = amp is not None and device.type != "cpu"  # on the CPU the weights have that precision
         with torch.autocast(device.type, dtype=amp, enabled=mixed):
             return predict_logits(self.model, texts, max_tokens=max_tokens, progress=progress)
 

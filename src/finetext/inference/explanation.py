@@ -103,9 +103,7 @@ def log_odds(logits: NDArray[np.float32], task: str) -> NDArray[np.float64]:
     edge = np.full((len(exact), 1), -np.inf)
     before = np.logaddexp.accumulate(exact, axis=1)[:, :-1]
     after = np.logaddexp.accumulate(exact[:, ::-1], axis=1)[:, ::-1][:, 1:]
-    others = np.logaddexp(
-        np.hstack([edge, before]), np.hstack([after, edge])
-    )  # (N, C), of all but each class
+    others = np.logaddexp(np.hstack([edge, before]), np.hstack([after, edge]))  # (N, C), all but each class
     return np.asarray(exact - others)
 
 

@@ -3,7 +3,6 @@
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -41,19 +40,6 @@ MAX_ACCURACY_LOSS = 0.003
 """Accuracy on validation that an int8 model may lose."""
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Labelled texts to check an export on.
-
-    Attributes:
-        test: The logits must be the same on these.
-        validation: An int8 model must predict the same labels on these.
-    """
-
-    test: Dataset
-    validation: Dataset
-
-
 def export_onnx(
     model: Path,
     output: Path,
@@ -84,7 +70,7 @@ def export_onnx(
     if output.exists():
         raise UsageError(f"{output}: already exists. Choose another --output.")
     parts = read_bundle(model)
-    examples = _examples(model, source, config, parts.settings.task)
+    test, validation = _test_and_validation(model, source, config, parts.settings.task)
     with files.making_folder(output) as folder:
         folder.mkdir(parents=True)
         exporter = write_onnx(parts, folder / ONNX)
@@ -98,21 +84,22 @@ def export_onnx(
             "exporter": exporter,
             "versions": {name: metadata.version(name) for name in PACKAGES},
             "bytes": _size(folder),
-            "check": _check(
-                classifiers["pytorch"], classifiers["onnx"], examples.test.texts[:MAX_CHECKED_TEXTS]
-            ),
+            "check": _check(classifiers["pytorch"], classifiers["onnx"], test.texts[:MAX_CHECKED_TEXTS]),
         }
         if int8:
             share = _quantize(folder)
             classifiers["int8"] = Classifier(load_exported(folder))
-            quality = _check_quantized(classifiers["pytorch"], classifiers["int8"], examples.validation)
+            quality = _check_quantized(classifiers["pytorch"], classifiers["int8"], validation)
             report["int8"] = {"share_of_matrices": share, "bytes": _size(folder)} | quality
-        report["texts_per_second"] = _measure_speeds(classifiers, examples.test.texts[:TIMED_TEXTS])
+        report["texts_per_second"] = _measure_speeds(classifiers, test.texts[:TIMED_TEXTS])
         files.write_json(folder / REPORT, report)
     return report
 
 
-def _examples(model: Path, source: str | None, config: DataConfig, task: str) -> Examples:
+def _test_and_validation(
+    model: Path, source: str | None, config: DataConfig, task: str
+) -> tuple[Dataset, Dataset]:
+    """Return the texts on which logits must be the same, and those on which an int8 model's labels must be."""
     if source is None:
         run = RunFolder(model.parent if model.name == "model" else model)
         if not (run.splits / "test.csv").is_file():
@@ -129,7 +116,7 @@ def _examples(model: Path, source: str | None, config: DataConfig, task: str) ->
         rows = [row for row, split in enumerate(dataset.given_splits or []) if split == name]
         return dataset.subset(rows) if rows else dataset
 
-    return Examples(part("test"), part("validation"))
+    return part("test"), part("validation")
 
 
 def _size(folder: Path) -> int:
@@ -171,19 +158,12 @@ def _quantize(folder: Path) -> float:
 
 def _check_quantized(original: Classifier, quantized: Classifier, validation: Dataset) -> dict[str, Any]:
     """Compare labels and accuracy on validation; raise ModelError if they differ too much."""
-    labels = [set(names) for names in validation.labels]
-    before = [set(names) for names in original.predict(validation.texts)]
-    after = [set(names) for names in quantized.predict(validation.texts)]
-    count = len(labels)
-
-    def share_equal(ours: list[set[str]], theirs: list[set[str]]) -> float:
-        return sum(a == b for a, b in zip(ours, theirs, strict=True)) / count
-
-    agreement, accuracy, of_original = (
-        share_equal(after, before),
-        share_equal(after, labels),
-        share_equal(before, labels),
-    )
+    count = len(validation)
+    predictions = [classifier.predict(validation.texts) for classifier in (quantized, original)]
+    rows = [tuple(map(set, row)) for row in zip(*predictions, validation.labels, strict=True)]
+    agreement = sum(after == before for after, before, _ in rows) / count
+    accuracy = sum(after == label for after, _, label in rows) / count
+    of_original = sum(before == label for _, before, label in rows) / count
     if agreement < MIN_AGREEMENT or of_original - accuracy > MAX_ACCURACY_LOSS + 1e-9:
         raise ModelError(
             f"the int8 model agrees with the original on {agreement:.2%} of {count:,} validation texts (at least "

@@ -1,25 +1,32 @@
-"""Texts, a file or a stream, labelled by a saved classifier into a file, a stream or a table."""
+"""Texts, a file of any size or a stream, labelled into a file, a stream or a table.
+
+A crash while writing a file costs at most the rows in progress.
+"""
 
 import contextlib
+import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import polars as pl
+import torch
 
-from finetext.data import DataConfig, Rows, open_rows, rows_of_texts
-from finetext.errors import UsageError
-from finetext.inference.bulk import predict_rows
-from finetext.inference.classifier import load
-from finetext.inference.files import FilePrediction, predict_file, predict_stream
-from finetext.inference.resumable_output import Tally, resumable_rows
-from finetext.inference.writing import OutputFormat, output_format, refuse_existing
+from finetext.data import Cells, DataConfig, Rows, open_rows, rows_of_texts
+from finetext.errors import DataError, UsageError
+from finetext.inference.bulk import LabelledRows, predict_rows
+from finetext.inference.classifier import Classifier, load
+from finetext.inference.resumable_output import Identity, Tally, resumable_output
+from finetext.inference.row_batches import BATCH_BYTES, BATCH_ROWS
+from finetext.inference.writing import OutputFormat, output_format, refuse_existing, write_parquet
 from finetext.models import digest_model
 from finetext.options import RuntimeOptions
 from finetext.runs import model_folder
 
+JOURNAL_VERSION = 1
 RowsDone = Callable[[int, int | None], None]
 """Receives the rows done and the rows in all, None if that is not known."""
 
@@ -29,7 +36,8 @@ class Prediction:
     """What to label, and by which classifier.
 
     Attributes:
-        model: A run folder, a saved model, or any Hugging Face folder with a sequence classifier.
+        model: A run folder, a saved model, or any Hugging Face folder with a sequence classifier; or a classifier,
+            whose interrupted predictions cannot be resumed.
         source: Texts, a file of any size, or a stream such as stdin.
         data: How the file or stream is read.
         runtime: Device and precision.
@@ -37,12 +45,32 @@ class Prediction:
         spreadsheet_safe: Prefix cells that a spreadsheet would run as formulas; CSV and TSV only.
     """
 
-    model: Path
+    model: Path | Classifier
     source: Sequence[str] | Path | BinaryIO
     data: DataConfig = DataConfig()
     runtime: RuntimeOptions = RuntimeOptions()
     all_scores: bool = False
     spreadsheet_safe: bool = False
+
+    def label(
+        self,
+        rows: Rows,
+        classifier: Classifier,
+        progress: RowsDone | None,
+        cells: Cells = "typed",
+        skip: int = 0,
+    ) -> Iterator[LabelledRows]:
+        """Label rows in batches, without those to skip."""
+        done = skip
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            if progress is not None:
+                progress(done, rows.height)
+
+        all_scores = self.all_scores
+        return predict_rows(classifier, rows, all_scores=all_scores, cells=cells, skip=skip, progress=advance)
 
 
 def predict_into_file(
@@ -55,17 +83,80 @@ def predict_into_file(
 ) -> Tally:
     """Label texts into a file, whose format follows from its name.
 
+    The output grows beside its target, is synced after each batch of rows, and is renamed when it is complete.
+
     Args:
         prediction: What to label.
         output: The file to write.
         overwrite: Replace it if it exists.
-        resume: Continue an interrupted prediction into it.
+        resume: Continue an interrupted prediction into it; start over if there is none.
         progress: Receives the number of rows done.
 
     Returns:
         The number of rows, of those without text, and of those on which the classifier abstains.
+
+    Raises:
+        UsageError: The output exists, its format is unknown, or it was begun with another input, model or options.
+        DataError: The input has changed since it was opened.
+        RunError: The disk is full, or another process writes the output.
     """
-    source = prediction.source
+    _check_output(prediction.source, output, overwrite, resume)
+    target = output_format(output, spreadsheet_safe=prediction.spreadsheet_safe)
+    with _open_rows(prediction.source, prediction.data) as rows:
+        classifier = _load(prediction)
+        identity = _identity(prediction, rows, classifier)
+        with resumable_output(output, identity, overwrite=overwrite, resume=resume) as partial:
+            for labelled in prediction.label(rows, classifier, progress, target.cells, partial.tally.rows):
+                partial.append(target.encode(labelled, first=not partial.tally.rows), labelled)
+            if rows.height is not None and partial.tally.rows != rows.height:
+                raise DataError(f"{rows.name}: changed while it was read. Start again once it is complete.")
+            if target.format == "parquet":
+                write_parquet(partial.path, output)
+            else:
+                partial.commit()
+            partial.discard()
+            return partial.tally
+
+
+def predict_into_stream(
+    prediction: Prediction, stream: BinaryIO, format: str, *, progress: RowsDone | None = None
+) -> Tally:
+    """Label texts into a stream as csv, tsv, jsonl or parquet; returns the same numbers as `predict_into_file`.
+
+    Each batch of rows is written as soon as it is done, Parquet all at once.
+    """
+    target = OutputFormat(format, spreadsheet_safe=prediction.spreadsheet_safe)  # type: ignore[arg-type]
+    if target.format == "parquet":
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "labelled.parquet"
+            tally = predict_into_file(prediction, path, progress=progress)
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, stream)
+        return tally
+    tally = Tally()
+    with _open_rows(prediction.source, prediction.data) as rows:
+        for labelled in prediction.label(rows, _load(prediction), progress, target.cells):
+            content = target.encode(labelled, first=not tally.rows)
+            stream.write(content)
+            stream.flush()
+            tally = tally.plus(labelled, len(content))
+    return tally
+
+
+def predict_into_table(
+    prediction: Prediction, *, progress: RowsDone | None = None
+) -> tuple[pl.DataFrame, Tally]:
+    """Label texts into a table in memory, with every column of the input."""
+    with _open_rows(prediction.source, prediction.data) as rows:
+        parts = list(prediction.label(rows, _load(prediction), progress))
+    table = pl.concat([part.table for part in parts])
+    empty, abstained = sum(part.empty for part in parts), sum(part.abstained for part in parts)
+    return table, Tally(table.height, empty, abstained)
+
+
+def _check_output(
+    source: Sequence[str] | Path | BinaryIO, output: Path, overwrite: bool, resume: bool
+) -> None:
     if resume and not isinstance(source, Path):
         raise UsageError("--resume needs --file and --output: only a file can be read again.")
     if isinstance(source, Path) and output.exists() and output.samefile(source):
@@ -75,43 +166,6 @@ def predict_into_file(
             f"{output}: is already complete; nothing to resume. Use --overwrite instead of --resume to start over."
         )
     refuse_existing(output, overwrite)
-    output_format(output, spreadsheet_safe=prediction.spreadsheet_safe)  # refuses what it cannot write
-    with _open(prediction, resumable=True) as opened:
-        advance = _counter(progress, opened.rows, resumable_rows(output) if resume else 0)
-        return predict_file(opened, output, overwrite=overwrite, resume=resume, progress=advance)
-
-
-def predict_into_stream(
-    prediction: Prediction, stream: BinaryIO, format: str, *, progress: RowsDone | None = None
-) -> Tally:
-    """Label texts into a stream as csv, tsv, jsonl or parquet; returns the same numbers as `predict_into_file`."""
-    writing = OutputFormat(format, spreadsheet_safe=prediction.spreadsheet_safe)  # type: ignore[arg-type]
-    with _open(prediction) as opened:
-        return predict_stream(opened, stream, writing, progress=_counter(progress, opened.rows))
-
-
-def predict_into_table(
-    prediction: Prediction, *, progress: RowsDone | None = None
-) -> tuple[pl.DataFrame, Tally]:
-    """Label texts into a table in memory, with every column of the input."""
-    with _open(prediction) as opened:
-        advance = _counter(progress, opened.rows)
-        parts = list(
-            predict_rows(opened.classifier, opened.rows, all_scores=opened.all_scores, progress=advance)
-        )
-    table = pl.concat([part.table for part in parts])
-    empty, abstained = sum(part.empty for part in parts), sum(part.abstained for part in parts)
-    return table, Tally(table.height, empty, abstained)
-
-
-@contextlib.contextmanager
-def _open(prediction: Prediction, *, resumable: bool = False) -> Iterator[FilePrediction]:
-    with _open_rows(prediction.source, prediction.data) as rows:
-        runtime = prediction.runtime
-        classifier = load(prediction.model, device=runtime.device, precision=runtime.precision)
-        # The digest is that of what a resumed prediction must share with this one.
-        digest = digest_model(model_folder(prediction.model)) if resumable and rows.digest is not None else ""
-        yield FilePrediction(classifier, rows, digest, prediction.all_scores, prediction.spreadsheet_safe)
 
 
 @contextlib.contextmanager
@@ -127,13 +181,27 @@ def _open_rows(source: Sequence[str] | Path | BinaryIO, config: DataConfig) -> I
         yield open_rows(source, config, "stdin")
 
 
-def _counter(progress: RowsDone | None, rows: Rows, done: int = 0) -> Callable[[int], None] | None:
-    if progress is None:
+def _load(prediction: Prediction) -> Classifier:
+    model, runtime = prediction.model, prediction.runtime
+    if isinstance(model, Classifier):
+        return model
+    return load(model, device=runtime.device, precision=runtime.precision)
+
+
+def _identity(prediction: Prediction, rows: Rows, classifier: Classifier) -> Identity | None:
+    """Return what a resumed prediction must share; None for a stream, which cannot be read again."""
+    if rows.digest is None or isinstance(prediction.model, Classifier):
         return None
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(done, rows.height)
-
-    return advance
+    return {
+        "input": rows.digest,
+        "model": digest_model(model_folder(prediction.model)),
+        "device": str(classifier.model.device),
+        "precision": classifier.precision,
+        "text column": rows.text_column,
+        "columns": list(rows.columns),
+        "--all-scores": prediction.all_scores,
+        "--spreadsheet-safe": prediction.spreadsheet_safe,
+        "window": [BATCH_ROWS, BATCH_BYTES],
+        "torch": torch.__version__,
+        "journal": JOURNAL_VERSION,
+    }

@@ -143,7 +143,7 @@ def resumable_output(
 
 def _starting_point(target: Path, identity: Identity | None, overwrite: bool, resume: bool) -> Tally:
     if resume and identity is None:
-        raise UsageError("--resume needs a file: a stream cannot be read again.")
+        raise UsageError("--resume needs a file, which can be read again, and the folder of a model.")
     journal = _read_journal(target)
     if journal is None or (overwrite and not resume):
         return Tally()

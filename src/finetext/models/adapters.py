@@ -1,9 +1,7 @@
 """LoRA (Hu et al., 2022) through PEFT, on the linear layers inside the blocks."""
 
-import contextlib
 import json
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +49,13 @@ def adapt(model: Model, config: ModelConfig) -> None:
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
         target_modules=targets,
-        base_model_name_or_path=None,
     )
-    with _fan_in_fan_out_is_found():
+    with warnings.catch_warnings():
+        # PEFT finds out about Conv1D's transposed weights by itself and warns that it did.
+        warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
         inject_adapter_in_model(settings, model.network, ADAPTER)
     model.network.train(model.network.training)  # PEFT leaves its dropout on
     model.network.peft_settings = settings
-
-
-@contextlib.contextmanager
-def _fan_in_fan_out_is_found() -> Iterator[None]:
-    # PEFT finds out about Conv1D's transposed weights by itself and warns that it did.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
-        yield
 
 
 def is_adapted(network: Any) -> bool:
@@ -97,10 +88,7 @@ def save_adapter(model: Model, folder: Path) -> None:
     named = {f"base_model.model.{name}": tensor.contiguous().cpu() for name, tensor in weights.items()}
     save_file(named, folder / "adapter_model.safetensors")
     model.network.peft_settings.save_pretrained(folder)
-    _sort_targets(folder / "adapter_config.json")
-
-
-def _sort_targets(path: Path) -> None:
+    path = folder / "adapter_config.json"
     # PEFT writes the set of target modules in the order of its hashes, another one in each process.
     settings = json.loads(path.read_text(encoding="utf-8"))
     settings["target_modules"] = sorted(settings["target_modules"])

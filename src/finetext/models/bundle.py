@@ -12,16 +12,15 @@ from finetext.models.loading import (
     assemble,
     class_names_of,
     is_classifier,
-    load_settings,
+    load_companions,
     quiet,
     read_weights,
-    set_pad_token,
     settings_from,
 )
 from finetext.models.model import BundleSettings, Model
 from finetext.models.onnx_network import NO_STRUCTURE, ONNX, OnnxNetwork
 from finetext.models.safety import check_folder
-from finetext.models.tokenization import choose_pad_token, forget_lengths, load_tokenizer, position_limit
+from finetext.models.tokenization import forget_lengths, position_limit
 from finetext.runs import model_folder
 
 FINETEXT = "finetext.json"
@@ -104,6 +103,8 @@ def load_bundle(path: Path, *, allow_pickle: bool = False) -> Model:
 
 def read_bundle(path: Path, *, allow_pickle: bool = False) -> Parts:
     """Read a saved classifier as `load_bundle` does, and leave its network as transformers builds it."""
+    from transformers import AutoModelForSequenceClassification
+
     folder = model_folder(path)
     raw = check_folder(folder, allow_pickle=allow_pickle)
     if not is_classifier(raw.get("architectures")):
@@ -111,19 +112,9 @@ def read_bundle(path: Path, *, allow_pickle: bool = False) -> Parts:
             f"{folder}: is a backbone without a classification head. "
             f"Train it first: finetext train DATA --model {folder}"
         )
-    _check_labels(raw, folder)
-    settings = load_settings(folder)
-    tokenizer = load_tokenizer(folder)
-    choose_pad_token(tokenizer)
-    set_pad_token(settings, tokenizer.pad_token_id)
+    settings, tokenizer, names = _read_companions(folder, raw)
     with quiet():
-        network, report = read_weights(folder, settings, allow_pickle)
-    wrong = sorted(report["missing_keys"]) + sorted(name for name, *_ in report["mismatched_keys"])
-    if wrong:
-        raise ModelError(
-            f"{folder}: {len(wrong)} weights are missing or of another shape ({wrong[0]}). Copy the folder again."
-        )
-    names = _class_names(settings, folder)
+        network = read_weights(AutoModelForSequenceClassification, folder, settings, allow_pickle)
     bundle, provenance = _bundle_settings(folder, settings, names, network)
     return Parts(network, tokenizer, names, bundle, provenance)
 
@@ -142,43 +133,30 @@ def load_exported(folder: Path) -> Model:
         UsageError: ONNX Runtime is not installed.
     """
     raw = check_folder(folder, exported=True)
-    _check_labels(raw, folder)
-    settings = load_settings(folder)
-    tokenizer = load_tokenizer(folder)
-    choose_pad_token(tokenizer)
-    set_pad_token(settings, tokenizer.pad_token_id)
-    names = _class_names(settings, folder)
+    settings, tokenizer, names = _read_companions(folder, raw)
     network = OnnxNetwork(folder / ONNX, settings, len(names))
     bundle, _ = _bundle_settings(folder, settings, names, network)
     return Model(network, tokenizer, names, bundle, NO_STRUCTURE)
 
 
-def _class_names(settings: Any, folder: Path) -> tuple[str, ...]:
-    names = class_names_of(settings)
-    if len(names) < 2:
-        raise ModelError(f"{folder}: has one output, so it is not a classifier with two or more classes.")
-    return names
-
-
-def _check_thresholds(settings: BundleSettings, names: tuple[str, ...]) -> None:
-    wanted = {"binary": 1, "multi-label": len(names)}.get(settings.task, 0)
-    if settings.decision.thresholds is not None and len(settings.decision.thresholds) != wanted:
-        raise ValueError("thresholds")
-
-
-def _check_labels(raw: dict[str, Any], folder: Path) -> None:
+def _read_companions(folder: Path, raw: dict[str, Any]) -> tuple[Any, Any, tuple[str, ...]]:
+    """Return the configuration, the tokenizer and the class names of a classifier."""
     id2label = raw.get("id2label")
-    if id2label is None:
-        return
-    ids = sorted(int(key) for key in id2label) if _all_numbers(id2label) else None
-    if ids != list(range(len(id2label))) or len(set(id2label.values())) != len(id2label):
+    if id2label is not None and not _is_numbered(id2label):
         raise ModelError(
             f"{folder / 'config.json'}: label ids must be 0, 1, 2, …, each with a different name (id2label)."
         )
+    settings, tokenizer = load_companions(folder)
+    names = class_names_of(settings)
+    if len(names) < 2:
+        raise ModelError(f"{folder}: has one output, so it is not a classifier with two or more classes.")
+    return settings, tokenizer, names
 
 
-def _all_numbers(id2label: Any) -> bool:
-    return isinstance(id2label, dict) and all(str(key).isdigit() for key in id2label)
+def _is_numbered(id2label: Any) -> bool:
+    if not isinstance(id2label, dict) or len(set(id2label.values())) < len(id2label):
+        return False
+    return {str(key) for key in id2label} == {str(index) for index in range(len(id2label))}
 
 
 def _bundle_settings(
@@ -195,8 +173,7 @@ def _bundle_settings(
             raise ModelError(
                 f"{path}: was written by another version of finetext. Load it with that version."
             )
-        bundle = settings_from(values, position_limit(settings, network))
-        _check_thresholds(bundle, names)
+        bundle = settings_from(values, position_limit(settings, network), len(names))
         return bundle, dict(values.get("provenance") or {})
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: is damaged. Copy the folder again.") from error

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from finetext.errors import ModelError, UsageError
-from finetext.models.loading import first_line, load_settings, quiet
+from finetext.errors import UsageError
+from finetext.models.loading import load_settings, quiet, read_weights
 from finetext.models.resolve import ModelSource
 from finetext.models.tokenization import load_tokenizer, position_limit
 
@@ -83,24 +83,8 @@ def load_language_model(source: ModelSource, *, allow_pickle: bool = False) -> L
     require_causal(source)
     settings = load_settings(source.folder)
     tokenizer = load_tokenizer(source.folder)
-    try:
-        with quiet():
-            network, report = AutoModelForCausalLM.from_pretrained(
-                source.folder,
-                config=settings,
-                dtype=torch.float32,
-                use_safetensors=None if allow_pickle else True,
-                output_loading_info=True,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-    except Exception as error:  # readers of weights fail in many ways, all of them the folder's fault
-        raise ModelError(f"{source.folder}: its weights cannot be loaded ({first_line(error)}).") from error
-    if missing := sorted(report["missing_keys"]):
-        raise ModelError(
-            f"{source.folder}: {len(missing)} weights of the language model are missing ({missing[0]}). "
-            "Copy or download the model again."
-        )
+    with quiet():
+        network = read_weights(AutoModelForCausalLM, source.folder, settings, allow_pickle)
     network.eval()
     return LanguageModel(network, tokenizer, position_limit(settings, network))
 

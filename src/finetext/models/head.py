@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from finetext.cache import Inputs
 from finetext.engine import evaluating
 from finetext.errors import ModelError
+from finetext.models.logits import join_windows
 from finetext.models.model import Model
 
 
@@ -48,13 +50,8 @@ def head_inputs(model: Model, inputs: Inputs) -> Tensor:
                 vectors[chosen] = read.pop()
     finally:
         handle.remove()
-    owners = torch.tensor(
-        [text for text, windows_of_text in enumerate(inputs.encoded) for _ in windows_of_text]
-    )
-    if len(owners) == len(inputs):
-        return vectors
-    sums = torch.zeros(len(inputs), layer.in_features).index_add_(0, owners, vectors)
-    return sums / torch.bincount(owners, minlength=len(inputs)).unsqueeze(1)
+    owners = np.repeat(np.arange(len(inputs)), [len(text) for text in inputs.encoded])
+    return torch.from_numpy(join_windows(vectors.numpy(), owners, "mean"))
 
 
 def set_output_layer(model: Model, weight: Tensor, bias: Tensor | None) -> None:

@@ -76,7 +76,7 @@ def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None
         with (
             torch.no_grad(),
             evaluating(model.network),
-            packed(_on_cpu(model), dtype),
+            packed(list(layers) if model.device.type == "cpu" else [], dtype),
             model.padded(),
         ):
             first = Inputs([text[:1] for text in inputs.encoded], inputs.pad_id)
@@ -91,10 +91,6 @@ def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None
         for handle in handles:
             handle.remove()
     return Depths(vectors, seconds)
-
-
-def _on_cpu(model: Model) -> list[nn.Module]:
-    return list(model.structure.layers) if model.device.type == "cpu" else []
 
 
 def _final_norm(model: Model) -> nn.Module | None:

@@ -9,7 +9,7 @@ import torch
 
 from finetext.decision import Decision
 from finetext.engine import FastPath, use_fast_kernels
-from finetext.errors import ModelError
+from finetext.errors import ModelError, first_line
 from finetext.models.catalogue import ALIASES
 from finetext.models.config import ModelConfig
 from finetext.models.layer_outputs import shorten
@@ -39,13 +39,10 @@ def load_model(
         ModelError: The model is damaged or of a kind that cannot be used.
         UsageError: An option does not fit the model.
     """
-    tokenizer = load_tokenizer(source.folder)
-    choose_pad_token(tokenizer)
-    settings = load_settings(source.folder)
+    settings, tokenizer = load_companions(source.folder)
     same_classes = class_names_of(settings) == class_names
     had_head = is_classifier(settings.architectures)
     set_classes(settings, class_names, task)
-    set_pad_token(settings, tokenizer.pad_token_id)
     if isinstance(config.depth, int):
         shorten(settings, config.depth)
     if config.dropout is not None:
@@ -55,18 +52,9 @@ def load_model(
         network = _build(source.folder, settings, config)
         if had_head and config.weights == "pretrained" and not same_classes:
             _renew_head(network, settings)
-    model = assemble(
-        network,
-        tokenizer,
-        class_names,
-        BundleSettings(
-            task=task,
-            pooling=config.pooling,
-            max_length=choose_limit(config.max_length, position_limit(settings, network)),
-            long_texts=config.long_texts,
-            window_pooling=config.window_pooling,
-        ),
-    )
+    limit = choose_limit(config.max_length, position_limit(settings, network))
+    bundle = BundleSettings(task, config.pooling, limit, config.long_texts, config.window_pooling)
+    model = assemble(network, tokenizer, class_names, bundle)
     if source.name in ALIASES and config.pooling == "native":
         model.notices += [
             f"{source.name} runs without a fast path, {name}: {path.reason}."
@@ -93,10 +81,10 @@ def fast_paths(source: ModelSource, *, allow_pickle: bool = False) -> dict[str, 
 
 def assemble(network: Any, tokenizer: Any, class_names: tuple[str, ...], settings: BundleSettings) -> Model:
     """Put a loaded network and its tokenizer together."""
-    if tokenizer.vocab_size and len(tokenizer) > network.get_input_embeddings().num_embeddings:
+    rows = network.get_input_embeddings().num_embeddings
+    if tokenizer.vocab_size and len(tokenizer) > rows:
         raise ModelError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model only "
-            f"{network.get_input_embeddings().num_embeddings}. They do not belong together."
+            f"the tokenizer has {len(tokenizer)} tokens, the model only {rows}. They do not belong together."
         )
     token_id = next(i for i in range(len(tokenizer)) if i != tokenizer.pad_token_id)
     kernels = use_fast_kernels(network)
@@ -132,6 +120,17 @@ def load_settings(folder: Path) -> Any:
     return settings
 
 
+def load_companions(folder: Path) -> tuple[Any, Any]:
+    """Load the configuration and the tokenizer of a classifier, with a pad token in both."""
+    settings, tokenizer = load_settings(folder), load_tokenizer(folder)
+    choose_pad_token(tokenizer)
+    for part in (settings, settings.get_text_config()):
+        part.pad_token_id = tokenizer.pad_token_id
+    if hasattr(settings, "use_cache"):
+        settings.use_cache = False  # a classifier generates nothing
+    return settings, tokenizer
+
+
 def is_classifier(architectures: Sequence[Any] | None) -> bool:
     """Tell whether `architectures` of a configuration name a model with a classification head."""
     return any(str(name).endswith("ForSequenceClassification") for name in architectures or ())
@@ -151,14 +150,6 @@ def set_classes(settings: Any, class_names: tuple[str, ...], task: str) -> None:
     )
 
 
-def set_pad_token(settings: Any, pad_id: int) -> None:
-    """Write the pad token into a configuration and the one for text inside it."""
-    settings.pad_token_id = pad_id
-    settings.get_text_config().pad_token_id = pad_id
-    if hasattr(settings, "use_cache"):
-        settings.use_cache = False  # a classifier generates nothing
-
-
 def set_dropout(settings: Any, probability: float) -> None:
     """Set every dropout probability of a configuration; the families name them differently."""
     for part in {id(c): c for c in (settings, settings.get_text_config())}.values():
@@ -173,29 +164,28 @@ def _build(folder: Path, settings: Any, config: ModelConfig) -> Any:
 
     if config.weights == "random":
         return AutoModelForSequenceClassification.from_config(settings, dtype=torch.float32)
-    network, report = read_weights(folder, settings, config.allow_pickle)
-    prefix = f"{network.base_model_prefix}."
-    lost = sorted(
-        name for name in report["missing_keys"] if name.startswith(prefix) and ".pooler." not in f".{name}"
+    return read_weights(
+        AutoModelForSequenceClassification, folder, settings, config.allow_pickle, fresh_head=True
     )
-    if lost:
-        raise ModelError(
-            f"{folder}: {len(lost)} weights of the backbone are missing ({lost[0]}, …). "
-            "Copy or download the model again."
-        )
-    return network
 
 
-def read_weights(folder: Path, settings: Any, allow_pickle: bool) -> tuple[Any, dict[str, Any]]:
-    """Load the sequence classifier of a folder in float32, and the report of what was missing.
+def read_weights(
+    kind: Any, folder: Path, settings: Any, allow_pickle: bool, *, fresh_head: bool = False
+) -> Any:
+    """Load the weights of a folder in float32 into a model of a kind that transformers has.
+
+    Args:
+        kind: The class, such as `AutoModelForSequenceClassification`.
+        folder: The folder.
+        settings: Its configuration.
+        allow_pickle: Accept weights other than safetensors.
+        fresh_head: Whether the head, its pooler included, may be missing.
 
     Raises:
         ModelError: The weights cannot be loaded or do not fit the configuration.
     """
-    from transformers import AutoModelForSequenceClassification
-
     try:
-        network, report = AutoModelForSequenceClassification.from_pretrained(
+        network, report = kind.from_pretrained(
             folder,
             config=settings,
             dtype=torch.float32,
@@ -214,7 +204,15 @@ def read_weights(folder: Path, settings: Any, allow_pickle: bool) -> tuple[Any, 
                 f"{folder}: the weights {name} have the shape {tuple(shape)} where config.json says "
                 f"{tuple(expected)}. The files do not belong together."
             )
-    return network, report
+    lost = sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
+    if fresh_head:
+        lost = [name for name in lost if name.startswith(prefix) and ".pooler." not in f".{name}"]
+    if lost:
+        raise ModelError(
+            f"{folder}: {len(lost)} weights are missing or of another shape ({lost[0]}, …). "
+            "Copy or download the model again."
+        )
+    return network
 
 
 def _renew_head(network: Any, settings: Any) -> None:
@@ -229,12 +227,6 @@ def _renew_head(network: Any, settings: Any) -> None:
                 parameter.normal_(0.0, spread)
             elif name.endswith("bias"):
                 parameter.zero_()
-
-
-def first_line(error: BaseException) -> str:
-    """Return an error's first line, or its kind if it says nothing."""
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__
 
 
 @contextlib.contextmanager
@@ -253,7 +245,7 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def settings_from(values: dict[str, Any], limit: int) -> BundleSettings:
+def settings_from(values: dict[str, Any], limit: int, classes: int) -> BundleSettings:
     """Return the settings that a bundle's `finetext.json` holds.
 
     Raises:
@@ -272,5 +264,8 @@ def settings_from(values: dict[str, Any], limit: int) -> BundleSettings:
             raise ValueError(name)
     rule = values.get("decision") or {}  # there since schema version 2
     thresholds = rule.get("thresholds")
+    wanted = {"binary": 1, "multi-label": classes}.get(values["task"], 0)
+    if thresholds is not None and len(thresholds) != wanted:
+        raise ValueError("thresholds")
     decision = Decision(None if thresholds is None else tuple(thresholds), rule.get("abstain_below"))
     return BundleSettings(**{name: values[name] for name in known}, decision=decision)

@@ -53,7 +53,7 @@ def predict_logits(
             if progress is not None:
                 np.subtract.at(left, owners[chosen], 1)
                 progress(int((left[np.unique(owners[chosen])] == 0).sum()))
-    return _join_windows(logits, owners, model.settings.window_pooling)
+    return join_windows(logits, owners, model.settings.window_pooling)
 
 
 def _inputs(model: Model, texts: Sequence[str] | Sequence[Encoded] | Inputs) -> Inputs:
@@ -62,8 +62,8 @@ def _inputs(model: Model, texts: Sequence[str] | Sequence[Encoded] | Inputs) -> 
     return model.inputs(model.encode(texts) if isinstance(texts[0], str) else texts)  # type: ignore[arg-type]
 
 
-def _join_windows(logits: NDArray[np.float32], owners: NDArray[np.int64], how: str) -> NDArray[np.float32]:
-    """Turn the logits of windows `(W, C)` into those of the texts that own them `(N, C)`."""
+def join_windows(logits: NDArray[np.float32], owners: NDArray[np.int64], how: str) -> NDArray[np.float32]:
+    """Turn the values of windows `(W, C)` into those of the texts that own them `(N, C)`, by mean or max."""
     starts = np.flatnonzero(np.diff(owners, prepend=-1))
     if len(starts) == len(logits):
         return logits

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finetext.errors import ModelError, UsageError
+from finetext.errors import ModelError, UsageError, first_line
 from finetext.models.bundle import Parts
-from finetext.models.loading import first_line
 from finetext.models.onnx_network import MISSING
 from finetext.models.pooling import install_pooling
 from finetext.models.structure import find_structure
@@ -76,7 +75,7 @@ def write_onnx(parts: Parts, path: Path) -> Exporter:
     failures = []
     for exporter in exporters:
         try:
-            with torch.no_grad(), _quiet():
+            with torch.no_grad(), _quiet("torch.onnx", logging.CRITICAL):  # what they say is compared below
                 _export(module, path, exporter)
             difference = _largest_difference(module, path, parts)
             if difference <= ONNX_TOLERANCE:
@@ -92,47 +91,38 @@ def write_onnx(parts: Parts, path: Path) -> Exporter:
 def _export(module: Logits, path: Path, exporter: Exporter) -> None:
     mask = torch.ones(2, 7, dtype=torch.long)
     mask[1, 5:] = 0
-    names: dict[str, Any] = {"input_names": ["input_ids", "attention_mask"], "output_names": ["logits"]}
-    inputs = (torch.ones_like(mask), mask)
-    large = sum(weight.numel() * weight.element_size() for weight in module.parameters()) > LARGEST_FILE
+    names = ["input_ids", "attention_mask"]
     if exporter == "dynamo":
         free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-        torch.onnx.export(
-            module,
-            inputs,
-            path,
-            dynamo=True,
-            dynamic_shapes=(free, free),
-            opset_version=ONNX_OPSET,
-            external_data=large,
-            verbose=False,
-            **names,
-        )
-        return
-    axes = {name: {0: "windows", 1: "tokens"} for name in names["input_names"]}
+        large = sum(weight.numel() * weight.element_size() for weight in module.parameters()) > LARGEST_FILE
+        options: dict[str, Any] = {"dynamic_shapes": (free, free), "external_data": large, "verbose": False}
+    else:
+        axes = {name: {0: "windows", 1: "tokens"} for name in names}
+        options = {"dynamic_axes": axes | {"logits": {0: "windows"}}}
     torch.onnx.export(
         module,
-        inputs,
+        (torch.ones_like(mask), mask),
         path,
-        dynamo=False,
-        dynamic_axes=axes | {"logits": {0: "windows"}},
+        input_names=names,
+        output_names=["logits"],
         opset_version=ONNX_OPSET,
-        **names,
+        dynamo=exporter == "dynamo",
+        **options,
     )
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporters' warnings off the terminal: what they would be about is compared afterwards."""
-    exporter = logging.getLogger("torch.onnx")
-    level = exporter.level
-    exporter.setLevel(logging.CRITICAL)
+def _quiet(name: str | None, level: int) -> Iterator[None]:
+    """Keep warnings off the terminal, and a logger's messages below a level."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(level)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        exporter.setLevel(level)
+        logger.setLevel(before)
 
 
 def _largest_difference(module: Logits, path: Path, parts: Parts) -> float:
@@ -177,15 +167,10 @@ def quantize(path: Path, target: Path) -> float:
     content = onnx.load(path)
     del content.graph.value_info[:]  # shapes of weights that the quantizer transposes
     large = sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*")) > LARGEST_FILE
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # it advises on that logger to prepare the file in another way
-    try:
+    with _quiet(None, logging.ERROR):  # it advises on the root logger to prepare the file in another way
         quantize_dynamic(
             content, target, weight_type=QuantType.QInt8, per_channel=True, use_external_data_format=large
         )
-    finally:
-        root.setLevel(level)
     low = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
     counts = {True: 0, False: 0}
     for tensor in onnx.load(target, load_external_data=False).graph.initializer:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finetext.errors import ModelError, UsageError
+from finetext.errors import ModelError, UsageError, first_line
 from finetext.models.structure import Structure
 
 ONNX = "model.onnx"
@@ -48,7 +48,7 @@ class OnnxNetwork(nn.Module):
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its errors share no class but Exception
             raise ModelError(
-                f"{path}: cannot be loaded ({_first_line(error)}). Export the model again."
+                f"{path}: cannot be loaded ({first_line(error)}). Export the model again."
             ) from error
         inputs = {value.name for value in self._session.get_inputs()}
         outputs = self._session.get_outputs()
@@ -91,7 +91,3 @@ def _tensors(graph: Any) -> Iterator[Any]:
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node or inner.initializer:
                     yield from _tensors(inner)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

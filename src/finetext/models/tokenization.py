@@ -1,12 +1,11 @@
 """From texts to token ids: the position limit, what is done with long texts, and special tokens."""
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from finetext.engine import Encoded
-from finetext.errors import ModelError, UsageError
+from finetext.errors import ModelError, UsageError, first_line
 
 DEFAULT_LIMIT = 2048
 """For a model whose configuration names no limit, such as one with relative positions."""
@@ -31,8 +30,7 @@ def load_tokenizer(folder: Path) -> Any:
             folder, split_special_tokens=True, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{folder}: its tokenizer cannot be loaded ({reason}).") from error
+        raise ModelError(f"{folder}: its tokenizer cannot be loaded ({first_line(error)}).") from error
     tokenizer.padding_side = "right"
     tokenizer.truncation_side = "right"
     forget_lengths(tokenizer)
@@ -45,14 +43,8 @@ def forget_lengths(tokenizer: Any) -> None:
     if backend is not None:
         backend.no_truncation()
         backend.no_padding()
-    for name in (
-        "max_length",
-        "stride",
-        "truncation_strategy",
-        "pad_to_multiple_of",
-        "is_local",
-        "local_files_only",
-    ):
+    lengths = ("max_length", "stride", "truncation_strategy", "pad_to_multiple_of")
+    for name in (*lengths, "is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(name, None)
 
 
@@ -65,18 +57,11 @@ def position_limit(config: Any, network: Any = None) -> int:
     text_config = config.get_text_config()
     named = (int(getattr(text_config, name, None) or 0) for name in _LIMITS)
     limit = next((value for value in named if value > 0), DEFAULT_LIMIT)  # XLNet, which has none, says -1
-    table = _position_table(network) if network is not None else None
-    if table is not None:
-        rows, padding = table.num_embeddings, table.padding_idx
-        limit = min(limit, rows if padding is None else rows - padding - 1)
-    return limit
-
-
-def _position_table(network: Any) -> Any:
-    for name, module in network.named_modules():
+    for name, module in network.named_modules() if network is not None else ():
         if name.endswith("position_embeddings") and hasattr(module, "num_embeddings"):
-            return module
-    return None
+            padding = -1 if module.padding_idx is None else module.padding_idx
+            return min(limit, int(module.num_embeddings) - padding - 1)
+    return limit
 
 
 def choose_limit(wanted: int | None, limit: int) -> int:
@@ -145,15 +130,15 @@ class TextEncoder:
     def _bodies(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
-        with _without_length_warning(self._tokenizer):
-            encoded = self._tokenizer(
-                [well_formed(text) for text in texts],
-                add_special_tokens=False,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                truncation=False,
-                padding=False,
-            )
+        encoded = self._tokenizer(
+            [well_formed(text) for text in texts],
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            truncation=False,
+            padding=False,
+            verbose=False,  # or it would warn of texts longer than its model_max_length
+        )
         bodies: list[list[int]] = encoded["input_ids"]
         return bodies
 
@@ -199,14 +184,3 @@ def well_formed(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-@contextlib.contextmanager
-def _without_length_warning(tokenizer: Any) -> Any:
-    # It would warn once of any text longer than model_max_length; what is done about those is our business.
-    before = tokenizer.model_max_length
-    tokenizer.model_max_length = int(1e30)
-    try:
-        yield
-    finally:
-        tokenizer.model_max_length = before

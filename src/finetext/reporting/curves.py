@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn import metrics as sk
 
-from finetext.evaluation import CALIBRATION_BINS, ThresholdCounts, likeliest
+from finetext.evaluation import CALIBRATION_BINS, ThresholdCounts, calibration_bins, likeliest
 from finetext.reporting.folder import Floats, Ids, Predictions
 
 CURVE_POINTS = 200
@@ -53,17 +53,11 @@ def mean_curve(curves: Sequence[Curve], staircase: bool) -> Curve:
         staircase: Whether a curve has, left of a point, that point's height; else it is interpolated.
     """
     grid = np.linspace(0, 1, CURVE_POINTS + 1)
-    y = np.mean(
-        [
-            curve.y[np.searchsorted(curve.x, grid, side="left")]
-            if staircase
-            else np.interp(grid, curve.x, curve.y)
-            for curve in curves
-        ],
-        axis=0,
-    )
+    if staircase:
+        return Curve(grid, np.mean([curve.y[np.searchsorted(curve.x, grid)] for curve in curves], axis=0))
+    y = np.mean([np.interp(grid, curve.x, curve.y) for curve in curves], axis=0)
     # Every ROC curve starts at the origin; where it rises at once, interpolation gives the upper end.
-    return Curve(grid, y) if staircase else Curve(np.r_[0.0, grid], np.r_[0.0, y])
+    return Curve(np.r_[0.0, grid], np.r_[0.0, y])
 
 
 def thin(curve: Curve, most: int = CURVE_POINTS) -> Curve:
@@ -77,72 +71,44 @@ def thin(curve: Curve, most: int = CURVE_POINTS) -> Curve:
 
 
 @dataclass(frozen=True)
-class Bin:
-    """A range of confidence: how many predictions fall into it, their mean confidence and their accuracy."""
+class Reliability:
+    """Ranges of confidence, all `(K,)`.
 
-    low: float
-    high: float
-    count: int
-    confidence: float
-    accuracy: float
+    Attributes:
+        low: Their lower ends; each range is `1 / CALIBRATION_BINS` wide.
+        count: How many predictions fall into each.
+        confidence: Their mean confidence.
+        accuracy: Their accuracy.
+    """
+
+    low: Floats
+    count: Ids
+    confidence: Floats
+    accuracy: Floats
 
 
-def reliability(predictions: Predictions) -> list[Bin]:
+def reliability(predictions: Predictions) -> Reliability:
     """Return the non-empty bins of the likeliest outcomes, as the calibration error uses them."""
     confidence, right = likeliest(predictions.targets, predictions.probs, predictions.multi)
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    counts, sums, hits = (
-        np.bincount(bins, weights=weights, minlength=CALIBRATION_BINS)
-        for weights in (None, confidence, right.astype(np.float64))
-    )
-    return [
-        Bin(i / CALIBRATION_BINS, (i + 1) / CALIBRATION_BINS, int(n), float(c / n), float(h / n))
-        for i, (n, c, h) in enumerate(zip(counts, sums, hits, strict=True))
-        if n
-    ]
+    bins = calibration_bins(confidence)
+    counts, sums, hits = (np.bincount(bins, weights) for weights in (None, confidence, right))
+    (used,) = np.nonzero(counts)
+    counts = counts[used]
+    return Reliability(used / CALIBRATION_BINS, counts, sums[used] / counts, hits[used] / counts)
 
 
-@dataclass(frozen=True)
-class ThresholdRow:
-    """The metrics of a binary task at a threshold; None where one is not defined."""
-
-    threshold: float
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    mcc: float
-    positive: int
-    used: bool
-
-
-def threshold_rows(predictions: Predictions, used: float) -> list[ThresholdRow]:
-    """Return a row for each threshold of a grid and for the one in use, with its actual predictions."""
+def threshold_counts(predictions: Predictions, used: float) -> ThresholdCounts:
+    """Return the counts at each threshold of a grid and at the one in use, which has its actual predictions."""
     thresholds = np.array(sorted({*GRID, used}))
     positive = predictions.probs[:, 1, None] >= thresholds  # (N, K)
     positive[:, thresholds == used] = (predictions.predicted == 1)[:, None]
     target = (predictions.targets == 1)[:, None]
     tp, fp, fn, tn = (
         (truth & said).sum(axis=0).astype(np.float64)
-        for said, truth in (
-            (positive, target),
-            (positive, ~target),
-            (~positive, target),
-            (~positive, ~target),
-        )
+        for said in (positive, ~positive)
+        for truth in (target, ~target)
     )
-    at = ThresholdCounts(thresholds, tp, fp, fn, tn)
-    return [
-        ThresholdRow(
-            float(threshold),
-            float(at.precision[k]) if tp[k] + fp[k] else None,
-            float(at.recall[k]) if tp[k] + fn[k] else None,
-            float(at.f1[k]) if tp[k] + fp[k] + fn[k] else None,
-            float(at.mcc[k]),
-            int(tp[k] + fp[k]),
-            bool(threshold == used),
-        )
-        for k, threshold in enumerate(thresholds)
-    ]
+    return ThresholdCounts(thresholds, tp, fp, fn, tn)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""The elements of a report; the template knows these types and no others."""
+"""The elements of a report's sections; the template knows these types and no others."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,15 +24,8 @@ class Number:
     best: bool = False
 
 
-Cell = str | Number
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of a table; the first cell names it."""
-
-    cells: tuple[Cell, ...]
-    marked: bool = False
+Row = Sequence[str | Number]
+"""A row of a table; the first cell names it."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +34,13 @@ class Table:
 
     kind: ClassVar[str] = "table"
     caption: str
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    columns: Sequence[str]
+    rows: Sequence[Row]
     note: str = ""
+    marked: Collection[int] = ()
+    """The rows that stand out."""
     long: bool = False
     half: bool = False
-
-
-@dataclass(frozen=True)
-class Paragraph:
-    """Some sentences."""
-
-    kind: ClassVar[str] = "paragraph"
-    text: str
 
 
 @dataclass(frozen=True)
@@ -84,26 +72,6 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class Statement:
-    """The comparison with one baseline.
-
-    Attributes:
-        verdict: better, worse, or no difference shown.
-        against: The baseline.
-        text: The outcome of the test.
-    """
-
-    verdict: str
-    against: str
-    text: str
-
-    @property
-    def tone(self) -> str:
-        """The CSS class of the verdict."""
-        return self.verdict if self.verdict in ("better", "worse") else "open"
-
-
-@dataclass(frozen=True)
 class Mistake:
     """A text that was labelled wrongly with confidence."""
 
@@ -118,48 +86,8 @@ class MistakeList:
     """The most confident mistakes, the most confident first."""
 
     kind: ClassVar[str] = "mistakes"
-    items: tuple[Mistake, ...]
+    items: Sequence[Mistake]
 
 
-Element = Table | Paragraph | Code | Plot | MistakeList
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading and its elements."""
-
-    name: str
-    title: str
-    elements: tuple[Element, ...]
-
-
-@dataclass(frozen=True)
-class Report:
-    """A whole report.
-
-    Attributes:
-        title: Data and model.
-        subtitle: Task and sizes.
-        synthetic: Whether the texts were made up.
-        headline: The verdict in a sentence.
-        tone: Its CSS class: better, worse or open.
-        summary: The sentences under the headline.
-        statements: The comparisons behind it.
-        sections: Everything else.
-        version: Of finetext; empty if the folder does not say.
-    """
-
-    title: str
-    subtitle: str
-    synthetic: bool
-    headline: str
-    tone: str
-    summary: tuple[str, ...]
-    statements: tuple[Statement, ...]
-    sections: tuple[Section, ...]
-    version: str
-
-    @property
-    def plots(self) -> tuple[Plot, ...]:
-        """Every plot in it."""
-        return tuple(item for section in self.sections for item in section.elements if isinstance(item, Plot))
+Element = str | Table | Code | Plot | MistakeList
+"""A string is a paragraph."""

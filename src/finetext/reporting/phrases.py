@@ -42,9 +42,14 @@ def decimal_cell(value: float | None, key: str = "", digits: int = 4) -> Number:
     return Number(value, decimal(value, digits), key)
 
 
-def count(value: int, key: str = "") -> Number:
+def count(value: int, key: str = "", below: str = "") -> Number:
     """Return a number of texts."""
-    return Number(value, f"{value:,}", key)
+    return Number(value, f"{value:,}", key, below)
+
+
+def percent(share: float) -> str:
+    """Return a share in percent."""
+    return f"{decimal(share * 100, 1)} %"
 
 
 def points(difference: float) -> str:
@@ -106,10 +111,9 @@ def better_than(name: str, first: Metrics, second: Metrics) -> bool:
 
 
 def best_of(name: str, classifiers: Mapping[str, Metrics]) -> str | None:
-    """Return which classifier has the best value of a metric, None if two share it or there is one only."""
-    defined = {who: metrics for who, metrics in classifiers.items() if metrics.value(name) is not None}
-    for who, metrics in defined.items():
-        rivals = [other for rival, other in defined.items() if rival != who]
-        if rivals and all(better_than(name, metrics, other) for other in rivals):
-            return who
-    return None
+    """Return which classifier has the best value of a metric as shown, None if two share it or there is one only."""
+    values = {who: metrics.value(name) for who, metrics in classifiers.items()}
+    shown = {who: round(value, 4) for who, value in values.items() if value is not None}
+    best = (max if higher_is_better(name) else min)(shown.values(), default=None)
+    winners = [who for who, value in shown.items() if value == best]
+    return winners[0] if len(winners) == 1 < len(shown) else None

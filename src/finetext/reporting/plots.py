@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from finetext.evaluation import CALIBRATION_BINS
 from finetext.metric_names import HEADLINE_METRICS, METRICS
 from finetext.reporting import curves, svg
 from finetext.reporting.curves import Curve
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 LEGEND_INSIDE = 3
 """Up to how many entries a legend stands inside the plot."""
 POINTS = {"marker": "o", "markersize": 4}
+THOUSANDS = "{x:,.0f}"
 
 
 def losses(history: History, per_epoch: int, best: float | None) -> Plot:
@@ -29,7 +31,7 @@ def losses(history: History, per_epoch: int, best: float | None) -> Plot:
         per_epoch: Examples of an epoch.
         best: Epoch of the weights that were kept, if it can be marked.
     """
-    figure, ax = svg.subplot()
+    figure, ax = svg.subplots()
     steps = curves.grouped(Curve(history.examples, history.loss))
     smoothed = curves.smooth(steps)
     ax.plot(steps.x / per_epoch, steps.y, color=SERIES[0], linewidth=0.7, alpha=0.45)
@@ -37,8 +39,7 @@ def losses(history: History, per_epoch: int, best: float | None) -> Plot:
     validation = history.scores["validation_loss"]
     _line(ax, history.evaluated / per_epoch, validation, "validation", 1, **POINTS)
     _epochs(ax, history, per_epoch, best)
-    ax.set_ylabel("loss (nats)")
-    ax.set_ylim(bottom=0)
+    ax.set(ylabel="loss (nats)", ylim=(0, None))
     svg.legend(ax)
     finding = f"The training loss ends at about {decimal(float(smoothed.y[-1]), 3)}"
     if len(validation):
@@ -52,14 +53,13 @@ def losses(history: History, per_epoch: int, best: float | None) -> Plot:
 
 def scores(history: History, per_epoch: int, best: float | None) -> Plot:
     """Draw accuracy, macro-F1 and MCC on validation."""
-    figure, ax = svg.subplot()
+    figure, ax = svg.subplots()
     for index, name in enumerate(HEADLINE_METRICS):
         label = METRICS[name].text
         _line(ax, history.evaluated / per_epoch, history.scores[name], label, index, **POINTS)
     _epochs(ax, history, per_epoch, best)
-    ax.set_ylabel("on validation")
     lowest = min(float(history.scores[name].min()) for name in HEADLINE_METRICS)
-    ax.set_ylim(min(lowest - 0.03, 0.9), 1.01)
+    ax.set(ylabel="on validation", ylim=(min(lowest - 0.03, 0.9), 1.01))
     svg.legend_below(ax, 3)
     accuracy = history.scores["accuracy"]
     highest = int(np.argmax(accuracy))
@@ -73,13 +73,12 @@ def scores(history: History, per_epoch: int, best: float | None) -> Plot:
 def _epochs(ax: "Axes", history: History, per_epoch: int, best: float | None) -> None:
     """Put epochs below the plot and examples seen above it, and mark the epoch that was kept."""
     last = float(history.examples[-1]) / per_epoch
-    ax.set_xlim(0, last * 1.02)
-    ax.set_xlabel("epochs")
+    ax.set(xlim=(0, last * 1.02), xlabel="epochs")
     ax.xaxis.get_major_locator().set_params(integer=last >= 1, nbins=8)
     above = ax.secondary_xaxis("top", functions=(lambda x: x * per_epoch, lambda x: x / per_epoch))
     above.set_xlabel("examples seen")
     above.xaxis.get_major_locator().set_params(nbins=4)
-    above.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    above.xaxis.set_major_formatter(THOUSANDS)
     if best is not None:
         ax.axvline(best, color=MUTED, linewidth=0.9, linestyle="dashed")
         shift, side = (-3, "right") if best > last / 2 else (3, "left")
@@ -92,7 +91,7 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Plot:
 
     size = len(names)
     side = max(3.2, 0.42 * size + 1.4)
-    figure, ax = svg.subplot(max(4.2, side + 0.5), side)
+    figure, ax = svg.subplots(max(4.2, side + 0.5), side)
     ax.grid(visible=False)
     font: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 10 if size <= 6 else 8}
     for row, counts in enumerate(matrix):
@@ -103,15 +102,12 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Plot:
                 alpha = 0.08 + 0.5 * number / sum(counts)
                 corner = (column - 0.5, row - 0.5)
                 ax.add_patch(Rectangle(corner, 1, 1, color=CELL, alpha=alpha, linewidth=0))
-    ax.set_xlim(-0.5, size - 0.5)
-    ax.set_ylim(size - 0.5, -0.5)
     labels = [plain(name, 14) for name in names]
     turned = sum(map(len, labels)) > 34
     ax.set_xticks(range(size), labels, rotation=45 if turned else 0, ha="right" if turned else "center")
     ax.set_yticks(range(size), labels)
     ax.tick_params(length=0)
-    ax.set_xlabel("predicted")
-    ax.set_ylabel("true")
+    ax.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xlabel="predicted", ylabel="true")
     ax.spines[:].set_visible(False)
     return svg.save(figure, "confusion", "Confusion matrix", confusion_in_words(matrix, names))
 
@@ -151,8 +147,7 @@ def roc(lines: Mapping[str, Curve], mean: Curve | None, finding: str) -> Plot:
     """
     figure, ax = _ranking_plot(lines, mean, "lower right")
     ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle="dotted", zorder=1.9)
-    ax.set_xlabel("false-positive rate")
-    ax.set_ylabel("true-positive rate (recall)")
+    ax.set(xlabel="false-positive rate", ylabel="true-positive rate (recall)")
     return svg.save(figure, "roc", "ROC curve", finding)
 
 
@@ -170,8 +165,7 @@ def precision_recall(
     figure, ax = _ranking_plot(lines, mean, "lower left", drawstyle="steps-pre")
     if prevalence is not None:
         ax.axhline(prevalence, color=MUTED, linewidth=0.9, linestyle="dotted", zorder=1.9)
-    ax.set_xlabel("recall")
-    ax.set_ylabel("precision")
+    ax.set(xlabel="recall", ylabel="precision")
     return svg.save(figure, "precision-recall", "Precision-recall curve", finding)
 
 
@@ -179,9 +173,8 @@ def _ranking_plot(lines: Mapping[str, Curve], mean: Curve | None, inside: str, *
     """Draw curves within the unit square; `inside` is the place of a short legend."""
     entries = len(lines) + (mean is not None)
     rows = 0 if entries <= LEGEND_INSIDE else (entries + 1) // 2
-    figure, ax = svg.subplot(height=3.5 + 0.18 * rows)
-    ax.set_xlim(-0.01, 1.01)
-    ax.set_ylim(-0.01, 1.02)
+    figure, ax = svg.subplots(height=3.5 + 0.18 * rows)
+    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
     for index, (name, line) in enumerate(lines.items()):
         thinned = curves.thin(line)
         _line(ax, thinned.x, thinned.y, name, index, linewidth=1.6 if mean is None else 1.0, **how)
@@ -194,29 +187,21 @@ def _ranking_plot(lines: Mapping[str, Curve], mean: Curve | None, inside: str, *
     return figure, ax
 
 
-def reliability(bins: Sequence[curves.Bin], error: float) -> Plot:
+def reliability(bins: curves.Reliability, error: float) -> Plot:
     """Draw accuracy over confidence, with the number of predictions in each bin."""
-    figure, (ax, histogram) = svg.stacked_subplots(height=3.8)
+    figure, (ax, histogram) = svg.subplots(height=3.8, nrows=2, sharex=True, height_ratios=(3, 1))
     ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle="dotted")
-    confidence, accuracy, counts = (
-        np.array([getattr(part, name) for part in bins]) for name in ("confidence", "accuracy", "count")
-    )
-    low, high = np.minimum(confidence, accuracy), np.maximum(confidence, accuracy)
-    ax.vlines(confidence, low, high, color=SERIES[1], linewidth=1.2)
-    _line(ax, confidence, accuracy, "", 0, **POINTS)
-    ax.set_ylabel("accuracy")
-    ax.set_ylim(-0.02, 1.04)
-    ax.set_xlim(-0.01, 1.01)
-    width = (bins[0].high - bins[0].low) * 0.92
-    histogram.bar([part.low for part in bins], counts, width=width, align="edge", color=SERIES[0], alpha=0.7)
-    histogram.set_yscale("log")
-    histogram.set_ylim(bottom=0.7)
-    histogram.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    low, high = np.minimum(bins.confidence, bins.accuracy), np.maximum(bins.confidence, bins.accuracy)
+    ax.vlines(bins.confidence, low, high, color=SERIES[1], linewidth=1.2)
+    _line(ax, bins.confidence, bins.accuracy, "", 0, **POINTS)
+    ax.set(ylabel="accuracy", ylim=(-0.02, 1.04), xlim=(-0.01, 1.01))
+    width = 0.92 / CALIBRATION_BINS
+    histogram.bar(bins.low, bins.count, width=width, align="edge", color=SERIES[0], alpha=0.7)
+    histogram.set(yscale="log", ylim=(0.7, None), ylabel="number", xlabel="confidence")
+    histogram.yaxis.set_major_formatter(THOUSANDS)
     histogram.minorticks_off()
-    histogram.set_ylabel("number")
-    histogram.set_xlabel("confidence")
-    total = int(counts.sum())
-    sure, right = float(confidence @ counts) / total, float(accuracy @ counts) / total
+    total = int(bins.count.sum())
+    sure, right = (float(mean @ bins.count) / total for mean in (bins.confidence, bins.accuracy))
     finding = (
         f"Over {total:,} predictions the mean confidence is {sure:.3f} and the accuracy {right:.3f}: on average "
         f"{_tendency(sure - right)}. The expected calibration error is {decimal(error)}."
@@ -232,7 +217,7 @@ def _tendency(gap: float) -> str:
 
 def coverage(kept: curves.CoverageCurve, limit: float | None, finding: str) -> Plot:
     """Draw the accuracy on the texts kept over the share kept, and mark where the classifier abstains."""
-    figure, ax = svg.subplot()
+    figure, ax = svg.subplots()
     thinned = curves.thin(Curve(kept.share, kept.accuracy))
     _line(ax, thinned.x * 100, thinned.y, "", 0)
     number = int((kept.limit >= limit).sum()) if limit is not None else 0
@@ -240,17 +225,19 @@ def coverage(kept: curves.CoverageCurve, limit: float | None, finding: str) -> P
         share, accuracy = float(kept.share[number - 1]) * 100, float(kept.accuracy[number - 1])
         ax.plot([share], [accuracy], marker="o", color=SERIES[1])
         _annotate(ax, "abstains beyond", (share, accuracy), (-6, -12), "right")
-    ax.set_xlim(0, 101)
     lowest = float(kept.accuracy.min())
-    ax.set_ylim(max(0.0, lowest - max(0.02, 0.15 * (1 - lowest))), 1.005)
-    ax.set_xlabel("texts kept, the most confident first (%)")
-    ax.set_ylabel("accuracy on them")
+    ax.set(
+        xlim=(0, 101),
+        ylim=(max(0.0, lowest - max(0.02, 0.15 * (1 - lowest))), 1.005),
+        xlabel="texts kept, the most confident first (%)",
+        ylabel="accuracy on them",
+    )
     return svg.save(figure, "coverage", "Accuracy and coverage", finding)
 
 
 def lengths(by_class: Mapping[str, Floats], finding: str) -> Plot:
     """Draw the distribution of the texts' lengths in characters, as shares of each class."""
-    figure, ax = svg.subplot()
+    figure, ax = svg.subplots()
     every = np.concatenate(list(by_class.values()))
     shortest, longest = max(float(every.min()), 1), float(every.max())
     edges = np.unique(np.round(np.geomspace(shortest, max(longest, 2) + 1, 26)))
@@ -264,16 +251,15 @@ def lengths(by_class: Mapping[str, Floats], finding: str) -> Plot:
         ax.set_xscale("log")
     else:
         ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    ax.set_xlabel("characters")
-    ax.set_ylabel("texts of the class (%)" if len(by_class) > 1 else "texts (%)")
+    ax.xaxis.set_major_formatter(THOUSANDS)
+    ax.set(xlabel="characters", ylabel="texts of the class (%)" if len(by_class) > 1 else "texts (%)")
     svg.legend(ax, loc="best")
     return svg.save(figure, "lengths", "Length of the texts", finding)
 
 
 def class_shares(shares: Mapping[str, Mapping[str, float]], names: Sequence[str], finding: str) -> Plot:
     """Draw the share of each class in each split."""
-    figure, ax = svg.subplot(height=1.3 + 0.17 * (len(shares) + 1) * len(names))
+    figure, ax = svg.subplots(height=1.3 + 0.17 * (len(shares) + 1) * len(names))
     thickness = 0.8 / len(shares)
     for index, (split, by_class) in enumerate(shares.items()):
         places = np.arange(len(names)) + (index - (len(shares) - 1) / 2) * thickness
@@ -282,8 +268,7 @@ def class_shares(shares: Mapping[str, Mapping[str, float]], names: Sequence[str]
         bars.patches[0].shown_as = split
     ax.set_yticks(range(len(names)), [plain(name, 18) for name in names])
     ax.tick_params(axis="y", length=0)
-    ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_xlabel("texts of the split (%)")
+    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="texts of the split (%)")
     ax.grid(visible=False, axis="y")
     svg.legend_below(ax, len(shares))
     return svg.save(figure, "classes", "Classes in each split", finding)

@@ -10,9 +10,9 @@ from finetext.data import fold
 from finetext.evaluation import BestEvaluation, DataSummary, RunMetrics
 from finetext.metric_names import METRICS
 from finetext.reporting import plots
-from finetext.reporting.elements import Cell, Code, Element, Number, Paragraph, Row, Section, Table
-from finetext.reporting.folder import Floats, ReportInputs, Split
-from finetext.reporting.phrases import count, decimal, decimal_cell, listing, quoted, seconds, texts
+from finetext.reporting.elements import Code, Element, Number, Row, Table
+from finetext.reporting.folder import Floats, ReportInputs
+from finetext.reporting.phrases import count, decimal, decimal_cell, listing, percent, quoted, seconds, texts
 
 DRAWN_CLASSES = 12
 """Up to how many classes their shares are drawn."""
@@ -20,20 +20,20 @@ CLASSES_OF_LENGTHS = 6
 """Up to how many classes lengths are drawn class by class."""
 
 
-def training(inputs: ReportInputs) -> Section | None:
+def training(inputs: ReportInputs) -> list[Element]:
     """Return the course of the training."""
     history, best, examples = inputs.history, inputs.metrics.best, inputs.metrics.examples
     per_epoch = examples.get("train_after_balancing") or examples.get("train")
     if history is None or not per_epoch:
-        return None
+        return []
     # Averaged weights and those of the linear probe have no place on the axis.
     kept = best.epoch or None if best is not None and not best.averaged_epochs else None
     elements: list[Element] = [plots.losses(history, per_epoch, kept)]
     if len(history.evaluated):
         elements.append(plots.scores(history, per_epoch, kept))
     if best is not None:
-        elements.append(Paragraph(_kept_weights(best)))
-    return Section("training", "Training", tuple(elements))
+        elements.append(_kept_weights(best))
+    return elements
 
 
 def _kept_weights(best: BestEvaluation) -> str:
@@ -51,39 +51,37 @@ def _kept_weights(best: BestEvaluation) -> str:
     return f"The weights {when} were kept, those with the best {name} on validation, {value}."
 
 
-def folds(metrics: RunMetrics) -> Section | None:
+def folds(metrics: RunMetrics) -> list[Element]:
     """Return the metrics of a cross-validation."""
     if metrics.folds is None:
-        return None
-    rows = []
+        return []
+    rows: list[Row] = []
     for name, metric in metrics.folds.metrics.items():
         key = f"folds.metrics.{name}"
         cells = [decimal_cell(metric.mean, f"{key}.mean"), decimal_cell(metric.std, f"{key}.std")]
         cells += [decimal_cell(value, f"{key}.values.{i}") for i, value in enumerate(metric.values)]
-        rows.append(Row((METRICS[name].title, *cells)))
+        rows.append((METRICS[name].title, *cells))
     k = metrics.folds.k
-    columns = ("", "mean", "std. dev.", *(f"fold {i + 1}" for i in range(k)))
-    return Section("folds", "Cross-validation", (Table(f"{k} folds", columns, tuple(rows)),))
+    return [Table(f"{k} folds", ("", "mean", "std. dev.", *(f"fold {i + 1}" for i in range(k))), rows)]
 
 
-def data(inputs: ReportInputs) -> Section | None:
+def data(inputs: ReportInputs) -> list[Element]:
     """Return lengths, classes, leakage and the outcome of the checks."""
-    elements = (*_lengths(inputs), *_classes(inputs), *_leakage(inputs), *_findings(inputs.metrics.data))
-    return Section("data", "Data", elements) if elements else None
+    return [*_lengths(inputs), *_classes(inputs), *_leakage(inputs), *_findings(inputs.metrics.data)]
 
 
 def _lengths(inputs: ReportInputs) -> list[Element]:
-    names = inputs.metrics.class_names
+    names, multi = inputs.metrics.class_names, inputs.multi
     if inputs.splits:
         every, labels = (
             pl.concat([getattr(split, part) for split in inputs.splits.values()])
             for part in ("texts", "labels")
         )
         lengths = every.str.len_chars().to_numpy().astype(np.float64)
-        members = [] if inputs.multi else [(labels == name).to_numpy() for name in names]
+        members = [] if multi else [(labels == name).to_numpy() for name in names]
     elif inputs.predictions is not None:
         lengths = np.array([len(text) for text in inputs.predictions.texts], dtype=np.float64)
-        members = [] if inputs.multi else [inputs.predictions.targets == c for c in range(len(names))]
+        members = [] if multi else [inputs.predictions.targets == c for c in range(len(names))]
     else:
         return []
     if not len(lengths):
@@ -96,9 +94,9 @@ def _lengths(inputs: ReportInputs) -> list[Element]:
         f"the median is {np.median(lengths):,.0f}"
     )
     if len(by_class) > 1:
-        medians = [
+        medians = (
             f"{np.median(part):,.0f} for {quoted(name)}" for name, part in by_class.items() if len(part)
-        ]
+        )
         finding += f" ({listing(medians)})"
     return [plots.lengths(by_class, f"{finding}.")]
 
@@ -112,16 +110,13 @@ def _classes(inputs: ReportInputs) -> list[Element]:
     shares = {
         split: {name: counts[split][name] / max(totals[split], 1) for name in names} for split in counts
     }
-    rows = []
-    for name in names:
-        cells: list[Cell] = [name]
-        for split in counts:
-            number, share = counts[split][name], f"{decimal(shares[split][name] * 100, 1)} %"
-            cells.append(Number(number, f"{number:,}", below=share))
-        rows.append(Row(tuple(cells)))
-    rows.append(Row(("all texts", *(count(n, f"examples.{split}") for split, n in totals.items()))))
+    rows: list[Row] = [
+        (name, *(count(counts[split][name], below=percent(shares[split][name])) for split in counts))
+        for name in names
+    ]
+    rows.append(("all texts", *(count(n, f"examples.{split}") for split, n in totals.items())))
     note = "A text can have several labels, or none." if inputs.multi else ""
-    table = Table("Texts of each class", ("", *counts), tuple(rows), note, long=len(rows) > 30)
+    table = Table("Texts of each class", ("", *counts), rows, note, long=len(rows) > 30)
     if len(names) > DRAWN_CLASSES:
         return [table]
     return [plots.class_shares(shares, names, _shares_in_words(shares)), table]
@@ -150,60 +145,50 @@ def _leakage(inputs: ReportInputs) -> list[Element]:
     )
     if shared:
         text += " The classifier may have memorised the labels of such texts."
-    return [Paragraph(text)]
+    return [text]
 
 
 def overlap(inputs: ReportInputs) -> tuple[int, int]:
     """Return how many test texts are in the training split too, and how many there repeat an earlier one."""
-    train, test = (_keys(inputs.splits[name]) for name in ("train", "test"))
+    train, test = (list(map(fold, inputs.splits[name].texts)) for name in ("train", "test"))
     known = set(train)
     return sum(key in known for key in test), len(train) - len(known)
 
 
-def _keys(split: Split) -> list[str]:
-    return [fold(text) for text in split.texts.to_list()]
-
-
 def _findings(summary: DataSummary) -> list[Element]:
     elements: list[Element] = []
-    rows = [
-        Row(
+    present = [(index, finding) for index, finding in enumerate(summary.findings) if finding.count]
+    if present:
+        rows = [
             (
                 finding.name.replace("-", " "),
                 count(finding.count, f"data.findings.{index}.count"),
                 ", ".join(map(str, finding.first_rows)),
                 finding.detail,
-            ),
-            finding.severity in ("warning", "error"),
-        )
-        for index, finding in enumerate(summary.findings)
-        if finding.count
-    ]
-    if rows:
-        elements.append(
-            Table("What the checks found", ("", "count", "first rows", "what it means"), tuple(rows))
-        )
-    if clean := [finding.name.replace("-", " ") for finding in summary.findings if not finding.count]:
-        elements.append(Paragraph(f"Looked for and not found: {listing(clean, 20)}."))
-    if pairs := summary.characters:
-        cells = [
-            Number(value, f"{value:,.6g}", f"data.characters.{i}.1") for i, (_, value) in enumerate(pairs)
+            )
+            for index, finding in present
         ]
+        serious = [i for i, (_, finding) in enumerate(present) if finding.severity in ("warning", "error")]
+        headings = ("", "count", "first rows", "what it means")
+        elements.append(Table("What the checks found", headings, rows, marked=serious))
+    if clean := [finding.name.replace("-", " ") for finding in summary.findings if not finding.count]:
+        elements.append(f"Looked for and not found: {listing(clean, 20)}.")
+    if pairs := summary.characters:
+        cells = (Number(n, f"{n:,.6g}", f"data.characters.{i}.1") for i, (_, n) in enumerate(pairs))
         columns = ("", *(name for name, _ in pairs))
-        elements.append(Table("Length in characters", columns, (Row(("texts", *cells)),)))
+        elements.append(Table("Length in characters", columns, [("texts", *cells)]))
     return elements
 
 
-def reproduction(inputs: ReportInputs, command: str) -> Section:
+def reproduction(inputs: ReportInputs, command: str) -> list[Element]:
     """Return the command that reproduces it, the configuration and the environment."""
     elements: list[Element] = [Code(command)] if command else []
     for name, options in inputs.config.items():
-        rows = [Row((option, _shown(value))) for option, value in options.items()]
-        elements.append(Table(f"Configuration: [{name}]", ("option", "value"), tuple(rows), half=True))
+        rows = [(option, _shown(value)) for option, value in options.items()]
+        elements.append(Table(f"Configuration: [{name}]", ("option", "value"), rows, half=True))
     if inputs.environment:
-        rows = [Row(pair) for pair in _flat(inputs.environment)]
-        elements.append(Table("Environment", ("what", "value"), tuple(rows), half=True))
-    return Section("reproduction", "Reproducing it", tuple(elements))
+        elements.append(Table("Environment", ("what", "value"), _flat(inputs.environment), half=True))
+    return elements
 
 
 def _shown(value: Any) -> str:

@@ -6,20 +6,9 @@ import numpy as np
 
 from finetext.evaluation import RunMetrics
 from finetext.reporting import curves, plots
-from finetext.reporting.elements import (
-    Cell,
-    Element,
-    Mistake,
-    MistakeList,
-    Number,
-    Paragraph,
-    Plot,
-    Row,
-    Section,
-    Table,
-)
+from finetext.reporting.elements import Element, Mistake, MistakeList, Number, Plot, Row, Table
 from finetext.reporting.folder import Floats, Ids, Predictions, ReportInputs
-from finetext.reporting.phrases import count, decimal, decimal_cell, listing, quoted, shorten, texts
+from finetext.reporting.phrases import count, decimal, decimal_cell, listing, percent, quoted, shorten, texts
 
 MATRIX_CLASSES = 20
 """With more classes the pairs that are confused most take the place of the confusion matrix."""
@@ -33,47 +22,42 @@ MISTAKE_CHARACTERS = 500
 COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 
-def confusion(inputs: ReportInputs) -> Section:
+def confusion(inputs: ReportInputs) -> list[Element]:
     """Return which classes are confused, and the metrics of each class."""
     matrix, names = inputs.metrics.test.confusion, inputs.metrics.class_names
     classes = _classes(inputs)
     if matrix is None:
-        return Section("classes", "Labels", (classes,))
+        return [classes]
     if len(names) <= MATRIX_CLASSES:
-        elements: list[Element] = [plots.confusion(matrix, names)]
-    else:
-        elements = [Paragraph(plots.confusion_in_words(matrix, names)), _pairs(matrix, names)]
-    return Section("classes", "Confusion and classes", (*elements, classes))
+        return [plots.confusion(matrix, names), classes]
+    return [plots.confusion_in_words(matrix, names), _pairs(matrix, names), classes]
 
 
 def _pairs(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Table:
     pairs = plots.confused_pairs(matrix)
     rows = []
     for number, true, predicted in pairs[:PAIRS]:
-        share = number / sum(matrix[true])
-        cell = count(number, f"test.confusion.{true}.{predicted}")
-        rows.append(Row((names[true], names[predicted], cell, Number(share, f"{decimal(share * 100, 1)} %"))))
+        share, key = number / sum(matrix[true]), f"test.confusion.{true}.{predicted}"
+        rows.append((names[true], names[predicted], count(number, key), Number(share, percent(share))))
     note = f"The first {PAIRS} of {len(pairs):,} pairs." if len(pairs) > PAIRS else ""
-    return Table(
-        "Most confused pairs", ("true", "predicted", "texts", "of the true class"), tuple(rows), note
-    )
+    return Table("Most confused pairs", ("true", "predicted", "texts", "of the true class"), rows, note)
 
 
 def _classes(inputs: ReportInputs) -> Table:
     test = inputs.metrics.test
     limits = inputs.metrics.decision.thresholds if inputs.multi else None
-    rows = []
+    rows: list[Row] = []
     for index, label in enumerate(test.classes):
         key = f"test.classes.{index}"
-        cells: list[Cell] = [label.name, decimal_cell(label.precision, f"{key}.precision")]
+        cells = [decimal_cell(label.precision, f"{key}.precision")]
         if label.support:
             cells += [decimal_cell(label.recall, f"{key}.recall"), decimal_cell(label.f1, f"{key}.f1")]
         else:  # not defined; scikit-learn counts 0
-            cells += [decimal_cell(None), decimal_cell(None)]
+            cells += [decimal_cell(None)] * 2
         cells.append(count(label.support, f"{key}.support"))
         if limits:
             cells.append(decimal_cell(limits[index], f"decision.thresholds.{index}", 3))
-        rows.append(Row(tuple(cells)))
+        rows.append((label.name, *cells))
     notes = []
     if absent := [quoted(label.name) for label in test.classes if not label.support]:
         notes.append(
@@ -84,7 +68,7 @@ def _classes(inputs: ReportInputs) -> Table:
     return Table(
         "Metrics of each class",
         ("", "precision", "recall", "F1", "texts", *(("threshold",) if limits else ())),
-        tuple(rows),
+        rows,
         " ".join(notes),
         long=len(rows) > 30,
         half=test.confusion is not None and len(rows) <= BESIDE_CLASSES,
@@ -102,75 +86,81 @@ def _never_predicted(inputs: ReportInputs) -> list[str]:
     return [name for name, number in zip(names, counts, strict=True) if not number]
 
 
-def ranking(metrics: RunMetrics, predictions: Predictions) -> list[Element]:
+def _ranking(metrics: RunMetrics, predictions: Predictions) -> list[Element]:
     """Return the ROC and precision-recall curves of the classes that some texts have and some have not."""
-    one_hot, names, test = predictions.one_hot(), metrics.class_names, metrics.test
-    ranked = [c for c in curves.varied(one_hot) if metrics.task != "binary" or c == 1]
+    one_hot, names, test, binary = (
+        predictions.one_hot(),
+        metrics.class_names,
+        metrics.test,
+        metrics.task == "binary",
+    )
+    ranked = [c for c in curves.varied(one_hot) if not binary or c == 1]
     if not ranked:
-        return [Paragraph("All test texts have the same labels: there is no ROC or precision-recall curve.")]
-    rocs = {c: curves.roc(one_hot[:, c], predictions.probs[:, c]) for c in ranked}
-    staircases = {c: curves.precision_recall(one_hot[:, c], predictions.probs[:, c]) for c in ranked}
-    if metrics.task == "binary":
-        name, share = quoted(names[1]), float(one_hot[:, 1].mean())
-        recall = curves.recall_at(rocs[1], 0.01)
+        return ["All test texts have the same labels: there is no ROC or precision-recall curve."]
+    rocs, staircases = (
+        {c: curve(one_hot[:, c], predictions.probs[:, c]) for c in ranked}
+        for curve in (curves.roc, curves.precision_recall)
+    )
+    if binary:
+        name, prevalence = quoted(names[1]), float(one_hot[:, 1].mean())
+        mean_roc = mean_staircase = None
         roc_finding = (
             f"For {name}, the area under the ROC curve is {decimal(test.roc_auc)}; with at most 1 % of the "
-            f"other texts taken for {name}, {recall:.1%} of them are found."
+            f"other texts taken for {name}, {curves.recall_at(rocs[1], 0.01):.1%} of them are found."
         )
         pr_finding = (
             f"For {name}, the average precision is {decimal(test.pr_auc)}; predicting {name} for every text has a "
-            f"precision of {share:.3f}."
+            f"precision of {prevalence:.3f}."
         )
-        return [
-            plots.roc({names[1]: rocs[1]}, None, roc_finding),
-            plots.precision_recall({names[1]: staircases[1]}, None, share, pr_finding),
-        ]
-    frequent = sorted(ranked, key=lambda c: (-int(one_hot[:, c].sum()), c))[:CURVES]
-    drawn = [c for c in ranked if c in frequent]
-    left_out = f" Drawn are the {len(drawn)} most frequent." if len(drawn) < len(ranked) else ""
-    start = "One class against the rest, the mean"
+    else:
+        prevalence = None
+        mean_roc = curves.mean_curve(list(rocs.values()), staircase=False)
+        mean_staircase = curves.mean_curve(list(staircases.values()), staircase=True)
+        left_out = f" Drawn are the {CURVES} most frequent." if len(ranked) > CURVES else ""
+        roc_finding, pr_finding = (
+            f"One class against the rest, the mean {score} over {len(ranked)} classes is {decimal(value)}.{left_out}"
+            for score, value in (
+                ("area under the ROC curve", test.roc_auc),
+                ("average precision", test.pr_auc),
+            )
+        )
+    drawn = sorted(sorted(ranked, key=lambda c: -int(one_hot[:, c].sum()))[:CURVES])
     return [
-        plots.roc(
-            {names[c]: rocs[c] for c in drawn},
-            curves.mean_curve(list(rocs.values()), staircase=False),
-            f"{start} area under the ROC curve over {len(ranked)} classes is {decimal(test.roc_auc)}.{left_out}",
-        ),
+        plots.roc({names[c]: rocs[c] for c in drawn}, mean_roc, roc_finding),
         plots.precision_recall(
-            {names[c]: staircases[c] for c in drawn},
-            curves.mean_curve(list(staircases.values()), staircase=True),
-            None,
-            f"{start} average precision over {len(ranked)} classes is {decimal(test.pr_auc)}.{left_out}",
+            {names[c]: staircases[c] for c in drawn}, mean_staircase, prevalence, pr_finding
         ),
     ]
 
 
-def probabilities(inputs: ReportInputs) -> Section | None:
+def probabilities(inputs: ReportInputs) -> list[Element]:
     """Return how good the probabilities are: ranking and calibration."""
     predictions, metrics = inputs.predictions, inputs.metrics
     if predictions is None or not len(predictions.texts):
-        return None
-    bins = curves.reliability(predictions)
-    elements = [*ranking(metrics, predictions), plots.reliability(bins, metrics.test.calibration_error)]
+        return []
+    reliability = plots.reliability(curves.reliability(predictions), metrics.test.calibration_error)
+    elements = [*_ranking(metrics, predictions), reliability]
     if metrics.decision.temperature is not None:
-        elements.append(
-            Paragraph(f"The logits are divided by a temperature of {metrics.decision.temperature:.4g}.")
-        )
-    return Section("probabilities", "Probabilities", tuple(elements))
+        elements.append(f"The logits are divided by a temperature of {metrics.decision.temperature:.4g}.")
+    return elements
 
 
-def decision(inputs: ReportInputs) -> Section | None:
+def decision(inputs: ReportInputs) -> list[Element]:
     """Return what other thresholds and abstention limits would do."""
     predictions, metrics = inputs.predictions, inputs.metrics
     if predictions is None or not len(predictions.texts):
-        return None
-    elements: list[Element] = [Paragraph(_rule_in_words(metrics, predictions))]
+        return []
+    elements: list[Element] = [_rule_in_words(metrics, predictions)]
     if metrics.best is not None:
-        elements.append(Paragraph(_how_chosen(metrics)))
+        elements.append(_how_chosen(metrics))
     if metrics.task == "binary":
         elements.append(_thresholds(metrics, predictions))
     kept = curves.coverage(predictions)
-    elements += [_coverage_plot(predictions, kept, metrics.decision.abstain_below), _coverage_table(kept)]
-    return Section("decision", "Decision", tuple(elements))
+    return [
+        *elements,
+        _coverage_plot(predictions, kept, metrics.decision.abstain_below),
+        _coverage_table(kept),
+    ]
 
 
 def _rule_in_words(metrics: RunMetrics, predictions: Predictions) -> str:
@@ -211,16 +201,27 @@ def _how_chosen(metrics: RunMetrics) -> str:
 def _thresholds(metrics: RunMetrics, predictions: Predictions) -> Table:
     limits = metrics.decision.thresholds
     used = float(limits[0]) if limits else 0.5
-    rows = []
-    for row in curves.threshold_rows(predictions, used):
-        cells = [decimal_cell(value, digits=3) for value in (row.precision, row.recall, row.f1, row.mcc)]
-        rows.append(Row((f"{row.threshold:.4g}", *cells, count(row.positive)), row.used))
+    at = curves.threshold_counts(predictions, used)
+    predicted = at.tp + at.fp
+    # Each metric with the texts that it is measured on: of none it is not defined.
+    columns = (
+        (at.precision, predicted),
+        (at.recall, at.tp + at.fn),
+        (at.f1, predicted + at.fn),
+        (at.mcc, predicted + at.fn + at.tn),
+    )
+    rows: list[Row] = []
+    for k, threshold in enumerate(at.thresholds):
+        values = [float(metric[k]) if number[k] else None for metric, number in columns]
+        cells = [decimal_cell(value, digits=3) for value in values]
+        rows.append((f"{threshold:.4g}", *cells, count(int(predicted[k]))))
     return Table(
         f"Thresholds for {quoted(metrics.class_names[1])}",
         ("from", "precision", "recall", "F1", "MCC", "predicted"),
-        tuple(rows),
+        rows,
         f"In use is {used:.4g}, marked. For information, not to choose from: a threshold chosen on the test split "
         "would make its metrics look better than they are.",
+        marked=np.flatnonzero(at.thresholds == used).tolist(),
         half=True,
     )
 
@@ -240,33 +241,30 @@ def _coverage_plot(predictions: Predictions, kept: curves.CoverageCurve, limit: 
 
 
 def _coverage_table(kept: curves.CoverageCurve) -> Table:
-    rows = [
-        Row(
-            (
-                f"{kept.share[i] * 100:.1f} %",
-                decimal_cell(float(kept.accuracy[i])),
-                decimal_cell(float(kept.limit[i]), digits=3),
-            )
+    places = dict.fromkeys(kept.at(share) for share in COVERAGES)
+    rows: list[Row] = [
+        (
+            f"{kept.share[i] * 100:.1f} %",
+            decimal_cell(float(kept.accuracy[i])),
+            decimal_cell(float(kept.limit[i]), digits=3),
         )
-        for i in dict.fromkeys(kept.at(share) for share in COVERAGES)
+        for i in places
     ]
-    note = "Texts of equal confidence are kept together."
-    return Table(
-        "Accuracy on the texts kept", ("kept", "accuracy", "confidence from"), tuple(rows), note, half=True
-    )
+    columns, note = ("kept", "accuracy", "confidence from"), "Texts of equal confidence are kept together."
+    return Table("Accuracy on the texts kept", columns, rows, note, half=True)
 
 
-def mistakes(inputs: ReportInputs) -> Section | None:
+def mistakes(inputs: ReportInputs) -> list[Element]:
     """Return the most confident mistakes with their texts."""
     predictions, names = inputs.predictions, inputs.metrics.class_names
     if predictions is None:
-        return None
+        return []
     wrong, total = np.flatnonzero(~predictions.right), texts(len(predictions.texts))
     if not len(wrong):
-        return Section("mistakes", "Most confident mistakes", (Paragraph(f"There is none among {total}."),))
+        return [f"There is none among {total}."]
     confidence = _confidence_of_mistakes(predictions, wrong)
     worst = np.argsort(-confidence, kind="stable")[:MISTAKES]
-    items = tuple(
+    items = [
         Mistake(
             shorten(predictions.texts[row], MISTAKE_CHARACTERS),
             _label(predictions.targets[row], names),
@@ -274,13 +272,13 @@ def mistakes(inputs: ReportInputs) -> Section | None:
             sure,
         )
         for row, sure in zip(wrong[worst].tolist(), confidence[worst].tolist(), strict=True)
-    )
+    ]
     text = f"{len(wrong):,} of {total} are labelled wrongly"
     text += f"; here are the {len(items)} most confident ones." if len(wrong) > len(items) else "."
     text += " Check the true labels too: some of them may be wrong."
     if predictions.multi:
         text += " The confidence is that of the most confident wrong decision on a label."
-    return Section("mistakes", "Most confident mistakes", (Paragraph(text), MistakeList(items)))
+    return [text, MistakeList(items)]
 
 
 def _confidence_of_mistakes(predictions: Predictions, wrong: Ids) -> Floats:

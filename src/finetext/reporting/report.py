@@ -5,8 +5,8 @@ from pathlib import Path
 from finetext import files
 from finetext.evaluation import RunMetrics
 from finetext.reporting import provenance, quality, svg, verdict
-from finetext.reporting.elements import Report, Section
-from finetext.reporting.folder import SPLITS, ReportInputs, read_folder
+from finetext.reporting.elements import Element, Plot
+from finetext.reporting.folder import SPLITS, read_folder
 from finetext.reporting.phrases import texts
 from finetext.reporting.rendering import render
 from finetext.runs import RunFolder
@@ -24,40 +24,37 @@ def write_report(path: Path, metrics: RunMetrics, command: str) -> None:
         RunError: The disk is full.
         UsageError: The folder cannot be written to.
     """
-    report = build_report(read_folder(path, metrics), command)
-    folder = RunFolder(path)
-    for plot in report.plots:
-        files.write_text(folder.plots / f"{plot.name}.svg", plot.svg)
-        files.write_bytes(folder.plots / f"{plot.name}.png", plot.png)
-    files.write_text(folder.report, render("report.html", report=report))
-
-
-def build_report(inputs: ReportInputs, command: str) -> Report:
-    """Return a report with its sections in order."""
-    metrics = inputs.metrics
-    headline, tone = verdict.headline(metrics)
+    inputs, folder = read_folder(path, metrics), RunFolder(path)
     with svg.style():
-        sections = (
-            Section("metrics", "Metrics", (verdict.metrics_table(inputs),)),
-            provenance.folds(metrics),
-            provenance.training(inputs),
-            quality.confusion(inputs),
-            quality.probabilities(inputs),
-            quality.decision(inputs),
-            quality.mistakes(inputs),
-            provenance.data(inputs),
-            provenance.reproduction(inputs, command),
-        )
+        sections: list[tuple[str, str, list[Element]]] = [
+            ("metrics", "Metrics", [verdict.metrics_table(inputs)]),
+            ("folds", "Cross-validation", provenance.folds(metrics)),
+            ("training", "Training", provenance.training(inputs)),
+            ("classes", "Labels" if inputs.multi else "Confusion and classes", quality.confusion(inputs)),
+            ("probabilities", "Probabilities", quality.probabilities(inputs)),
+            ("decision", "Decision", quality.decision(inputs)),
+            ("mistakes", "Most confident mistakes", quality.mistakes(inputs)),
+            ("data", "Data", provenance.data(inputs)),
+            ("reproduction", "Reproducing it", provenance.reproduction(inputs, command)),
+        ]
+    for _, _, elements in sections:
+        for plot in elements:
+            if isinstance(plot, Plot):
+                files.write_text(folder.plots / f"{plot.name}.svg", plot.svg)
+                files.write_bytes(folder.plots / f"{plot.name}.png", plot.png)
+    headline, tone = verdict.headline(metrics)
     sizes = " · ".join(f"{name} {metrics.examples[name]:,}" for name in SPLITS if name in metrics.examples)
-    task = f"{metrics.task} classification, {len(metrics.class_names)} classes"
-    return Report(
+    page = render(
+        "report.html",
         title=" · ".join(filter(None, (inputs.data_name, inputs.model_name))),
-        subtitle=f"{task} · {sizes or texts(metrics.test.examples)}",
+        subtitle=f"{metrics.task} classification, {len(metrics.class_names)} classes · "
+        + (sizes or texts(metrics.test.examples)),
         synthetic=metrics.synthetic_data,
         headline=headline,
         tone=tone,
         summary=verdict.summary(metrics),
         statements=verdict.statements(metrics),
-        sections=tuple(section for section in sections if section is not None and section.elements),
-        version=str(inputs.environment.get("versions", {}).get("finetext", "")),
+        sections=sections,
+        version=inputs.environment.get("versions", {}).get("finetext", ""),
     )
+    files.write_text(folder.report, page)

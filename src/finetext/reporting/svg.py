@@ -83,21 +83,18 @@ def style() -> Iterator[None]:
         yield
 
 
-def subplot(width: float = 4.8, height: float = 3.5) -> "tuple[Figure, Axes]":
-    """Return an empty figure with one plot; its size in inches."""
+def subplots(width: float = 4.8, height: float = 3.5, **layout: Any) -> "tuple[Figure, Any]":
+    """Return an empty figure and its plots.
+
+    Args:
+        width: In inches.
+        height: Likewise.
+        **layout: Of `Figure.subplots`, by default a single plot.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def stacked_subplots(width: float = 4.8, height: float = 3.5) -> "tuple[Figure, tuple[Axes, Axes]]":
-    """Return an empty figure with a plot and a lower one under it, which share the x axis."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    return figure, (upper, lower)
+    return figure, figure.subplots(**layout)
 
 
 def legend(ax: "Axes", **where: Any) -> None:

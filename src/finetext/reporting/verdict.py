@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from finetext.evaluation import MAJORITY, TFIDF, Metrics, RunMetrics
 from finetext.metric_names import METRICS, metrics_of
-from finetext.reporting.elements import Cell, Number, Row, Statement, Table
+from finetext.reporting.elements import Number, Row, Table
 from finetext.reporting.folder import ReportInputs
 from finetext.reporting.phrases import (
     best_of,
@@ -13,6 +13,7 @@ from finetext.reporting.phrases import (
     listing,
     metric_cell,
     p_value,
+    percent,
     points,
     quoted,
     seconds,
@@ -56,7 +57,7 @@ def summary(metrics: RunMetrics) -> tuple[str, ...]:
     verb, adverb = ("gets every label of", "right") if multi else ("labels", "correctly")
     accuracy, mcc = span(test.interval("accuracy")), span(test.interval("mcc"))
     sentences = [
-        f"It {verb} {decimal(test.accuracy * 100, 1)} % of {texts(test.examples)} {adverb}: "
+        f"It {verb} {percent(test.accuracy)} of {texts(test.examples)} {adverb}: "
         f"accuracy {decimal(test.accuracy)} (95 % interval {accuracy}), "
         f"MCC {decimal(test.mcc)} ({f'95 % interval {mcc}' if mcc else NO_INTERVAL})."
     ]
@@ -104,12 +105,12 @@ def _advice(metrics: RunMetrics, worse_than: list[str]) -> str:
     )
 
 
-def statements(metrics: RunMetrics) -> tuple[Statement, ...]:
-    """Return the comparison with each baseline in words."""
-    return tuple(
-        Statement(metrics.comparisons[name].verdict, _with_article(name), _compare(metrics, name))
+def statements(metrics: RunMetrics) -> list[tuple[str, str, str]]:
+    """Return the verdict against each baseline, the baseline, and the comparison in words."""
+    return [
+        (metrics.comparisons[name].verdict, _with_article(name), _compare(metrics, name))
         for name in in_order(metrics.comparisons)
-    )
+    ]
 
 
 def _compare(metrics: RunMetrics, name: str) -> str:
@@ -140,31 +141,31 @@ def metrics_table(inputs: ReportInputs) -> Table:
     """Return all metrics of the classifier and the baselines, a row per metric."""
     metrics, columns = inputs.metrics, classifiers(inputs.metrics)
     prefixes = {name: "test" if name == OURS else f"baselines.{name}" for name in columns}
-    rows = []
+    rows: list[Row] = []
     for name in metrics_of(metrics.task):
         best = best_of(name, columns)
         cells = [metric_cell(column, name, prefixes[who], who == best) for who, column in columns.items()]
         if any(cell.value is not None for cell in cells):
-            rows.append(Row((METRICS[name].title, *cells)))
+            rows.append((METRICS[name].title, *cells))
     rows += _cost_rows(inputs.costs, columns)
     hamming = ", Hamming loss" if metrics.task == "multi-label" else ""
     return Table(
         f"Test split, {texts(metrics.test.examples)}",
         ("", *columns),
-        tuple(rows),
+        rows,
         "Below a metric stands its 95 % interval, where it has one; bold is the best of a row. Lower is better for "
         f"log loss{hamming} and calibration error.",
     )
 
 
 def _cost_rows(costs: Mapping[str, Mapping[str, float]], classifiers: Iterable[str]) -> list[Row]:
-    rows = []
+    rows: list[Row] = []
     for key, label in (("train_seconds", "Training time"), ("seconds_per_1000", "Time for 1,000 texts")):
         values = {name: costs.get(name, {}).get(key) for name in classifiers}
-        cells: list[Cell] = [
+        cells = (
             Number(None, "–") if value is None else Number(value, seconds(value), f"costs.{name}.{key}")
             for name, value in values.items()
-        ]
+        )
         if any(value is not None for value in values.values()):
-            rows.append(Row((label, *cells)))
+            rows.append((label, *cells))
     return rows

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from numpy.typing import NDArray
@@ -22,30 +21,17 @@ from finetext.serving.access import AccessControl
 from finetext.serving.access_log import AccessLog
 from finetext.serving.batcher import Batcher
 from finetext.serving.docs import docs_page
-from finetext.serving.errors import ApiError, internal_error
-from finetext.serving.http import CLIENT_DISCONNECTED, PUBLIC_ROUTES, App
+from finetext.serving.errors import STATUSES, ApiError, internal_error
+from finetext.serving.http import PUBLIC_ROUTES, App
 from finetext.serving.model_info import describe
 from finetext.serving.request_limits import RequestLimits
-from finetext.serving.service import ClientDisconnected, Service
+from finetext.serving.service import Service
 from finetext.serving.settings import LIMITS
 
 STATIC = Path(__file__).with_name("static")
 """The page's files, served below `/static/`."""
 
-_MEANINGS = {
-    400: "The body is not valid JSON.",
-    401: "The token is missing or wrong.",
-    403: "The Host or Origin header names another site.",
-    408: "The body took too long to arrive.",
-    413: "The body is too large.",
-    415: "The body is compressed, or its type is not JSON.",
-    422: "The body does not match the schema, or exceeds a limit.",
-    429: "The queue is full, or too many requests are in progress; see Retry-After.",
-    500: "The server failed.",
-    503: "The models are being loaded, or the server is shutting down.",
-    504: "The answer took too long.",
-}
-_INFERENCE_ERRORS = tuple(_MEANINGS)
+_INFERENCE_ERRORS = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504)
 _PRIVATE_ERRORS = (401, 403, 500)
 _PUBLIC_ERRORS = (403, 500)
 
@@ -57,20 +43,37 @@ def build_app(service: Service, token: str | None) -> App:
         service: The models.
         token: The bearer token that clients must send, None for no authentication.
     """
-    app = FastAPI(title="finetext", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    from finetext import __version__
+
+    app = FastAPI(
+        title="finetext",
+        version=__version__,
+        description="Text classification.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        exception_handlers=dict.fromkeys(
+            (ApiError, RequestValidationError, HTTPException, Exception), _refuse
+        ),
+    )
     _add_inference(app, service)
     _add_state(app, service)
     _add_pages(app, token is not None)
-    _add_error_handlers(app)
     return AccessLog(AccessControl(RequestLimits(app, service), service.config, token), service)
 
 
 def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {"model": schemas.ErrorResponse, "description": _MEANINGS[code]} for code in codes}
+    return {code: {"model": schemas.ErrorResponse, "description": STATUSES[code][1]} for code in codes}
 
 
 def _add_inference(app: FastAPI, service: Service) -> None:
     errors = _errors(*_INFERENCE_ERRORS)
+
+    def accept(request: Request, model: str | None, texts: Sequence[str]) -> tuple[str, Batcher]:
+        name, batcher = service.find(model)
+        _check_and_note(request, service, name, texts)
+        return name, batcher
 
     async def logits_of(
         request: Request, batcher: Batcher, texts: Sequence[str], *, whole: bool = False
@@ -82,14 +85,11 @@ def _add_inference(app: FastAPI, service: Service) -> None:
     async def classify(body: schemas.ClassifyRequest, request: Request) -> Response:
         """Label texts by the decision rule saved with the model, with the probability of every label."""
         texts = body.all_texts()
-        name, batcher = service.find(body.model)
-        _check_and_note(request, service, name, texts)
-        logits = await logits_of(request, batcher, texts)
+        name, batcher = accept(request, body.model, texts)
         classifier = batcher.classifier
-        rows = probabilities(logits, classifier.task)
-        return _json(
-            {"model": name, "predictions": [_prediction(classifier, row, body.top_k) for row in rows]}
-        )
+        rows = probabilities(await logits_of(request, batcher, texts), classifier.task)
+        predictions = [_prediction(classifier, row, body.top_k) for row in rows]
+        return _json({"model": name, "predictions": predictions})
 
     @app.post("/explain", response_model=schemas.ExplainResponse, responses=errors, tags=["texts"])
     async def explain(body: schemas.ExplainRequest, request: Request) -> Response:
@@ -97,9 +97,8 @@ def _add_inference(app: FastAPI, service: Service) -> None:
 
         In a long text neighbouring words are left out together, to stay within the limits of a request.
         """
-        name, batcher = service.find(body.model)
+        name, batcher = accept(request, body.model, [body.text])
         classifier = batcher.classifier
-        _check_and_note(request, service, name, [body.text])
         if body.label is not None and body.label not in classifier.class_names:
             raise ApiError(422, "label: the model has no such label; /info lists them.")
         spans = find_spans(body.text, _max_spans(service, body.text))
@@ -118,8 +117,7 @@ def _add_inference(app: FastAPI, service: Service) -> None:
     async def predict(body: schemas.PredictRequest, request: Request) -> Response:
         """Return the probability of every label, with the interface of text-embeddings-inference."""
         texts = body.all_texts()
-        name, batcher = service.find(body.model)
-        _check_and_note(request, service, name, texts)
+        _, batcher = accept(request, body.model, texts)
         logits = await logits_of(request, batcher, texts, whole=not body.truncate)
         classifier = batcher.classifier
         values = logits if body.raw_scores else probabilities(logits, classifier.task)
@@ -148,8 +146,8 @@ def _prediction(classifier: Classifier, probs: NDArray[np.float32], top_k: int |
     label = labels[0] if labels else None
     score = float(confidence(probs[None], classifier.task, classifier.decision)[0])
     if classifier.task == "multi-label" and labels:
-        candidates = {name: float(probs[classifier.class_names.index(name)]) for name in labels}
-        label, score = max(candidates.items(), key=lambda pair: pair[1])
+        best = next(item for item in classifier.rank(probs) if item["label"] in labels)
+        label, score = best["label"], best["score"]
     return {"label": label, "score": score, "labels": labels, "scores": classifier.rank(probs, top_k)}
 
 
@@ -185,10 +183,8 @@ def _add_state(app: FastAPI, service: Service) -> None:
     @app.get("/info", response_model=schemas.Info, responses=private, tags=["state"])
     async def info() -> Response:
         """List the served models with their labels and thresholds, and the limits of requests."""
-        from finetext import __version__
-
         content = {
-            "version": __version__,
+            "version": app.version,
             "default_model": service.names[0],
             "models": [describe(name, classifier) for name, classifier in service.classifiers.items()],
             "limits": {name: getattr(service.config, name) for name in LIMITS},
@@ -235,11 +231,7 @@ def _add_pages(app: FastAPI, with_token: bool) -> None:
 
 
 def _openapi(app: FastAPI, with_token: bool) -> dict[str, Any]:
-    from finetext import __version__
-
-    schema = get_openapi(
-        title="finetext", version=__version__, description="Text classification.", routes=app.routes
-    )
+    schema = app.openapi()
     if with_token:
         schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         for path, operations in schema["paths"].items():
@@ -249,34 +241,22 @@ def _openapi(app: FastAPI, with_token: bool) -> dict[str, Any]:
     return schema
 
 
-def _add_error_handlers(app: FastAPI) -> None:
-    @app.exception_handler(ApiError)
-    async def refused(request: Request, error: ApiError) -> Response:
-        return _error_response(error)
+async def _refuse(request: Request, error: Exception) -> Response:
+    refusal = _api_error(error)
+    return Response(refusal.body(), refusal.status, headers=refusal.headers, media_type="application/json")
 
-    @app.exception_handler(ClientDisconnected)
-    async def disconnected(request: Request, error: ClientDisconnected) -> Response:
-        return Response(status_code=CLIENT_DISCONNECTED)
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
+def _api_error(error: Exception) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, HTTPException):
+        _, message = STATUSES.get(error.status_code, ("", "The request is refused."))
+        return ApiError(error.status_code, message, headers=error.headers)
+    if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return _error_response(ApiError(400, "Invalid JSON in request body."))
+            return ApiError(400, STATUSES[400][1])
         field = ".".join(str(part)[:40] for part in first["loc"][1:4])
         message = str(first["msg"]).removeprefix("Value error, ")
-        return _error_response(ApiError(422, f"{field}: {message}." if field else f"{message}."))
-
-    @app.exception_handler(HTTPException)
-    async def refused_by_route(request: Request, error: HTTPException) -> Response:
-        messages = {400: "Invalid JSON in request body.", 404: "Not found.", 405: "Method not allowed."}
-        message = messages.get(error.status_code, "The request is refused.")
-        return _error_response(ApiError(error.status_code, message, headers=error.headers))
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:
-        return _error_response(internal_error())  # the error is logged by the access log
-
-
-def _error_response(error: ApiError) -> Response:
-    return Response(error.body(), error.status, headers=error.headers, media_type="application/json")
+        return ApiError(422, f"{field}: {message}." if field else f"{message}.")
+    return internal_error()  # the error is logged by the access log

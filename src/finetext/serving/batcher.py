@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,12 +62,9 @@ class PendingRequest:
     whole: bool
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[NDArray[np.float32]]"
-    outcomes: list[Outcome | None] = field(init=False)
+    outcomes: list[Outcome | None]
     taken: int = 0
     answered: int = 0
-
-    def __post_init__(self) -> None:
-        self.outcomes = [None] * len(self.texts)
 
     def resolve(self) -> None:
         """Set the future; called on the event loop."""
@@ -182,7 +179,7 @@ class Batcher:
             Closed: No more work is taken.
         """
         loop = asyncio.get_running_loop()
-        request = PendingRequest(texts, whole, loop, loop.create_future())
+        request = PendingRequest(texts, whole, loop, loop.create_future(), [None] * len(texts))
         with self._lock:
             if self._closing:
                 raise Closed

@@ -24,12 +24,8 @@ def docs_page(schema: dict[str, Any]) -> str:
         for path, methods in schema["paths"].items()
         for method, operation in methods.items()
     ]
-    models = {
-        name: [_field(field, content, model) for field, content in model["properties"].items()]
-        for name, model in schema["components"]["schemas"].items()
-    }
     template = environment.get_template("docs.html")
-    return template.render(info=schema["info"], operations=operations, models=models)
+    return template.render(info=schema["info"], operations=operations, models=schema["components"]["schemas"])
 
 
 def _example(operation: dict[str, Any], schema: dict[str, Any]) -> str | None:
@@ -38,18 +34,3 @@ def _example(operation: dict[str, Any], schema: dict[str, Any]) -> str | None:
     reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     examples = schema["components"]["schemas"][reference.rpartition("/")[2]].get("examples", [])
     return json.dumps(examples[0]) if examples else None
-
-
-def _field(name: str, field: dict[str, Any], model: dict[str, Any]) -> dict[str, str]:
-    presence = "required" if name in model.get("required", ()) else "optional"
-    return {"name": name, "type": _type(field), "presence": presence, "meaning": field.get("description", "")}
-
-
-def _type(field: dict[str, Any]) -> str:
-    if "$ref" in field:
-        return str(field["$ref"]).rpartition("/")[2]
-    if "anyOf" in field:
-        return " or ".join(map(_type, field["anyOf"]))
-    if field.get("type") == "array":
-        return f"list of {_type(field.get('items', {}))}"
-    return str(field.get("type", "any"))

@@ -4,21 +4,22 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-KINDS = {
-    400: "BadRequest",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "NotFound",
-    405: "MethodNotAllowed",
-    408: "Timeout",
-    413: "Validation",
-    415: "Validation",
-    422: "Validation",
-    429: "Overloaded",
-    500: "Backend",
-    503: "Unhealthy",
-    504: "Timeout",
+STATUSES = {
+    400: ("BadRequest", "The body is not valid JSON."),
+    401: ("Unauthorized", "The token is missing or wrong."),
+    403: ("Forbidden", "The Host or Origin header names another site."),
+    404: ("NotFound", "Not found."),
+    405: ("MethodNotAllowed", "Method not allowed."),
+    408: ("Timeout", "The body took too long to arrive."),
+    413: ("Validation", "The body is too large."),
+    415: ("Validation", "The body is compressed, or its type is not JSON."),
+    422: ("Validation", "The body does not match the schema, or exceeds a limit."),
+    429: ("Overloaded", "The queue is full, or too many requests are in progress; see Retry-After."),
+    500: ("Backend", "The server failed."),
+    503: ("Unhealthy", "The models are being loaded, or the server is shutting down."),
+    504: ("Timeout", "The answer took too long."),
 }
+"""The error type of each status, and what it means."""
 
 
 class ApiError(Exception):
@@ -46,7 +47,8 @@ class ApiError(Exception):
 
     def body(self) -> bytes:
         """Return the body of the response."""
-        content: dict[str, Any] = {"error": self.message, "error_type": KINDS.get(self.status, "Error")}
+        kind, _ = STATUSES.get(self.status, ("Error", ""))
+        content: dict[str, Any] = {"error": self.message, "error_type": kind}
         if self.limit is not None:
             content["limit"] = {"name": self.limit[0], "value": self.limit[1]}
         return json.dumps(content).encode()

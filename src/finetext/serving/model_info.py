@@ -29,27 +29,21 @@ class _Scores(BaseModel):
     def metrics(self) -> list[Metric]:
         """Return name, value and 95 % interval of those that are defined."""
         values = self.model_extra or {}
-        wilson = (self.accuracy_low, self.accuracy_high)  # the interval of the accuracy that the report shows
-        intervals = {name: ends or (None, None) for name, ends in self.intervals.items()} | {
-            "accuracy": wilson
-        }
+        # The interval of the accuracy that the report shows is Wilson's.
+        intervals = {**self.intervals, "accuracy": (self.accuracy_low, self.accuracy_high)}
         return [
-            Metric(name=name, value=values[name], low=low, high=high)
-            for name in METRICS
+            Metric(name=name, title=label.title, value=values[name], low=low, high=high)
+            for name, label in METRICS.items()
             if values.get(name) is not None
-            for low, high in [intervals.get(name, (None, None))]
+            for low, high in [intervals.get(name) or (None, None)]
         ]
-
-
-class _Comparison(BaseModel):
-    verdict: str | None = None
 
 
 class _MetricsFile(BaseModel):
     test: _Scores
     synthetic_data: bool = False
     baselines: dict[str, _Scores] = {}
-    comparisons: dict[str, _Comparison] = {}
+    comparisons: dict[str, dict[str, Any]] = {}
 
 
 def describe(name: str, classifier: Classifier) -> dict[str, Any]:
@@ -106,7 +100,7 @@ def _test_metrics(content: str) -> dict[str, Any] | None:
         file = _MetricsFile.model_validate_json(content)
         baselines = [
             Baseline(
-                name=name, verdict=file.comparisons.get(name, _Comparison()).verdict, figures=scores.metrics()
+                name=name, verdict=file.comparisons.get(name, {}).get("verdict"), figures=scores.metrics()
             )
             for name, scores in file.baselines.items()
         ]

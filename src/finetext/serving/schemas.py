@@ -188,6 +188,7 @@ class Metric(_Schema):
     """A metric, with its 95 % interval if it has one."""
 
     name: str
+    title: str
     value: float
     low: float | None
     high: float | None

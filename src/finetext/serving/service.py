@@ -18,14 +18,10 @@ from finetext.serving import logs
 from finetext.serving.batch_runner import ModelFailed, TextTooLong
 from finetext.serving.batcher import Batcher, Closed, PendingRequest, QueueFull
 from finetext.serving.errors import ApiError, internal_error, shutting_down
-from finetext.serving.http import Receive
+from finetext.serving.http import CLIENT_DISCONNECTED, Receive
 from finetext.serving.model_info import read_card_and_metrics
 from finetext.serving.prometheus import Metrics
 from finetext.serving.settings import ServeConfig
-
-
-class ClientDisconnected(Exception):
-    """The client hung up; nobody waits for an answer."""
 
 
 class Service:
@@ -193,8 +189,8 @@ class Service:
             whole: Refuse a text that the model would truncate.
 
         Raises:
-            ApiError: The queue is full, time is up, a text is too long for `whole`, or the model failed.
-            ClientDisconnected: The client hung up.
+            ApiError: The queue is full, time is up, a text is too long for `whole`, the model failed, or the client
+                hung up.
         """
         if not texts:
             return np.zeros((0, len(batcher.classifier.class_names)), dtype=np.float32)
@@ -224,7 +220,7 @@ class Service:
     def _result(self, request: PendingRequest, disconnected: bool, batcher: Batcher) -> NDArray[np.float32]:
         if not request.future.done():
             if disconnected:
-                raise ClientDisconnected
+                raise ApiError(CLIENT_DISCONNECTED, "The client hung up.")
             limit = self.config.timeout_seconds
             raise ApiError(504, f"The answer took longer than {limit:g} s.", ("timeout_seconds", limit))
         try:

@@ -30,7 +30,9 @@ from .linear_probe import fit_logistic as fit_logistic
 from .plan import TrainingPlan as TrainingPlan
 from .progress import Progress as Progress
 from .run import Run as Run
+from .run import create_folder as create_folder
 from .run import holding as holding
+from .run import refuse_taken as refuse_taken
 from .setup import RunInputs as RunInputs
 from .setup import Setup as Setup
 from .setup import prepare as prepare

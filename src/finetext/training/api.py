@@ -15,7 +15,7 @@ from finetext.training.finalize import finalize
 from finetext.training.inputs import cache_frozen_layers
 from finetext.training.progress import Progress
 from finetext.training.recorder import Recorder
-from finetext.training.run import Run, creating, holding, refuse_taken
+from finetext.training.run import Run, create_folder, holding, refuse_taken
 from finetext.training.setup import Setup, prepare, with_absolute_paths
 from finetext.training.signals import StopRequest
 from finetext.training.tracking import check_trackers
@@ -61,7 +61,8 @@ def train(
     refuse_taken(folder)
     with StopRequest() as stop:
         setup = choose_depth(prepare(config), progress)
-        with creating(folder, setup.config):
+        create_folder(folder, setup.config)
+        with holding(folder):
             with Recorder(setup, folder, stop, progress) as recorder:
                 inputs = cache_frozen_layers(setup, progress, stop)
                 trainer = Trainer(setup, inputs)

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -71,9 +71,13 @@ def refuse_taken(folder: RunFolder) -> None:
         raise UsageError(f"{path}: is not empty, and nothing is overwritten. Choose another --output.")
 
 
-@contextlib.contextmanager
-def creating(folder: RunFolder, config: TrainConfig) -> Iterator[None]:
-    """Create the run folder with its configuration in one move, and hold its lock during the block.
+def create_folder(folder: RunFolder, config: TrainConfig, **documents: Any) -> None:
+    """Create a folder with its configuration in one move, or not at all.
+
+    Args:
+        folder: The folder.
+        config: Its configuration.
+        **documents: Further JSON files, by their names without `.json`.
 
     Raises:
         UsageError: The folder has appeared in the meantime, or cannot be written.
@@ -84,14 +88,14 @@ def creating(folder: RunFolder, config: TrainConfig) -> Iterator[None]:
     try:
         staging.path.mkdir(parents=True)
         write_config(config, staging.config)
+        for name, document in documents.items():
+            files.write_json(staging.path / f"{name}.json", document)
         refuse_taken(folder)
         staging.path.rename(path)
     except OSError as error:
         raise files.explain_os_error(error, path) from error
     finally:
         shutil.rmtree(staging.path, ignore_errors=True)
-    with holding(folder):
-        yield
 
 
 @contextlib.contextmanager
