@@ -20,7 +20,7 @@ from .loading import examine as examine
 from .loading import read as read
 from .readers.batches import Cells as Cells
 from .readers.batches import RowBatch as RowBatch
-from .readers.table import Rows as Rows
+from .readers.batches import Rows as Rows
 from .readers.table import open_rows as open_rows
 from .readers.table import read_table as read_table
 from .readers.table import rows_of_texts as rows_of_texts

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from finetext.data.config import DataConfig
 from finetext.data.readers.table import read_table
-from finetext.data.tables import Loaded, Part
+from finetext.data.tables import Loaded
 from finetext.errors import DownloadError, FinetextError
 from finetext.files import cache_folder, digest_file, writing
 
@@ -48,7 +48,7 @@ def load_sample() -> Loaded:
     content = resource.read_bytes()
     table = read_table(content, DataConfig(format="csv"), "sample")
     digest = hashlib.sha256(content).hexdigest()
-    return Loaded("sample", (Part(None, table),), (Path(str(resource)),), digest, synthetic=True)
+    return Loaded("sample", (table,), (Path(str(resource)),), digest, synthetic=True)
 
 
 def load_sms_spam(archive: Archive = SMS_SPAM) -> Loaded:
@@ -60,7 +60,7 @@ def load_sms_spam(archive: Archive = SMS_SPAM) -> Loaded:
     path = fetch(archive)
     content = read_member(path, SMS_SPAM_MEMBER)
     table = read_table(content, DataConfig(format="two-column"), "sms-spam")
-    return Loaded("sms-spam", (Part(None, table),), (path,), hashlib.sha256(content).hexdigest())
+    return Loaded("sms-spam", (table,), (path,), hashlib.sha256(content).hexdigest())
 
 
 def read_member(path: Path, member: str) -> bytes:

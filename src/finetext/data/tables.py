@@ -3,16 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetext.data.config import SplitName
 from finetext.data.readers.batches import RawTable
-
-
-@dataclass(frozen=True)
-class Part:
-    """One table and the split that it is, if the source says so."""
-
-    split: SplitName | None
-    table: RawTable
 
 
 @dataclass(frozen=True)
@@ -20,7 +11,7 @@ class Loaded:
     """The tables of a source and where they came from."""
 
     name: str
-    parts: tuple[Part, ...]
+    tables: tuple[RawTable, ...]
     files: tuple[Path, ...]
     digest: str
     synthetic: bool = False

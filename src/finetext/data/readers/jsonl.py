@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from finetext.data.readers.batches import Cells, NumberedBatch, Reader, RowBatch
+from finetext.data.readers.batches import Cells, NumberedBatch, RowBatch, Rows
 from finetext.data.readers.decode import Content, whole_lines
 from finetext.errors import DataError
 
@@ -65,7 +65,7 @@ def _scalar_dtype(types: set[type]) -> pl.DataType:
     return pl.Float64() if types in ({float}, {int, float}) else pl.String()
 
 
-def open_jsonl(content: Content) -> Reader:
+def open_jsonl(content: Content) -> Rows:
     """Look through JSON Lines, or read a JSON array, which is one document and so is held in memory.
 
     Raises:
@@ -91,10 +91,10 @@ def open_jsonl(content: Content) -> Reader:
             before += chunk.count(b"\n")
 
     height = None if content.open_ended else columns.height
-    return Reader(name, "jsonl", pl.DataFrame(schema=list(columns.types)), height, read)
+    return Rows(name, "jsonl", pl.DataFrame(schema=list(columns.types)), height, read)
 
 
-def _open_array(text: bytes, name: str) -> Reader:
+def _open_array(text: bytes, name: str) -> Rows:
     try:
         records = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -104,9 +104,7 @@ def _open_array(text: bytes, name: str) -> Reader:
         columns.add(_check_object(record, name, row))
     frame = _frame(records, list(columns.types), columns, "native")
     numbers = np.arange(1, frame.height + 1)
-    return Reader(
-        name, "jsonl", frame, frame.height, lambda cells, column: iter([(RowBatch(frame), numbers)])
-    )
+    return Rows(name, "jsonl", frame, frame.height, lambda cells, column: iter([(RowBatch(frame), numbers)]))
 
 
 def _numbered_lines(chunks: Iterable[bytes], *, ended: bool = True) -> Iterator[tuple[int, bytes]]:
