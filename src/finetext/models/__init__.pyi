@@ -2,7 +2,6 @@ from .adapters import merge_adapter as merge_adapter
 from .adapters import save_adapter as save_adapter
 from .bundle import is_exported as is_exported
 from .bundle import load_bundle as load_bundle
-from .bundle import load_exported as load_exported
 from .bundle import read_bundle as read_bundle
 from .bundle import save_bundle as save_bundle
 from .bundle import save_companions as save_companions

@@ -7,6 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from finetext.engine import Pool
+
 Reads = Literal["first", "last", "mean", "pooler"]
 
 
@@ -29,6 +31,11 @@ class Structure:
     after: frozenset[str]
     head: frozenset[str]
     reads: Reads
+
+    @property
+    def pool(self) -> Pool:
+        """The position of the last hidden states that its own head reads."""
+        return "first" if self.reads == "pooler" else self.reads
 
     @property
     def depth(self) -> int:
