@@ -9,8 +9,6 @@ from .bundle import save_config as save_config
 from .catalogue import ALIASES as ALIASES
 from .catalogue import CATALOGUE as CATALOGUE
 from .catalogue import TRAINABLE_SHOWN as TRAINABLE_SHOWN
-from .catalogue import Entry as Entry
-from .causal import LanguageModel as LanguageModel
 from .causal import continue_text as continue_text
 from .causal import is_causal as is_causal
 from .causal import load_language_model as load_language_model
@@ -19,14 +17,12 @@ from .config import ModelConfig as ModelConfig
 from .head import head_inputs as head_inputs
 from .head import output_layer as output_layer
 from .head import set_output_layer as set_output_layer
-from .layer_outputs import Depths as Depths
 from .layer_outputs import parameters_by_depth as parameters_by_depth
 from .layer_outputs import pooled_by_depth as pooled_by_depth
 from .loading import fast_paths as fast_paths
 from .loading import load_model as load_model
 from .logits import predict_logits as predict_logits
 from .logits import probabilities as probabilities
-from .model import BundleSettings as BundleSettings
 from .model import Model as Model
 from .onnx_export import ONNX_OPSET as ONNX_OPSET
 from .onnx_export import ONNX_TOLERANCE as ONNX_TOLERANCE
@@ -45,8 +41,6 @@ from .resolve import ModelSource as ModelSource
 from .resolve import digest_model as digest_model
 from .resolve import find_model as find_model
 from .safety import check_folder as check_folder
-from .structure import Structure as Structure
-from .summary import ModelSummary as ModelSummary
 from .summary import describe as describe
 from .tokenization import TextEncoder as TextEncoder
 from .tokenization import load_tokenizer as load_tokenizer

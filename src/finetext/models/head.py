@@ -42,14 +42,10 @@ def head_inputs(model: Model, inputs: Inputs) -> Tensor:
         read.append((vectors[:, 0] if vectors.ndim == 3 else vectors).float().cpu())
 
     vectors = torch.empty(len(windows), layer.in_features)
-    handle = layer.register_forward_pre_hook(record)
-    try:
-        with torch.no_grad(), evaluating(model.network):
-            for chosen in model.batches(windows):
-                model.logits(windows.batch(chosen).to(model.device))
-                vectors[chosen] = read.pop()
-    finally:
-        handle.remove()
+    with layer.register_forward_pre_hook(record), torch.no_grad(), evaluating(model.network):
+        for chosen in model.batches(windows):
+            model.logits(windows.batch(chosen).to(model.device))
+            vectors[chosen] = read.pop()
     owners = np.repeat(np.arange(len(inputs)), [len(text) for text in inputs.encoded])
     return torch.from_numpy(join_windows(vectors.numpy(), owners, "mean"))
 

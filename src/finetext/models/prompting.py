@@ -120,7 +120,8 @@ class Prompter:
         """
         self._model, self._tokenizer = model, model.tokenizer
         self._chat = bool(getattr(self._tokenizer, "chat_template", None))
-        self._start = special_ends(model.tokenizer)[0]  # what stands before a text, but nothing behind it
+        # What the tokenizer puts before a text, but nothing behind it; a chat template has its own.
+        self._start = [] if self._chat else special_ends(model.tokenizer)[0]
         self._before, self._after = self._frame(question.template)
         self.answers = [self._answer_ids(word) for word in question.words]
         limit = min(model.limit, max_length or model.limit)
@@ -156,25 +157,22 @@ class Prompter:
         return self._encode("")
 
     def _encode(self, text: str) -> list[int]:
-        if not self._chat:
-            whole = f"{self._before}{text}{self._after}"
-            body = self._tokenizer(whole, add_special_tokens=False)["input_ids"]
-            return [*self._start, *body]
-        # The template's own special tokens count; those that a text spells out are broken up.
-        for token in self._tokenizer.all_special_tokens:
+        # The special tokens of a chat template count; those that a text spells out are broken up.
+        for token in self._tokenizer.all_special_tokens if self._chat else ():
             text = text.replace(token, f"{token[0]} {token[1:]}")
-        whole = f"{self._before}{text}{self._after}"
-        return list(self._tokenizer(whole, add_special_tokens=False, split_special_tokens=False)["input_ids"])
+        return [*self._start, *self._ids(f"{self._before}{text}{self._after}")]
+
+    def _ids(self, text: str) -> list[int]:
+        encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=not self._chat)
+        return list(encoded["input_ids"])
 
     def _answer_ids(self, word: str) -> list[int]:
         """Return the tokens of a word as they follow the prompt."""
         gap = "" if not self._after or self._after[-1].isspace() or self._chat else " "
-        options = {"add_special_tokens": False, "split_special_tokens": not self._chat}
-        stub = list(self._tokenizer(self._after, **options)["input_ids"])
-        whole = list(self._tokenizer(f"{self._after}{gap}{word}", **options)["input_ids"])
+        stub, whole = self._ids(self._after), self._ids(f"{self._after}{gap}{word}")
         if whole[: len(stub)] == stub and len(whole) > len(stub):
             return whole[len(stub) :]
-        return list(self._tokenizer(f"{gap}{word}", **options)["input_ids"])
+        return self._ids(f"{gap}{word}")
 
     def log_likelihoods(
         self,

@@ -124,11 +124,6 @@ class _Survey:
     well_formed: bool = True
     swallowed: DataError | None = None
 
-    @property
-    def sound(self) -> bool:
-        """Whether all rows have one width and all quotation marks their place."""
-        return self.well_formed and not self.uneven
-
 
 def _survey(content: Content, dialect: Dialect, *, strict: bool = False) -> _Survey:
     """Look through all that is known; if `strict`, only until a quotation mark is out of place."""
@@ -161,7 +156,7 @@ def _settle(
         survey = _survey(content, plain)
     else:
         survey = _survey(content, quoted, strict=True)
-        if quoting == "auto" and not survey.sound:
+        if quoting == "auto" and (survey.uneven or not survey.well_formed):
             as_plain = _survey(content, plain)
             survey = survey if as_plain.uneven else as_plain
         if not survey.well_formed:

@@ -15,12 +15,6 @@ from finetext.errors import DataError
 _MAX_INT = 2**63
 
 
-class Number(str):
-    """A number as it is written in the file."""
-
-    __slots__ = ()
-
-
 @dataclass
 class _Columns:
     """The keys of all objects, and the types of their values."""
@@ -118,8 +112,8 @@ def _numbered_lines(chunks: Iterable[bytes], *, ended: bool = True) -> Iterator[
         before += len(lines)
 
 
-def _parse_object(line: bytes, name: str, row: int, number: type[Number] | None = None) -> dict[str, Any]:
-    """Return the JSON object of a line, its numbers as they are written if `number` says so."""
+def _parse_object(line: bytes, name: str, row: int, number: type[str] | None = None) -> dict[str, Any]:
+    """Return the JSON object of a line, its numbers as they are written if `number` is `str`."""
     try:
         record = json.loads(line, parse_int=number, parse_float=number, parse_constant=number)
     except (ValueError, RecursionError) as error:
@@ -136,7 +130,7 @@ def _check_object(record: Any, name: str, row: int) -> dict[str, Any]:
 def _parse_known(line: bytes, name: str, row: int, columns: _Columns, cells: Cells) -> dict[str, Any]:
     """Return the JSON object of a line; a stream may hold what was not seen when its start was looked through."""
     typed = cells in ("native", "typed")
-    record = _parse_object(line, name, row, None if typed else Number)
+    record = _parse_object(line, name, row, None if typed else str)
     for key, value in record.items():
         unknown = key not in columns.types
         if unknown or (typed and value is not None and _type(value) not in columns.types[key]):

@@ -4,6 +4,7 @@ A file is looked through first, so that what is wrong with any of its rows is re
 stream only the start is looked at.
 """
 
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +37,7 @@ def read_table(source: Path | bytes, config: DataConfig, name: str | None = None
     Raises:
         DataError: The file cannot be read as what it is or was said to be.
     """
-    rows = _open(open_content(source, name), config)
+    rows = _open(open_content(io.BytesIO(source) if isinstance(source, bytes) else source, name), config)
     batches = list(rows.read("native", None))
     if not batches:
         raise DataError(f"{rows.name}: the file is empty.")
