@@ -14,6 +14,7 @@ from .causal import is_causal as is_causal
 from .causal import load_language_model as load_language_model
 from .causal import require_causal as require_causal
 from .config import ModelConfig as ModelConfig
+from .head import describe_head as describe_head
 from .head import head_inputs as head_inputs
 from .head import output_layer as output_layer
 from .head import set_output_layer as set_output_layer
@@ -41,7 +42,6 @@ from .resolve import ModelSource as ModelSource
 from .resolve import digest_model as digest_model
 from .resolve import find_model as find_model
 from .safety import check_folder as check_folder
-from .summary import describe as describe
 from .tokenization import TextEncoder as TextEncoder
 from .tokenization import load_tokenizer as load_tokenizer
 from .tokenization import position_limit as position_limit

@@ -31,6 +31,14 @@ def output_layer(model: Model) -> nn.Linear:
     return layers[-1]
 
 
+def describe_head(model: Model) -> str:
+    """Return a head's shape and which position it reads, for the summary before training."""
+    hidden = model.network.config.get_text_config().hidden_size
+    reads = model.structure.reads if model.settings.pooling == "native" else model.settings.pooling
+    positions = {"pooler": "first token through the pooler", "mean": "mean of all tokens"}
+    return f"{hidden} -> {len(model.class_names)}, reads the {positions.get(reads, f'{reads} token')}"
+
+
 def head_inputs(model: Model, inputs: Inputs) -> Tensor:
     """Return what the output layer reads of each text, `(N, H)` float32; the mean over a long text's windows."""
     layer = output_layer(model)
