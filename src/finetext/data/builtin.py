@@ -14,8 +14,8 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 
 from finetext.data.config import DataConfig
+from finetext.data.readers.batches import Loaded
 from finetext.data.readers.table import read_table
-from finetext.data.tables import Loaded
 from finetext.errors import DownloadError, FinetextError
 from finetext.files import cache_folder, digest_file, writing
 
@@ -96,14 +96,16 @@ def fetch(archive: Archive, timeout_seconds: float = 30.0) -> Path:
         DownloadError: It could not be fetched or is not the expected file. The message says where to put it by hand.
     """
     path = downloads_folder() / archive.file
+
+    def is_whole() -> bool:
+        return path.is_file() and digest_file(path) == archive.digest
+
     try:
-        if not path.is_file():
+        if not is_whole():
             path.parent.mkdir(parents=True, exist_ok=True)
-        elif digest_file(path) == archive.digest:
-            return path
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
-            if not path.is_file() or digest_file(path) != archive.digest:
-                _download(archive, path, timeout_seconds)
+            with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
+                if not is_whole():
+                    _download(archive, path, timeout_seconds)
     except Timeout as error:
         raise DownloadError(
             f"{path}: another process has been downloading it for {LOCK_SECONDS:.0f} s."

@@ -125,10 +125,8 @@ def _check_own_splits(dataset: Dataset, places: Places) -> list[Finding]:
         latest[key] = max(latest.get(key, 0), rank)
     straddling = [i for i, key in enumerate(dataset.keys) if ranks[i] < latest[key]]
     detail = "Also in a later split (test after validation after train); removed from the earlier when split."
-    return [
-        finding("split-overlap", straddling, places, detail, "warning"),
-        _check_untrained(dataset, splits, places),
-    ]
+    overlap = finding("split-overlap", straddling, places, detail, "warning")
+    return [overlap, _check_untrained(dataset, splits, places)]
 
 
 def _check_untrained(dataset: Dataset, splits: Sequence[str], places: Places) -> Finding:

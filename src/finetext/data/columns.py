@@ -117,15 +117,13 @@ def _only(frame: pl.DataFrame, known: frozenset[str], kind: str, name: str, take
 
 
 def _unfound(frame: pl.DataFrame, name: str) -> DataError:
-    named = {_normal(column) for column in frame.columns}
-    if named & TEXT_NAMES or named & LABEL_NAMES:
-        texts, labels = (
-            list_columns([column for column in frame.columns if _normal(column) in names]) or "none"
-            for names in (TEXT_NAMES, LABEL_NAMES)
-        )
-        what = f"several could be text ({texts}) or label ({labels})"
-    else:
-        what = "no text and no label column found"
+    texts, labels = (
+        list_columns([column for column in frame.columns if _normal(column) in names])
+        for names in (TEXT_NAMES, LABEL_NAMES)
+    )
+    what = "no text and no label column found"
+    if texts or labels:
+        what = f"several could be text ({texts or 'none'}) or label ({labels or 'none'})"
     return DataError(
         f"{name}: {what}; its columns are {list_columns(frame.columns)}. Name them with --text-column and "
         "--label-column; if the first line is an example and no header, add a line of column names."

@@ -10,8 +10,7 @@ import numpy as np
 import polars as pl
 
 from finetext.data.config import SplitName
-from finetext.data.readers.batches import RawTable
-from finetext.data.tables import Loaded
+from finetext.data.readers.batches import Loaded, RawTable
 from finetext.errors import DataError, DownloadError, UsageError, hub_errors
 
 

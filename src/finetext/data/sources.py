@@ -10,10 +10,9 @@ import polars as pl
 from finetext.data.builtin import load_sample, load_sms_spam
 from finetext.data.config import DataConfig, SplitName
 from finetext.data.hub import load_hub
-from finetext.data.readers.batches import RawTable
+from finetext.data.readers.batches import Loaded, RawTable
 from finetext.data.readers.sniff import FORMATS
 from finetext.data.readers.table import read_table
-from finetext.data.tables import Loaded
 from finetext.errors import DataError, UsageError, closest
 
 BUILTIN = {"sample": load_sample, "sms-spam": load_sms_spam}

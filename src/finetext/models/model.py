@@ -26,7 +26,7 @@ from finetext.engine import (
     token_budget_batches,
 )
 from finetext.errors import ModelError, UsageError
-from finetext.models.pooling import Pooling
+from finetext.models.config import Pooling
 from finetext.models.structure import Structure
 from finetext.models.tokenization import TextEncoder
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -77,3 +78,15 @@ class RawTable:
     headerless: bool = False
     split: SplitName | None = None
     """The split that it is, if the source says so."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The tables of a source and where they came from."""
+
+    name: str
+    tables: tuple[RawTable, ...]
+    files: tuple[Path, ...]
+    digest: str
+    synthetic: bool = False
+    revision: str | None = None
