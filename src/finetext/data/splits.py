@@ -1,5 +1,6 @@
 """Splitting a dataset into train, validation and test so that equal texts share a split."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,6 @@ from finetext.files import writing
 from finetext.options import check_options
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-PRECEDENCE: tuple[tuple[SplitName, SplitName], ...] = (
-    ("test", "validation"),
-    ("test", "train"),
-    ("validation", "train"),
-)
-"""Of two splits with the same text, the first keeps it."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +107,7 @@ def _remove_overlap(dataset: Dataset, members: dict[SplitName, list[int]]) -> li
     """Remove from each split the texts that a later one holds; return a line for each pair."""
     notes = []
     keys = dataset.keys
-    for later, earlier in PRECEDENCE:
+    for later, earlier in itertools.combinations(reversed(SPLITS), 2):
         held = {keys[index] for index in members[later]}
         kept = [index for index in members[earlier] if keys[index] not in held]
         removed = len(members[earlier]) - len(kept)

@@ -25,15 +25,9 @@ class LanguageModel:
     tokenizer: Any
     limit: int
 
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        device: torch.device = next(self.network.parameters()).device
-        return device
-
     def continue_ids(self, ids: list[int], tokens: int) -> list[int]:
         """Return the likeliest tokens after some others, each given those before (greedy)."""
-        prompt = torch.tensor([ids], device=self.device)
+        prompt = torch.tensor([ids], device=self.network.device)
         with quiet(), torch.inference_mode():
             whole = self.network.generate(
                 input_ids=prompt,

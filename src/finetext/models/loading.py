@@ -107,9 +107,7 @@ def assemble(network: Any, tokenizer: Any, class_names: tuple[str, ...], setting
         raise ModelError(
             f"{type(network).__name__} cannot read a short text ({first_line(error)}). Choose another model."
         ) from error
-    model = Model(network, tokenizer, class_names, settings, structure)
-    model.kernels = kernels
-    return model
+    return Model(network, tokenizer, class_names, settings, structure, kernels)
 
 
 def load_settings(folder: Path) -> Any:

@@ -63,9 +63,9 @@ class Model:
         class_names: The classes in the order of their ids.
         settings: Pooling and the policy for long texts.
         structure: Where its parameters stand.
+        kernels: Which faster kernels its layers use.
         notices: What the user should know about how it was loaded or will be trained.
         runner: Runs the network on batches; None for one that is not PyTorch's.
-        kernels: Which faster kernels its layers use.
     """
 
     network: Any
@@ -73,9 +73,9 @@ class Model:
     class_names: tuple[str, ...]
     settings: BundleSettings
     structure: Structure
+    kernels: dict[str, FastPath] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     runner: Runner | None = field(default=None, init=False)
-    kernels: dict[str, FastPath] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.encoder = TextEncoder(self.tokenizer, self.settings.max_length, self.settings.long_texts)

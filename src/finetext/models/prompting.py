@@ -86,12 +86,10 @@ def _check_template(template: str | None, task: str) -> None:
 
 
 def _check_words(words: Mapping[str, str], class_names: Sequence[str]) -> None:
-    unknown = [name for name in words if name not in class_names]
+    for name in words:
+        if name not in class_names:
+            raise UsageError(f"--label-words.{name}: there is no such class.{closest(name, class_names)}")
     missing = [name for name in class_names if not words.get(name, "").strip()]
-    if unknown:
-        raise UsageError(
-            f"--label-words.{unknown[0]}: there is no such class.{closest(unknown[0], class_names)}"
-        )
     if missing:
         raise UsageError(
             f"--label-words: no word for {', '.join(map(repr, missing))}. Give one for each class."
@@ -195,10 +193,8 @@ class Prompter:
         encoded = [[*prompts[text], *self.answers[answer][:-1]] for text, answer in rows]
         likelihoods = np.zeros((len(texts), len(self.answers)))
         left = np.full(len(texts), len(several))
-        batches = token_budget_batches(
-            list(map(len, encoded)), max_tokens or default_token_budget(self._model.device)
-        )
-        for chosen in batches:
+        budget = max_tokens or default_token_budget(self._model.network.device)
+        for chosen in token_budget_batches(list(map(len, encoded)), budget):
             starts = [len(prompts[rows[row][0]]) - 1 for row in chosen]
             logs, first = self._log_probs([encoded[row] for row in chosen], min(starts))
             for place, (row, start) in enumerate(zip(chosen, starts, strict=True)):
@@ -218,8 +214,8 @@ class Prompter:
         The padding is on the right, where no token of a causal model sees it: positions are those of the text.
         """
         network = self._model.network
-        batch = collate([(ids,) for ids in windows], self._tokenizer.eos_token_id or 0).to(self._model.device)
-        keep = torch.arange(first, batch.input_ids.shape[1], device=self._model.device)
+        batch = collate([(ids,) for ids in windows], self._tokenizer.eos_token_id or 0).to(network.device)
+        keep = torch.arange(first, batch.input_ids.shape[1], device=network.device)
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
         few = "logits_to_keep" in inspect.signature(network.forward).parameters
         with torch.inference_mode():

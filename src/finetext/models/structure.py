@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from finetext.engine import Pool
+from finetext.engine import Pool, evaluating
 
 Reads = Literal["first", "last", "mean", "pooler"]
 
@@ -51,16 +51,10 @@ def find_structure(network: Any, token_id: int) -> Structure:
         token_id: An id that is not the pad id.
     """
     layers = _find_layers(network)
-    device = next(network.parameters()).device
-    ids = torch.full((1, 4), token_id, dtype=torch.long, device=device)
-    was_training = network.training
-    network.eval()
-    try:
-        with torch.inference_mode():
-            order = _order_of_modules(network, [module for _, module in layers], ids)
-            reads = _find_reads(network, ids)
-    finally:
-        network.train(was_training)
+    ids = torch.full((1, 4), token_id, dtype=torch.long, device=network.device)
+    with evaluating(network), torch.inference_mode():
+        order = _order_of_modules(network, [module for _, module in layers], ids)
+        reads = _find_reads(network, ids)
     names = frozenset(name for name, _ in network.named_parameters())
     backbone = f"{network.base_model_prefix}."
     head = frozenset(name for name in names if not name.startswith(backbone) or ".pooler." in f".{name}")
