@@ -89,7 +89,7 @@ class Dataset:
         """The class by which each example is stratified: its label, or the rarest of several."""
         if self.task != "multi-label":
             return [label for (label,) in self.labels]
-        counts = Counter(name for names in self.labels for name in names)
+        counts = self.count_labels()
         return [min(names, key=lambda name: (counts[name], name), default="") for names in self.labels]
 
     def subset(self, indices: Sequence[int]) -> "Dataset":

@@ -119,8 +119,7 @@ def read_bundle(path: Path, *, allow_pickle: bool = False) -> Parts:
             f"Train it first: finetext train DATA --model {folder}"
         )
     settings, tokenizer, names = _read_companions(folder, raw)
-    with quiet():
-        network = read_weights(AutoModelForSequenceClassification, folder, settings, allow_pickle)
+    network = read_weights(AutoModelForSequenceClassification, folder, settings, allow_pickle)
     bundle, provenance = _bundle_settings(folder, settings, names, network)
     return Parts(network, tokenizer, names, bundle, provenance)
 

@@ -77,9 +77,7 @@ def load_language_model(source: ModelSource, *, allow_pickle: bool = False) -> L
     require_causal(source)
     settings = load_settings(source.folder)
     tokenizer = load_tokenizer(source.folder)
-    with quiet():
-        network = read_weights(AutoModelForCausalLM, source.folder, settings, allow_pickle)
-    network.eval()
+    network = read_weights(AutoModelForCausalLM, source.folder, settings, allow_pickle)
     return LanguageModel(network, tokenizer, position_limit(settings, network))
 
 

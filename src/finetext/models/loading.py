@@ -177,16 +177,17 @@ def read_weights(
         ModelError: The weights cannot be loaded or do not fit the configuration.
     """
     try:
-        network, report = kind.from_pretrained(
-            folder,
-            config=settings,
-            dtype=torch.float32,
-            use_safetensors=None if allow_pickle else True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
+        with quiet():
+            network, report = kind.from_pretrained(
+                folder,
+                config=settings,
+                dtype=torch.float32,
+                use_safetensors=None if allow_pickle else True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                local_files_only=True,
+                trust_remote_code=False,
+            )
     except Exception as error:  # readers of weights fail in many ways, all of them the folder's fault
         raise ModelError(f"{folder}: its weights cannot be loaded ({first_line(error)}).") from error
     prefix = f"{network.base_model_prefix}."

@@ -102,12 +102,11 @@ def _refuse_foreign_code(value: Any, path: Path) -> None:
                 f"{path}: asks to run code that comes with the model (`{key}`), which finetext never does. "
                 "If transformers ships the architecture itself, remove that line; else choose another model."
             )
-        if key in ("_attn_implementation", "attn_implementation", "_attn_implementation_internal"):
-            if isinstance(item, str) and "/" in item:
-                raise ModelError(
-                    f"{path}: names attention code to be downloaded (`{key}: {item}`), which finetext never runs. "
-                    "Remove that line."
-                )
+        if key.strip("_").startswith("attn_implementation") and isinstance(item, str) and "/" in item:
+            raise ModelError(
+                f"{path}: names attention code to be downloaded (`{key}: {item}`), which finetext never runs. "
+                "Remove that line."
+            )
 
 
 def _items(value: Any) -> Iterator[tuple[str, Any]]:

@@ -88,8 +88,7 @@ def _order_of_modules(network: Any, layers: list[nn.Module], ids: Tensor) -> dic
     def enter(module: nn.Module, *_: Any) -> None:
         nonlocal place
         for parameter in module.parameters(recurse=False):
-            if id(parameter) in names:
-                places.setdefault(names[id(parameter)], place)
+            places.setdefault(names[id(parameter)], place)
 
     def leave_last(*_: Any) -> None:
         nonlocal place

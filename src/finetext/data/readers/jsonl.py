@@ -69,20 +69,16 @@ def open_jsonl(content: Content) -> Rows:
     if content.head.lstrip().startswith(b"["):
         return _open_array(b"".join(content.chunks()), name)
     columns = _Columns()
-    for row, line in _numbered_lines(content.known(), ended=not content.open_ended):
-        columns.add(_parse_object(line, name, row))
+    for lines in _numbered_lines(content.known(), ended=not content.open_ended):
+        for row, line in lines:
+            columns.add(_parse_object(line, name, row))
 
     def read(cells: Cells, column: str | None) -> Iterator[NumberedBatch]:
-        before = 0
         keys = [column] if cells == "lines" and column else list(columns.types)
-        for chunk in whole_lines(content.chunks()):
-            numbered = list(_numbered_lines([chunk]))
-            records = [_parse_known(line, name, row + before, columns, cells) for row, line in numbered]
-            frame = _frame(records, keys, columns, cells)
-            if records:
-                lines = [line for _, line in numbered]
-                yield RowBatch(frame, lines), np.asarray([row + before for row, _ in numbered])
-            before += chunk.count(b"\n")
+        for lines in filter(None, _numbered_lines(content.chunks())):
+            records = [_parse_known(line, name, row, columns, cells) for row, line in lines]
+            batch = RowBatch(_frame(records, keys, columns, cells), [line for _, line in lines])
+            yield batch, np.asarray([row for row, _ in lines])
 
     height = None if content.open_ended else columns.height
     return Rows(name, "jsonl", pl.DataFrame(schema=list(columns.types)), height, read)
@@ -101,14 +97,12 @@ def _open_array(text: bytes, name: str) -> Rows:
     return Rows(name, "jsonl", frame, frame.height, lambda cells, column: iter([(RowBatch(frame), numbers)]))
 
 
-def _numbered_lines(chunks: Iterable[bytes], *, ended: bool = True) -> Iterator[tuple[int, bytes]]:
-    """Yield the number of each line that is not blank, and the line."""
+def _numbered_lines(chunks: Iterable[bytes], *, ended: bool = True) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield the lines of each chunk that are not blank, each with its number in the file."""
     before = 0
     for chunk in whole_lines(chunks, ended=ended):
         lines = chunk.removesuffix(b"\n").split(b"\n")
-        for number, line in enumerate(lines, start=before + 1):
-            if line.strip():
-                yield number, line.strip()
+        yield [(number, line.strip()) for number, line in enumerate(lines, before + 1) if line.strip()]
         before += len(lines)
 
 
