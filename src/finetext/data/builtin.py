@@ -156,12 +156,11 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO) -> str:
     digest = hashlib.sha256()
     length = response.headers.get("Content-Length", "")
     expected = int(length) if length.isdecimal() else 0
-    console = Console(stderr=True)
     with wrap_file(
         response,
         expected,
         description="downloading",
-        console=console,
+        console=Console(stderr=True),
         transient=True,
         disable=not sys.stderr.isatty(),
     ) as body:

@@ -124,15 +124,13 @@ def parse_splits(series: pl.Series, table: RawTable) -> list[SplitName]:
     """
     cells = series.cast(pl.String).to_list()
     splits = {cell: SPLIT_NAMES.get((cell or "").strip().lower()) for cell in set(cells)}
-    names: list[SplitName] = []
-    for row, cell in zip(table.rows, cells, strict=True):
-        split = splits[cell]
-        if split is None:
-            raise DataError(
-                f"{table.name}:{row}: column {series.name!r} holds {cell!r}, which is not a split; "
-                "use train, validation and test."
-            )
-        names.append(split)
+    names = [split for cell in cells if (split := splits[cell]) is not None]
+    if len(names) < len(cells):
+        row, cell = next((row, cell) for row, cell in zip(table.rows, cells, strict=True) if not splits[cell])
+        raise DataError(
+            f"{table.name}:{row}: column {series.name!r} holds {cell!r}, which is not a split; "
+            "use train, validation and test."
+        )
     if "train" not in names:
         raise DataError(f"{table.name}: no row of column {series.name!r} says train.")
     return names

@@ -66,7 +66,8 @@ def split(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
         dataset = limit(dataset, config.limit, seed)
     if config.balance == "undersample" and config.balance_scope == "all":
         dataset = undersample(dataset, seed)
-    members = _members(dataset)
+    given = positions(dataset.given_splits or ["train"] * len(dataset))
+    members = {name: given.get(name, []) for name in SPLITS}
     notes = _remove_overlap(dataset, members)
     for name in SPLITS:
         if dataset.given_splits is not None and name in dataset.given_splits and not members[name]:
@@ -96,11 +97,6 @@ def hold_out_validation(dataset: Dataset, share: float, seed: int) -> Splits:
     parts = _split_off(dataset, range(len(dataset)), {"validation": share}, seed)
     _refuse_unlearnable(dataset, parts)
     return Splits(dataset.subset(parts["train"]), dataset.subset(parts["validation"]), dataset.subset([]))
-
-
-def _members(dataset: Dataset) -> dict[SplitName, list[int]]:
-    given = positions(dataset.given_splits or ["train"] * len(dataset))
-    return {name: given.get(name, []) for name in SPLITS}
 
 
 def _remove_overlap(dataset: Dataset, members: dict[SplitName, list[int]]) -> list[str]:

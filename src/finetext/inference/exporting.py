@@ -22,7 +22,6 @@ from finetext.models import (
     quantize,
     read_bundle,
     save_companions,
-    save_config,
     write_onnx,
 )
 from finetext.runs import RunFolder
@@ -74,8 +73,7 @@ def export_onnx(
     with files.making_folder(output) as folder:
         folder.mkdir(parents=True)
         exporter = write_onnx(parts, folder / ONNX)
-        save_config(parts.network, folder)
-        save_companions(parts.tokenizer, parts.settings, parts.provenance, folder)
+        save_companions(parts.network.config, parts.tokenizer, parts.settings, parts.provenance, folder)
         classifiers = {"pytorch": load(model, device="cpu"), "onnx": Classifier(load_bundle(folder))}
         report: dict[str, Any] = {
             "schema_version": 1,

@@ -5,7 +5,6 @@ from .bundle import load_bundle as load_bundle
 from .bundle import read_bundle as read_bundle
 from .bundle import save_bundle as save_bundle
 from .bundle import save_companions as save_companions
-from .bundle import save_config as save_config
 from .catalogue import ALIASES as ALIASES
 from .catalogue import CATALOGUE as CATALOGUE
 from .catalogue import TRAINABLE_SHOWN as TRAINABLE_SHOWN
@@ -41,10 +40,6 @@ from .publishing import push as push
 from .resolve import ModelSource as ModelSource
 from .resolve import digest_model as digest_model
 from .resolve import find_model as find_model
-from .safety import check_folder as check_folder
-from .tokenization import TextEncoder as TextEncoder
-from .tokenization import load_tokenizer as load_tokenizer
-from .tokenization import position_limit as position_limit
 from .tokenization import well_formed as well_formed
 from .trainable import set_trainable as set_trainable
 from .trainable import trained_blocks as trained_blocks

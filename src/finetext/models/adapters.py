@@ -1,13 +1,11 @@
 """LoRA (Hu et al., 2022) through PEFT, on the linear layers inside the blocks."""
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from finetext import files
 from finetext.engine import undo_gelu_fusion
 from finetext.errors import ModelError
 from finetext.models.config import ModelConfig
@@ -89,9 +87,7 @@ def save_adapter(model: Model, folder: Path) -> None:
     # PEFT reads the names that its own wrapper around the whole model would give them.
     named = {f"base_model.model.{name}": tensor.contiguous().cpu() for name, tensor in weights.items()}
     save_file(named, folder / "adapter_model.safetensors")
-    model.network.peft_settings.save_pretrained(folder)
-    path = folder / "adapter_config.json"
-    # PEFT writes the set of target modules in the order of its hashes, another one in each process.
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    settings["target_modules"] = sorted(settings["target_modules"])
-    files.write_json(path, settings)
+    settings = model.network.peft_settings
+    # PEFT would write its set of target modules in the order of their hashes, another one in each process.
+    settings.target_modules = sorted(settings.target_modules)
+    settings.save_pretrained(folder)

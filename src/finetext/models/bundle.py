@@ -41,23 +41,17 @@ def save_bundle(model: Model, folder: Path, provenance: dict[str, Any]) -> None:
     """
     with files.making_folder(folder) as temporary:
         with quiet():
-            model.network.config._name_or_path = ""
             model.network.save_pretrained(temporary)
-        save_companions(model.tokenizer, model.settings, provenance, temporary)
-
-
-def save_config(network: Any, folder: Path) -> None:
-    """Write a network's `config.json` alone."""
-    with quiet():
-        network.config._name_or_path = ""
-        network.config.save_pretrained(folder)
+        save_companions(model.network.config, model.tokenizer, model.settings, provenance, temporary)
 
 
 def save_companions(
-    tokenizer: Any, settings: BundleSettings, provenance: dict[str, Any], folder: Path
+    config: Any, tokenizer: Any, settings: BundleSettings, provenance: dict[str, Any], folder: Path
 ) -> None:
-    """Write what stands beside the weights and `config.json`: the tokenizer and `finetext.json`."""
+    """Write what stands beside the weights: `config.json`, the tokenizer and `finetext.json`."""
     with quiet():
+        config._name_or_path = ""
+        config.save_pretrained(folder)
         forget_lengths(tokenizer)
         tokenizer.init_kwargs["model_max_length"] = settings.max_length
         tokenizer.model_max_length = settings.max_length

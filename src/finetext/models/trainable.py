@@ -20,15 +20,11 @@ def trained_blocks(mode: str, depth: int, epoch: int = 0) -> int:
     Raises:
         UsageError: There is no such mode, or the model has fewer blocks.
     """
-    fixed = {
-        "head": 0,
-        "lora": 0,
-        "last-block": min(1, depth),
-        "gradual": min(depth, 1 + epoch),
-        "all": depth,
-    }
-    if mode in fixed:
-        return fixed[mode]
+    if mode in ("head", "lora"):
+        return 0
+    counts = {"last-block": min(1, depth), "gradual": min(depth, 1 + epoch), "all": depth}
+    if mode in counts:
+        return counts[mode]
     match = _BLOCKS.fullmatch(mode)
     if match is None or int(match[1]) < 1:
         raise UsageError(

@@ -172,7 +172,10 @@ def utf8_chunks(chunks: Iterable[bytes], name: str, encoding: str) -> Iterator[b
     for chunk in itertools.chain(chunks, [b""]):  # the empty one ends it
         final = not chunk
         if decoder is None:
-            chunk, encoding = _without_mark(chunk, encoding)
+            for mark, marked in BYTE_ORDER_MARKS:
+                if chunk.startswith(mark):
+                    chunk, encoding = chunk.removeprefix(mark), marked
+                    break
             decoder = codecs.getincrementaldecoder(encoding)()
         lines += chunk.count(b"\n")
         try:
@@ -195,11 +198,3 @@ def _check_encoding(encoding: str) -> None:
         raise UsageError(
             f"--encoding {encoding!r}: no such encoding; try utf-8, latin-1 or cp1252."
         ) from error
-
-
-def _without_mark(content: bytes, encoding: str) -> tuple[bytes, str]:
-    """Return text without its byte order mark, and the encoding that the mark stands for."""
-    for mark, marked in BYTE_ORDER_MARKS:
-        if content.startswith(mark):
-            return content[len(mark) :], marked
-    return content, encoding
