@@ -39,14 +39,9 @@ def _length_statistics(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
     if not texts:
         return ()
     lengths = pl.Series(texts, dtype=pl.String).str.len_chars().to_numpy()
-    statistics = {
-        "min": lengths.min(),
-        "median": np.median(lengths),
-        "mean": lengths.mean().round(1),
-        "p95": np.percentile(lengths, 95).round(1),
-        "max": lengths.max(),
-    }
-    return tuple((name, float(value)) for name, value in statistics.items())
+    mean, p95 = lengths.mean().round(1), np.percentile(lengths, 95).round(1)
+    statistics = (lengths.min(), np.median(lengths), mean, p95, lengths.max())
+    return tuple(zip(("min", "median", "mean", "p95", "max"), map(float, statistics), strict=True))
 
 
 def _check_classes(dataset: Dataset) -> Finding:

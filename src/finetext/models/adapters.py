@@ -2,7 +2,6 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -56,11 +55,6 @@ def adapt(model: Model, config: ModelConfig) -> None:
     model.network.train(model.network.training)  # PEFT leaves its dropout on
     undo_gelu_fusion(model.network)
     model.network.peft_settings = settings
-
-
-def is_adapted(network: Any) -> bool:
-    """Tell whether a network holds adapters."""
-    return hasattr(network, "peft_settings")
 
 
 def merge_adapter(model: Model) -> None:

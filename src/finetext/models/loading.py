@@ -37,7 +37,7 @@ def load_model(
         ModelError: The model is damaged or of a kind that cannot be used.
         UsageError: An option does not fit the model.
     """
-    from transformers import AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification as Classifier
 
     settings, tokenizer = load_companions(source.folder)
     same_classes = class_names_of(settings) == class_names
@@ -53,15 +53,9 @@ def load_model(
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if config.weights == "random":
-            network = AutoModelForSequenceClassification.from_config(settings, dtype=torch.float32)
+            network = Classifier.from_config(settings, dtype=torch.float32)
         else:
-            network = read_weights(
-                AutoModelForSequenceClassification,
-                source.folder,
-                settings,
-                config.allow_pickle,
-                fresh_head=True,
-            )
+            network = read_weights(Classifier, source.folder, settings, config.allow_pickle, fresh_head=True)
             if had_head and not same_classes:
                 _renew_head(network, settings)
     limit = choose_limit(config.max_length, position_limit(settings, network))

@@ -143,16 +143,13 @@ class Prompter:
         """Return the token ids of the question about a text, cut so that an answer fits behind it."""
         text = well_formed(text)
         ids = self._encode(text)
-        if len(ids) <= self._room:
-            return ids
-        text_ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        keep = len(text_ids) - (len(ids) - self._room)
-        while keep > 0:
-            ids = self._encode(self._tokenizer.decode(text_ids[:keep]))
-            if len(ids) <= self._room:
-                return ids
-            keep -= len(ids) - self._room  # half a character or word may take more tokens than the whole
-        return self._encode("")
+        if len(ids) > self._room:
+            text_ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+            keep = len(text_ids)
+            while len(ids) > self._room:  # half a character or word may take more tokens than the whole
+                keep = max(0, keep - (len(ids) - self._room))
+                ids = self._encode(self._tokenizer.decode(text_ids[:keep]))
+        return ids
 
     def _encode(self, text: str) -> list[int]:
         # The special tokens of a chat template count; those that a text spells out are broken up.

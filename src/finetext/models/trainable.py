@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from finetext.errors import UsageError, closest
-from finetext.models.adapters import adapt, is_adapted
+from finetext.models.adapters import adapt
 from finetext.models.config import ModelConfig
 from finetext.models.model import Model
 
@@ -52,7 +52,7 @@ def set_trainable(model: Model, config: ModelConfig, epoch: int = 0) -> None:
     """
     mode, structure = config.trainable, model.structure
     blocks = trained_blocks(mode, structure.depth, epoch)
-    if mode == "lora" and not is_adapted(model.network):
+    if mode == "lora" and not hasattr(model.network, "peft_settings"):
         adapt(model, config)
     everything = mode == "all" or (not structure.layers and mode not in ("head", "lora"))
     top = structure.after if blocks else structure.head
