@@ -5,6 +5,7 @@ import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from finetext import files
 from finetext.errors import ModelError, UsageError, closest, hub_errors
@@ -63,7 +64,7 @@ def find_model(name: str, *, revision: str | None = None, allow_pickle: bool = F
             f"no model {name!r}: it is not an alias, a folder or a Hub id (owner/name).{closest(name, ALIASES)} "
             "`finetext models` lists the aliases."
         )
-    shipped = entry and entry.family
+    shipped = entry.family if entry else None
     if folder is None:
         folder = download(entry.hub_id if entry else name, revision, allow_pickle, shipped)
         commit = folder.name  # the client names a snapshot's folder by it
@@ -115,7 +116,10 @@ def download(hub_id: str, revision: str | None, allow_pickle: bool, shipped: str
     from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
 
     # Folders inside hold other formats of the same weights (onnx, original).
-    wanted = {"allow_patterns": HUB_FILES + ["*.bin"] * allow_pickle, "ignore_patterns": ["*/*"]}
+    wanted: dict[str, Any] = {
+        "allow_patterns": HUB_FILES + ["*.bin"] * allow_pickle,
+        "ignore_patterns": ["*/*"],
+    }
     try:
         # Asked first, since it fails at once without a network: the downloads would try for half a minute.
         HfApi().model_info(hub_id, revision=revision)

@@ -49,6 +49,7 @@ class Rows:
     """Yields the rows; with `lines` only the column of that name."""
     headerless: bool = False
     text_column: str = ""
+    """Name of the column with the texts."""
     digest: str | None = None
     """SHA-256 of the file, 64 hexadecimal digits; None for a stream."""
 
