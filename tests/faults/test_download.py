@@ -106,7 +106,7 @@ def left_behind() -> list[str]:
 def test_the_archive_is_downloaded_once_and_read(server, capsys, behaviour):
     server.behaviour = behaviour
     loaded = load_sms_spam(archive_at(server))
-    assert loaded.parts[0].table.frame.height == 300
+    assert loaded.tables[0].frame.height == 300
     assert loaded.digest == hashlib.sha256(MESSAGES).hexdigest()
     assert left_behind() == [FILE]
     assert loaded.files == (downloads_folder() / FILE,)
@@ -152,7 +152,7 @@ def test_a_missing_network_is_reported_in_one_line():
 def test_a_file_put_there_by_hand_is_used(server):
     downloads_folder().mkdir(parents=True)
     (downloads_folder() / FILE).write_bytes(ZIP)
-    assert load_sms_spam(archive_at(server)).parts[0].table.frame.height == 300
+    assert load_sms_spam(archive_at(server)).tables[0].frame.height == 300
     assert server.requests == 0
 
 
@@ -228,4 +228,4 @@ def test_the_published_archive_is_the_one_expected(home):
     assert SMS_SPAM.url == "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip"
     downloads_folder().mkdir(parents=True)
     (downloads_folder() / SMS_SPAM.file).write_bytes(PUBLISHED.read_bytes())
-    assert load_sms_spam().parts[0].table.frame.height == 5574
+    assert load_sms_spam().tables[0].frame.height == 5574

@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from finetext.engine import collate
+from finetext.engine import collate, pool
 from finetext.models import find_model, load_model, pooled_by_depth
 from finetext.models import layer_outputs as depths
 from finetext.models.config import ModelConfig
-from finetext.models.pooling import pool
 
 TEXTS = ["win a prize now", "tea", "the rain has stopped " * 4, "call home"]
 

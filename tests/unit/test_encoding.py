@@ -8,8 +8,14 @@ from transformers import AutoConfig
 
 from checkpoints import CORPUS, byte_level_tokenizer, word_piece_tokenizer
 from finetext.errors import ModelError, UsageError
-from finetext.models import TextEncoder, load_tokenizer, position_limit
-from finetext.models.tokenization import choose_limit, choose_pad_token, special_ends
+from finetext.models.tokenization import (
+    TextEncoder,
+    choose_limit,
+    choose_pad_token,
+    load_tokenizer,
+    position_limit,
+    special_ends,
+)
 
 LONG = " ".join(CORPUS)
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from finetext.errors import ModelError, UsageError
-from finetext.models import ModelSource, check_folder, find_model, load_bundle, load_model, save_bundle
+from finetext.models import ModelSource, find_model, load_bundle, load_model, save_bundle
 from finetext.models.config import ModelConfig
+from finetext.models.safety import check_folder
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import json
+import re
 import warnings
 
 import pytest
@@ -9,7 +10,14 @@ from transformers import FunnelConfig, FunnelModel
 from checkpoints import ARCHITECTURES, word_piece_tokenizer
 from finetext.engine import collate
 from finetext.errors import ModelError, UsageError
-from finetext.models import describe, find_model, load_model, merge_adapter, save_adapter, set_trainable
+from finetext.models import (
+    describe_head,
+    find_model,
+    load_model,
+    merge_adapter,
+    save_adapter,
+    set_trainable,
+)
 from finetext.models.adapters import linear_layers
 from finetext.models.config import ModelConfig
 from finetext.models.trainable import trained_blocks
@@ -81,9 +89,16 @@ def test_each_mode_trains_what_it_says(checkpoint, architecture):
     ):
         set_trainable(model, ModelConfig(trainable=mode))
         assert trained(model) == set(expected), mode
-        assert describe(model).trainable_parameters == sum(
-            p.numel() for n, p in model.network.named_parameters() if n in expected
-        )
+
+
+def test_the_head_is_described_by_its_shape_and_position(checkpoint):
+    described = {name: describe_head(load(checkpoint, name)[0]) for name in ("bert", "distilbert", "gpt2")}
+    assert all(re.match(r"\d+ -> 2, reads the ", text) for text in described.values())
+    assert [text.partition("reads the ")[2] for text in described.values()] == [
+        "first token through the pooler",
+        "first token",
+        "last token",
+    ]
 
 
 def test_gradual_opens_a_block_an_epoch():

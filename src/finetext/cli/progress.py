@@ -118,15 +118,16 @@ class ConsoleProgress(Progress):
 def describe_setup(setup: "Setup") -> list[tuple[str, str]]:
     """Return the lines of the summary before training, as names and texts."""
     dataset, splits, plan, config = setup.dataset, setup.splits, setup.plan, setup.config
-    source, train, model = dataset.source, config.train, models.describe(setup.model)
+    source, train, model = dataset.source, config.train, setup.model
+    whole, trainable = (model.network.num_parameters(only_trainable=only) for only in (False, True))
     used = [*splits.train.labels, *splits.validation.labels, *splits.test.labels]
     texts = Counter(name for names in used for name in set(names))
     counts = ", ".join(f"{name} {texts[name]:,}" for name in dataset.class_names[:6])
     more = f", … {len(dataset.class_names) - 6} more" if len(dataset.class_names) > 6 else ""
     balanced = f" ({len(setup.train):,} after balancing)" if len(setup.train) != len(splits.train) else ""
-    parameters = f"{model.parameters / 1e6:.1f} M parameters"
-    share = model.trainable_parameters / model.parameters
-    trained = f"{model.trainable_parameters / 1e6:.2f} M parameters ({share:.1%})"
+    kind = f"{type(model.network).__name__}, {model.structure.depth} layers, {whole / 1e6:.1f} M parameters"
+    trained = f"{trainable / 1e6:.2f} M parameters ({trainable / whole:.1%})"
+    head = f"{models.describe_head(model)} · pad token: {model.tokenizer.pad_token}"
     lines = [
         ("data", f"{_from_here(source.name)}: {len(used):,} texts, {dataset.task}: {counts}{more}"),
         ("columns", f"text: {source.text_column} · label: {source.label_column} · format: {source.format}"),
@@ -135,11 +136,8 @@ def describe_setup(setup: "Setup") -> list[tuple[str, str]]:
             f"train {len(splits.train):,}{balanced} · validation {len(splits.validation):,} "
             f"· test {len(splits.test):,} · balance: {config.data.balance}",
         ),
-        ("model", f"{setup.model_source.name}: {model.architecture}, {model.depth} layers, {parameters}"),
-        (
-            "trainable",
-            f"{config.model.trainable}: {trained} · head: {model.head} · pad token: {model.pad_token}",
-        ),
+        ("model", f"{setup.model_source.name}: {kind}"),
+        ("trainable", f"{config.model.trainable}: {trained} · head: {head}"),
         (
             "training",
             f"{train.epochs} epochs, batch {train.batch_size * train.gradient_accumulation}, {plan.optimizer}, "

@@ -7,6 +7,7 @@ from .config import SplitName as SplitName
 from .config import Task as Task
 from .dataset import Dataset as Dataset
 from .dataset import Source as Source
+from .dataset import dataset_from_memory as dataset_from_memory
 from .dataset import fold as fold
 from .findings import FIRST_ROWS as FIRST_ROWS
 from .findings import Finding as Finding
@@ -15,14 +16,12 @@ from .findings import Severity as Severity
 from .folds import fold_splits as fold_splits
 from .folds import held_out_folds as held_out_folds
 from .folds import join as join
-from .from_memory import dataset_from_memory as dataset_from_memory
 from .loading import examine as examine
 from .loading import read as read
 from .readers.batches import Cells as Cells
 from .readers.batches import RowBatch as RowBatch
-from .readers.table import Rows as Rows
+from .readers.batches import Rows as Rows
 from .readers.table import open_rows as open_rows
-from .readers.table import read_table as read_table
 from .readers.table import rows_of_texts as rows_of_texts
 from .splits import Splits as Splits
 from .splits import hold_out_validation as hold_out_validation

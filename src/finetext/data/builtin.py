@@ -14,8 +14,8 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 
 from finetext.data.config import DataConfig
+from finetext.data.readers.batches import Loaded
 from finetext.data.readers.table import read_table
-from finetext.data.tables import Loaded, Part
 from finetext.errors import DownloadError, FinetextError
 from finetext.files import cache_folder, digest_file, writing
 
@@ -48,7 +48,7 @@ def load_sample() -> Loaded:
     content = resource.read_bytes()
     table = read_table(content, DataConfig(format="csv"), "sample")
     digest = hashlib.sha256(content).hexdigest()
-    return Loaded("sample", (Part(None, table),), (Path(str(resource)),), digest, synthetic=True)
+    return Loaded("sample", (table,), (Path(str(resource)),), digest, synthetic=True)
 
 
 def load_sms_spam(archive: Archive = SMS_SPAM) -> Loaded:
@@ -60,7 +60,7 @@ def load_sms_spam(archive: Archive = SMS_SPAM) -> Loaded:
     path = fetch(archive)
     content = read_member(path, SMS_SPAM_MEMBER)
     table = read_table(content, DataConfig(format="two-column"), "sms-spam")
-    return Loaded("sms-spam", (Part(None, table),), (path,), hashlib.sha256(content).hexdigest())
+    return Loaded("sms-spam", (table,), (path,), hashlib.sha256(content).hexdigest())
 
 
 def read_member(path: Path, member: str) -> bytes:
@@ -96,14 +96,16 @@ def fetch(archive: Archive, timeout_seconds: float = 30.0) -> Path:
         DownloadError: It could not be fetched or is not the expected file. The message says where to put it by hand.
     """
     path = downloads_folder() / archive.file
+
+    def is_whole() -> bool:
+        return path.is_file() and digest_file(path) == archive.digest
+
     try:
-        if not path.is_file():
+        if not is_whole():
             path.parent.mkdir(parents=True, exist_ok=True)
-        elif digest_file(path) == archive.digest:
-            return path
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
-            if not path.is_file() or digest_file(path) != archive.digest:
-                _download(archive, path, timeout_seconds)
+            with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS):
+                if not is_whole():
+                    _download(archive, path, timeout_seconds)
     except Timeout as error:
         raise DownloadError(
             f"{path}: another process has been downloading it for {LOCK_SECONDS:.0f} s."
@@ -154,12 +156,11 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO) -> str:
     digest = hashlib.sha256()
     length = response.headers.get("Content-Length", "")
     expected = int(length) if length.isdecimal() else 0
-    console = Console(stderr=True)
     with wrap_file(
         response,
         expected,
         description="downloading",
-        console=console,
+        console=Console(stderr=True),
         transient=True,
         disable=not sys.stderr.isatty(),
     ) as body:

@@ -18,7 +18,7 @@ def check(dataset: Dataset, missing: Sequence[Finding], places: Places) -> Findi
     Args:
         dataset: The examples with text and label.
         missing: Findings about the examples without text or label, which are dropped.
-        places: Names the row of an example.
+        places: The row of each example.
     """
     items = [*missing, _check_classes(dataset)]
     if items[-1].severity == "ok":
@@ -39,14 +39,9 @@ def _length_statistics(texts: Sequence[str]) -> tuple[tuple[str, float], ...]:
     if not texts:
         return ()
     lengths = pl.Series(texts, dtype=pl.String).str.len_chars().to_numpy()
-    statistics = {
-        "min": lengths.min(),
-        "median": np.median(lengths),
-        "mean": lengths.mean().round(1),
-        "p95": np.percentile(lengths, 95).round(1),
-        "max": lengths.max(),
-    }
-    return tuple((name, float(value)) for name, value in statistics.items())
+    mean, p95 = lengths.mean().round(1), np.percentile(lengths, 95).round(1)
+    statistics = (lengths.min(), np.median(lengths), mean, p95, lengths.max())
+    return tuple(zip(("min", "median", "mean", "p95", "max"), map(float, statistics), strict=True))
 
 
 def _check_classes(dataset: Dataset) -> Finding:
@@ -70,17 +65,14 @@ def _check_class_sizes(dataset: Dataset) -> Finding:
     if splits is not None:
         held = {key for key, name in zip(dataset.keys, splits, strict=True) if name != "train"}
         indices = [i for i in indices if splits[i] == "train" and dataset.keys[i] not in held]
-    if dataset.task == "multi-label":
-        texts: dict[str, set[str]] = {name: set() for name in dataset.class_names}
-        for index in indices:
-            for name in dataset.labels[index]:
-                texts[name].add(dataset.keys[index])
-        distinct = {name: len(keys) for name, keys in texts.items()}
+    multi = dataset.task == "multi-label"
+    if multi:
+        pairs = {(dataset.keys[index], name) for index in indices for name in dataset.labels[index]}
+        distinct = Counter(name for _, name in pairs)
     else:
-        counts = Counter(group_texts(dataset, indices).strata)
-        distinct = {name: counts[name] for name in dataset.class_names}
-    small = {name: number for name, number in distinct.items() if number < needed}
-    if dataset.task != "multi-label" and splits is not None:  # reported as class without training examples
+        distinct = Counter(group_texts(dataset, indices).strata)
+    small = {name: distinct[name] for name in dataset.class_names if distinct[name] < needed}
+    if not multi and splits is not None:  # a class without training examples is reported by another check
         small = {name: number for name, number in small.items() if number}
     if not small:
         return Finding("small-classes", 0)
@@ -89,8 +81,7 @@ def _check_class_sizes(dataset: Dataset) -> Finding:
         f"Too few distinct texts to be in {needed} {'splits' if needed > 1 else 'split'}: {listed}; "
         f"each class needs at least {needed}. Add examples, or merge classes with --label-map."
     )
-    severity: Severity = "warning" if dataset.task == "multi-label" else "error"
-    return Finding("small-classes", len(small), (), detail, severity)
+    return Finding("small-classes", len(small), (), detail, "warning" if multi else "error")
 
 
 def _list(names: Iterable[str], most: int = 8) -> str:
@@ -129,10 +120,8 @@ def _check_own_splits(dataset: Dataset, places: Places) -> list[Finding]:
         latest[key] = max(latest.get(key, 0), rank)
     straddling = [i for i, key in enumerate(dataset.keys) if ranks[i] < latest[key]]
     detail = "Also in a later split (test after validation after train); removed from the earlier when split."
-    return [
-        finding("split-overlap", straddling, places, detail, "warning"),
-        _check_untrained(dataset, splits, places),
-    ]
+    overlap = finding("split-overlap", straddling, places, detail, "warning")
+    return [overlap, _check_untrained(dataset, splits, places)]
 
 
 def _check_untrained(dataset: Dataset, splits: Sequence[str], places: Places) -> Finding:
@@ -142,7 +131,7 @@ def _check_untrained(dataset: Dataset, splits: Sequence[str], places: Places) ->
     indices = [i for i, (_, names) in enumerate(pairs) if not known.issuperset(names)]
     unknown = sorted({name for _, names in pairs for name in names} - known)
     severity: Severity = "warning" if dataset.task == "multi-label" else "error"
-    rows = ", ".join(str(places(index)) for index in indices[:FIRST_ROWS])
+    rows = ", ".join(str(places[index]) for index in indices[:FIRST_ROWS])
     detail = (
         f"Labels that no training example has: {_list(map(repr, unknown))} (rows {rows}). "
         "Add training examples, or rename them with --label-map."
@@ -154,7 +143,7 @@ def check_lengths(
     texts: Sequence[str],
     token_counts: Sequence[int],
     limit: int,
-    rows: Sequence[int | str] | None = None,
+    rows: Places | None = None,
     *,
     windows: bool = False,
 ) -> Finding:
@@ -168,12 +157,10 @@ def check_lengths(
         windows: Whether longer texts are read in windows, so that nothing is lost.
     """
     counts = np.asarray(token_counts, dtype=np.int64)
-    if counts.size != len(texts):
-        raise ValueError(f"{counts.size} token counts for {len(texts)} texts")
     over = np.flatnonzero(counts > limit)
     lost = int((counts[over] - limit).sum())
     share = lost / max(int(counts.sum()), 1)
     detail = f"Longer than {limit:,} tokens: {lost:,} tokens ({share:.1%} of all) are lost by truncation."
     if windows:
         detail = f"Longer than {limit:,} tokens: read whole, in overlapping windows."
-    return finding("long-texts", over, lambda index: rows[index] if rows else index + 1, detail, "warning")
+    return finding("long-texts", over, rows or range(1, len(texts) + 1), detail, "warning")

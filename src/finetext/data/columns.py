@@ -42,7 +42,7 @@ def find_text_column(frame: pl.DataFrame, config: DataConfig, name: str, headerl
         DataError: No column, or more than one, could be it.
     """
     if config.text_column is not None:
-        return _chosen(frame, config.text_column, "text", name)
+        return choose_column(frame, config.text_column, "text", name)
     if headerless:
         return frame.columns[0] if frame.width == 1 else frame.columns[1 - label_position(frame)]
     return _only(frame, TEXT_NAMES, "text", name, taken=config.label_column)
@@ -50,13 +50,13 @@ def find_text_column(frame: pl.DataFrame, config: DataConfig, name: str, headerl
 
 def _find_label_column(frame: pl.DataFrame, config: DataConfig, name: str, headerless: bool) -> str:
     if config.label_column is not None:
-        return _chosen(frame, config.label_column, "label", name)
+        return choose_column(frame, config.label_column, "label", name)
     if not headerless:
         return _only(frame, LABEL_NAMES, "label", name, taken=config.text_column)
     if frame.width == 1:
         raise DataError(f"{name}: one column only, where a text and its label are needed.")
     if config.text_column is not None:
-        text = _chosen(frame, config.text_column, "text", name)
+        text = choose_column(frame, config.text_column, "text", name)
         return next(column for column in frame.columns if column != text)
     return frame.columns[label_position(frame)]
 
@@ -86,20 +86,14 @@ def find_columns(
     return text, label
 
 
-def find_split_column(frame: pl.DataFrame, config: DataConfig, name: str) -> str | None:
-    """Return the name of the column with the splits, if the user named one."""
-    if config.split_column is None:
-        return None
-    return _chosen(frame, config.split_column, "split", name)
-
-
 def list_columns(names: Collection[str]) -> str:
     """Return the names for a message, the first 20 of them."""
     shown = ", ".join(repr(name[:40]) for name in list(names)[:20])
     return f"{shown} and {len(names) - 20} more" if len(names) > 20 else shown
 
 
-def _chosen(frame: pl.DataFrame, chosen: str, kind: str, name: str) -> str:
+def choose_column(frame: pl.DataFrame, chosen: str, kind: str, name: str) -> str:
+    """Return the name of the column that the user chose, whose case and blanks may differ from the file's."""
     if chosen in frame.columns:
         return chosen
     same = [column for column in frame.columns if _normal(column) == _normal(chosen)]
@@ -123,15 +117,13 @@ def _only(frame: pl.DataFrame, known: frozenset[str], kind: str, name: str, take
 
 
 def _unfound(frame: pl.DataFrame, name: str) -> DataError:
-    named = {_normal(column) for column in frame.columns}
-    if named & TEXT_NAMES or named & LABEL_NAMES:
-        texts, labels = (
-            list_columns([column for column in frame.columns if _normal(column) in names]) or "none"
-            for names in (TEXT_NAMES, LABEL_NAMES)
-        )
-        what = f"several could be text ({texts}) or label ({labels})"
-    else:
-        what = "no text and no label column found"
+    texts, labels = (
+        list_columns([column for column in frame.columns if _normal(column) in names])
+        for names in (TEXT_NAMES, LABEL_NAMES)
+    )
+    what = "no text and no label column found"
+    if texts or labels:
+        what = f"several could be text ({texts or 'none'}) or label ({labels or 'none'})"
     return DataError(
         f"{name}: {what}; its columns are {list_columns(frame.columns)}. Name them with --text-column and "
         "--label-column; if the first line is an example and no header, add a line of column names."

@@ -1,6 +1,8 @@
 """Labelled texts, and where they came from."""
 
 import functools
+import hashlib
+import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,6 +11,7 @@ from pathlib import Path
 
 from finetext.data.config import SplitName, Task
 from finetext.data.findings import Findings
+from finetext.errors import DataError
 
 
 def fold(text: str) -> str:
@@ -86,7 +89,7 @@ class Dataset:
         """The class by which each example is stratified: its label, or the rarest of several."""
         if self.task != "multi-label":
             return [label for (label,) in self.labels]
-        counts = Counter(name for names in self.labels for name in names)
+        counts = self.count_labels()
         return [min(names, key=lambda name: (counts[name], name), default="") for names in self.labels]
 
     def subset(self, indices: Sequence[int]) -> "Dataset":
@@ -103,3 +106,33 @@ class Dataset:
         """Return how many examples carry each class, in id order."""
         counts = Counter(name for names in self.labels for name in names)
         return {name: counts[name] for name in self.class_names}
+
+
+def dataset_from_memory(
+    texts: Sequence[str], labels: Sequence[tuple[str, ...]], class_names: Sequence[str], *, multi: bool
+) -> Dataset:
+    """Return texts and labels in memory as a dataset; rows count from 1.
+
+    Args:
+        texts: The texts.
+        labels: The class names of each: exactly one, unless `multi`.
+        class_names: In the order of their ids; of two, the second is the positive one.
+        multi: Whether a text may have any number of labels.
+
+    Raises:
+        DataError: There are no texts, or only one class.
+    """
+    if not texts:
+        raise DataError("there are no texts to learn from.")
+    if len(class_names) < 2:
+        raise DataError("the labels name only one class; at least two are needed to tell texts apart.")
+    content = json.dumps([list(texts), [list(names) for names in labels]], ensure_ascii=True)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return Dataset(
+        texts=list(texts),
+        labels=list(labels),
+        rows=list(range(1, len(texts) + 1)),
+        class_names=tuple(class_names),
+        task=name_task(multi, len(class_names)),
+        source=Source("the given texts", (), "memory", "text", "label", digest),
+    )

@@ -1,6 +1,6 @@
 """What checks find in labelled texts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -10,6 +10,8 @@ from finetext.errors import DataError
 
 Severity = Literal["ok", "info", "warning", "error"]
 FIRST_ROWS = 5
+Places = Sequence[int | str]
+"""The row of each example for a message; `file:row` where there are several files."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,7 @@ class Findings:
     """Length of the texts in characters: min, median, mean, p95, max."""
 
     def __getitem__(self, name: str) -> Finding:
-        for item in self.items:
-            if item.name == name:
-                return item
-        raise KeyError(name)
+        return {item.name: item for item in self.items}[name]
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -86,15 +85,11 @@ class Findings:
         }
 
 
-Places = Callable[[int], int | str]
-"""Names the row of an example for a message."""
-
-
 def finding(
     name: str, indices: Sequence[int] | np.ndarray, places: Places, detail: str, severity: Severity
 ) -> Finding:
     """Make a finding about the examples at `indices`; a count of 0 if there are none."""
     if not len(indices):
         return Finding(name, 0)
-    first = tuple(places(int(index)) for index in indices[:FIRST_ROWS])
+    first = tuple(places[int(index)] for index in indices[:FIRST_ROWS])
     return Finding(name, len(indices), first, detail, severity)

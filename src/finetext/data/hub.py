@@ -3,14 +3,14 @@
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from finetext.data.config import SplitName
-from finetext.data.readers.batches import RawTable
-from finetext.data.tables import Loaded, Part
+from finetext.data.readers.batches import Loaded, RawTable
 from finetext.errors import DataError, DownloadError, UsageError, hub_errors
 
 
@@ -39,20 +39,22 @@ def load_hub(source: str, split_names: Mapping[str, SplitName]) -> Loaded:
     loaded, revision = _download(source, name, config or None, datasets)
     if wanted and wanted not in loaded:
         raise DataError(f"{source}: no split {wanted!r}; it has {', '.join(loaded)}.")
-    parts: dict[SplitName | None, RawTable] = {}
+    tables: dict[SplitName | None, RawTable] = {}
     for split in [wanted] if wanted else list(loaded):
         role = None if wanted else split_names.get(str(split).lower())
         if role is not None or wanted or len(loaded) == 1:
-            parts.setdefault(role, _to_table(loaded[split], f"{name}:{split}", datasets))
-    if not wanted and "train" not in parts and len(loaded) > 1:
+            tables.setdefault(role, _to_table(loaded[split], f"{name}:{split}", datasets))
+    if not wanted and "train" not in tables and len(loaded) > 1:
         first = next(iter(loaded))
         raise DataError(
             f"{source}: no train split; it has {', '.join(loaded)}. Choose one, such as {source}:{first}."
         )
-    if len(parts) == 1:
-        parts = {None: next(iter(parts.values()))}
-    tables = tuple(Part(role, table) for role, table in parts.items())
-    return Loaded(source, tables, (), _digest(tables), revision=revision)
+    if len(tables) > 1:
+        tables = {role: replace(table, split=role) for role, table in tables.items()}
+    # The files of a Hub dataset lie in the cache of `datasets`, so that its rows are digested.
+    rows = "".join(table.frame.write_ndjson() for table in tables.values())
+    digest = hashlib.sha256(rows.encode()).hexdigest()
+    return Loaded(source, tuple(tables.values()), (), digest, revision=revision)
 
 
 def _download(
@@ -99,25 +101,12 @@ def _to_table(dataset: Any, name: str, datasets: Any) -> RawTable:
         dataset.to_polars() if dataset.num_rows else pl.DataFrame(schema=dataset.column_names)
     )
     for column, feature in dataset.features.items():
-        names = _class_names(feature, datasets)
-        if names is None:
+        label = getattr(feature, "feature", feature)  # of a list, that of its items
+        if not isinstance(label, datasets.ClassLabel):
             continue
         nested = isinstance(frame[column].dtype, pl.List | pl.Array)
         ids = pl.element() if nested else pl.col(column)
-        named = ids.replace_strict(list(range(len(names))), names, default=None, return_dtype=pl.String)
+        names = dict(enumerate(label.names))
+        named = ids.replace_strict(names, default=None, return_dtype=pl.String)
         frame = frame.with_columns(pl.col(column).list.eval(named) if nested else named)
     return RawTable(frame, np.arange(1, frame.height + 1), name, "hub")
-
-
-def _class_names(feature: Any, datasets: Any) -> list[str] | None:
-    """Return the names of a class label feature, or of a list of them."""
-    inner = getattr(feature, "feature", feature)
-    return list(inner.names) if isinstance(inner, datasets.ClassLabel) else None
-
-
-def _digest(parts: tuple[Part, ...]) -> str:
-    """Return a digest of the rows, since the files of a Hub dataset lie in the cache of `datasets`."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part.table.frame.write_ndjson().encode())
-    return digest.hexdigest()

@@ -58,9 +58,6 @@ def _label_cells(series: pl.Series, table: RawTable) -> list[str | None]:
             f"{table.name}: column {series.name!r} holds {_describe(kind)}, not labels. "
             "Choose another with --label-column."
         )
-    if kind == pl.Boolean:
-        names = {True: "true", False: "false", None: None}
-        return [names[value] for value in series.to_list()]
     return [None if cell is None else cell.strip() for cell in series.cast(pl.String).to_list()]
 
 

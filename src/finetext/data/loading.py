@@ -1,39 +1,20 @@
 """Reading a source into checked, labelled texts."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from finetext.data.checks import check
-from finetext.data.columns import find_columns, find_split_column
+from finetext.data.columns import choose_column, find_columns
 from finetext.data.config import DataConfig, SplitName
 from finetext.data.dataset import Dataset, Source, name_task, order_classes
 from finetext.data.findings import Finding, finding
 from finetext.data.labels import map_labels, name_labels, parse_labels, parse_texts
+from finetext.data.readers.batches import RawTable
 from finetext.data.sources import load, parse_splits
-from finetext.data.tables import Loaded
 from finetext.errors import DataError
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """The rows of all parts, concatenated; None where a cell is missing."""
-
-    texts: list[str | None]
-    labels: list[str | None]
-    rows: list[int]
-    splits: list[SplitName] | None
-    files: list[str]
-    """Name of each row's file, empty if there is only one."""
-    lists: bool
-    """Whether labels come in lists, which makes the task multi-label."""
-    names: tuple[str, str]
-    """Those of the columns with the texts and the labels, in the first part."""
-
-    def place(self, index: int) -> int | str:
-        """Return the row of an example for a message."""
-        return f"{self.files[index]}:{self.rows[index]}" if self.files[index] else self.rows[index]
 
 
 def read(source: str | Path, config: DataConfig) -> Dataset:
@@ -62,87 +43,83 @@ def read(source: str | Path, config: DataConfig) -> Dataset:
 def examine(source: str | Path, config: DataConfig) -> Dataset:
     """Read and check like `read`, but leave fatal findings in `findings` instead of raising them."""
     loaded = load(str(source), config)
-    columns = _gather(loaded, config)
-    multi = _is_multi_label(columns, config)
-    kept, incomplete = _find_incomplete(columns, multi)
-    names = name_labels([columns.labels[index] or "" for index in kept], multi)
-    names = map_labels(names, config.label_map)
-    classes = order_classes(name for labels in set(names) for name in labels)
+    tables = loaded.tables
+    columns = [find_columns(table.frame, config, table.name, table.headerless) for table in tables]
+    splits = _find_splits(tables, config)
+    texts = [
+        text
+        for table, (column, _) in zip(tables, columns, strict=True)
+        for text in parse_texts(table.frame[column], table)
+    ]
+    cells = [table.frame[column] for table, (_, column) in zip(tables, columns, strict=True)]
+    labels = parse_labels(cells, tables)
+    rows = [row for table in tables for row in table.rows.tolist()]
+    multi = _is_multi_label(cells, labels, rows, config)
+    places: list[int | str] = [*rows]
+    if len(tables) > 1:
+        places = [f"{Path(table.name).name}:{row}" for table in tables for row in table.rows]
+    kept, incomplete = _find_incomplete(texts, labels, places, multi)
+    names = map_labels(name_labels([labels[index] or "" for index in kept], multi), config.label_map)
+    classes = order_classes(name for combination in set(names) for name in combination)
+    text_column, label_column = columns[0]
     dataset = Dataset(
-        texts=[columns.texts[index] or "" for index in kept],
+        texts=[texts[index] or "" for index in kept],
         labels=names,
-        rows=[columns.rows[index] for index in kept],
+        rows=[rows[index] for index in kept],
         class_names=classes,
         task=name_task(multi, len(classes)),
         source=Source(
-            loaded.name,
-            loaded.files,
-            loaded.parts[0].table.format,
-            *columns.names,
-            loaded.digest,
-            loaded.synthetic,
-            loaded.revision,
+            name=loaded.name,
+            files=loaded.files,
+            format=tables[0].format,
+            text_column=text_column,
+            label_column=label_column,
+            digest=loaded.digest,
+            synthetic=loaded.synthetic,
+            revision=loaded.revision,
         ),
-        given_splits=None if columns.splits is None else [columns.splits[index] for index in kept],
+        given_splits=None if splits is None else [splits[index] for index in kept],
     )
-    findings = check(dataset, incomplete, lambda index: columns.place(kept[index]))
-    return replace(dataset, findings=findings)
+    return replace(dataset, findings=check(dataset, incomplete, [places[index] for index in kept]))
 
 
-def _find_incomplete(columns: _Columns, multi: bool) -> tuple[list[int], list[Finding]]:
+def _find_splits(tables: Sequence[RawTable], config: DataConfig) -> list[SplitName] | None:
+    """Return the split of each row, None if the source does not say."""
+    if config.split_column is not None:  # then there is one table
+        table = tables[0]
+        column = choose_column(table.frame, config.split_column, "split", table.name)
+        return parse_splits(table.frame[column], table)
+    if tables[0].split is None:
+        return None
+    return [table.split or "train" for table in tables for _ in range(table.frame.height)]
+
+
+def _find_incomplete(
+    texts: Sequence[str | None], labels: Sequence[str | None], places: Sequence[int | str], multi: bool
+) -> tuple[list[int], list[Finding]]:
     """Return the rows with a text and a label, and findings about the others."""
-    kept, no_text, no_label, unlabelled = [], [], [], []
-    for index, (text, label) in enumerate(zip(columns.texts, columns.labels, strict=True)):
+    kept, no_text, no_label = [], [], []
+    for index, (text, label) in enumerate(zip(texts, labels, strict=True)):
         if text is None:
             no_text.append(index)
-        elif label is None or (not label and not multi):
-            no_label.append(index)
         else:
-            kept.append(index)
-            if not label:
-                unlabelled.append(index)
-    place = columns.place
+            (kept if label or (multi and label is not None) else no_label).append(index)
     findings = [
-        finding("missing-texts", no_text, place, "No text; these rows are left out.", "warning"),
-        finding("missing-labels", no_label, place, "No label; these rows are left out.", "warning"),
+        finding("missing-texts", no_text, places, "No text; these rows are left out.", "warning"),
+        finding("missing-labels", no_label, places, "No label; these rows are left out.", "warning"),
     ]
     if multi:
-        findings.append(finding("no-labels", unlabelled, place, "A text with none of the labels.", "info"))
+        unlabelled = [index for index in kept if not labels[index]]
+        findings.append(finding("no-labels", unlabelled, places, "A text with none of the labels.", "info"))
     return kept, findings
 
 
-def _is_multi_label(columns: _Columns, config: DataConfig) -> bool:
-    if config.task == "single-label" and columns.lists:
-        several = next((i for i, cell in enumerate(columns.labels) if cell and "|" in cell), None)
-        if several is not None:
-            raise DataError(
-                f"row {columns.rows[several]}: several labels in a list, but --task single-label."
-            )
-    if config.task != "auto":
-        return config.task == "multi-label"
-    return columns.lists or any("|" in cell for cell in set(columns.labels) if cell)
-
-
-def _gather(loaded: Loaded, config: DataConfig) -> _Columns:
-    """Extract texts, labels and splits of all parts."""
-    texts: list[str | None] = []
-    series: list[pl.Series] = []
-    rows: list[int] = []
-    files: list[str] = []
-    splits: list[SplitName] = []
-    chosen: list[tuple[str, str]] = []
-    for part in loaded.parts:
-        table = part.table
-        text, label = find_columns(table.frame, config, table.name, table.headerless)
-        chosen.append((text, label))
-        column = find_split_column(table.frame, config, table.name)
-        texts += parse_texts(table.frame[text], table)
-        series.append(table.frame[label])
-        rows += table.rows.tolist()
-        files += [Path(table.name).name if len(loaded.parts) > 1 else ""] * table.frame.height
-        default: list[SplitName] = [part.split or "train"] * table.frame.height
-        splits += default if column is None else parse_splits(table.frame[column], table)
-    lists = any(isinstance(labels.dtype, pl.List | pl.Array) for labels in series)
-    labels = parse_labels(series, [part.table for part in loaded.parts])
-    has_splits = loaded.parts[0].split is not None or config.split_column is not None
-    return _Columns(texts, labels, rows, splits if has_splits else None, files, lists, chosen[0])
+def _is_multi_label(
+    cells: Sequence[pl.Series], labels: Sequence[str | None], rows: Sequence[int], config: DataConfig
+) -> bool:
+    """Return whether texts may have several labels: labels come in lists, or with `|` between them."""
+    lists = any(isinstance(series.dtype, pl.List | pl.Array) for series in cells)
+    several = next((row for row, label in zip(rows, labels, strict=True) if label and "|" in label), None)
+    if config.task == "single-label" and lists and several is not None:
+        raise DataError(f"row {several}: several labels in a list, but --task single-label.")
+    return config.task == "multi-label" or (config.task == "auto" and (lists or several is not None))

@@ -10,24 +10,18 @@ import polars as pl
 from finetext.data.builtin import load_sample, load_sms_spam
 from finetext.data.config import DataConfig, SplitName
 from finetext.data.hub import load_hub
-from finetext.data.readers.batches import RawTable
+from finetext.data.readers.batches import Loaded, RawTable
 from finetext.data.readers.sniff import FORMATS
 from finetext.data.readers.table import read_table
-from finetext.data.tables import Loaded, Part
 from finetext.errors import DataError, UsageError, closest
 
 BUILTIN = {"sample": load_sample, "sms-spam": load_sms_spam}
-SPLIT_NAMES: dict[str, SplitName] = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "development": "validation",
-    "test": "test",
-    "testing": "test",
+_SPELLINGS: dict[SplitName, str] = {
+    "train": "train training",
+    "validation": "validation valid val dev development",
+    "test": "test testing",
 }
+SPLIT_NAMES = {spelling: split for split, names in _SPELLINGS.items() for spelling in names.split()}
 
 
 def load(source: str, config: DataConfig) -> Loaded:
@@ -41,23 +35,23 @@ def load(source: str, config: DataConfig) -> Loaded:
     loaded = _load_one(source, config)
     options: dict[SplitName, str | None] = {"validation": config.validation_data, "test": config.test_data}
     added = {split: path for split, path in options.items() if path}
-    if config.split_column and (added or len(loaded.parts) > 1):
+    if config.split_column and (added or len(loaded.tables) > 1):
         raise UsageError(
             "--split-column cannot be used with separate validation or test files. Choose one of them."
         )
     if not added:
         return loaded
-    parts = {part.split or "train": part for part in loaded.parts}
-    parts["train"] = replace(parts["train"], split="train")
+    tables = {table.split or "train": table for table in loaded.tables}
+    tables["train"] = replace(tables["train"], split="train")
     files, digest = list(loaded.files), loaded.digest
     for split, name in added.items():
         extra = _load_one(name, config)
-        if len(extra.parts) > 1:
-            raise UsageError(f"--{split}-data {name}: name one file; this has {len(extra.parts)} splits.")
-        parts[split] = Part(split, extra.parts[0].table)
+        if len(extra.tables) > 1:
+            raise UsageError(f"--{split}-data {name}: name one file; this has {len(extra.tables)} splits.")
+        tables[split] = replace(extra.tables[0], split=split)
         files += extra.files
         digest = hashlib.sha256((digest + extra.digest).encode()).hexdigest()
-    return replace(loaded, parts=tuple(parts.values()), files=tuple(files), digest=digest)
+    return replace(loaded, tables=tuple(tables.values()), files=tuple(files), digest=digest)
 
 
 def _load_one(source: str, config: DataConfig) -> Loaded:
@@ -76,25 +70,24 @@ def _load_one(source: str, config: DataConfig) -> Loaded:
         raise _no_source(source, path)
     if not is_file:
         raise DataError(f"{source}: neither a file nor a folder.")
-    return Loaded(source, (Part(None, read_table(path, config)),), (path,), _digest([path]))
+    return Loaded(source, (read_table(path, config),), (path,), _digest([path]))
 
 
 def _digest(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 
 
 def _load_folder(source: str, folder: Path, config: DataConfig) -> Loaded:
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    present = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     candidates: dict[SplitName, list[Path]] = {"train": [], "validation": [], "test": []}
-    for path in files:
-        stem = path.name.lower().removesuffix(".gz").split(".")[0]
-        known_format = Path(path.name.lower().removesuffix(".gz")).suffix in (*FORMATS, ".txt", "")
-        if stem in SPLIT_NAMES and known_format:
+    for path in present:
+        name = Path(path.name.lower().removesuffix(".gz"))
+        stem = name.name.split(".")[0]
+        if stem in SPLIT_NAMES and name.suffix in (*FORMATS, ".txt", ""):
             candidates[SPLIT_NAMES[stem]].append(path)
     for split, paths in candidates.items():
         if len(paths) > 1:
@@ -103,16 +96,16 @@ def _load_folder(source: str, folder: Path, config: DataConfig) -> Loaded:
                 f"{source}: {len(paths)} files could be the {split} split: {names}. Keep one of them."
             )
     if not candidates["train"]:
-        names = ", ".join(path.name for path in files[:8]) or "none"
+        names = ", ".join(path.name for path in present[:8]) or "none"
         raise DataError(
             f"{source}: the folder has no train file (train.csv, train.jsonl, …); its files: {names}."
         )
-    chosen = [(split, paths[0]) for split, paths in candidates.items() if paths]
-    parts = tuple(Part(split, read_table(path, config)) for split, path in chosen)
-    if len(parts) == 1:
-        parts = (replace(parts[0], split=None),)
-    read = tuple(path for _, path in chosen)
-    return Loaded(source, parts, read, _digest(read))
+    chosen = {split: paths[0] for split, paths in candidates.items() if paths}
+    tables = {split: read_table(path, config) for split, path in chosen.items()}
+    if len(tables) > 1:
+        tables = {split: replace(table, split=split) for split, table in tables.items()}
+    files = tuple(chosen.values())
+    return Loaded(source, tuple(tables.values()), files, _digest(files))
 
 
 def _no_source(source: str, path: Path) -> DataError:
@@ -131,15 +124,13 @@ def parse_splits(series: pl.Series, table: RawTable) -> list[SplitName]:
     """
     cells = series.cast(pl.String).to_list()
     splits = {cell: SPLIT_NAMES.get((cell or "").strip().lower()) for cell in set(cells)}
-    names: list[SplitName] = []
-    for row, cell in zip(table.rows, cells, strict=True):
-        split = splits[cell]
-        if split is None:
-            raise DataError(
-                f"{table.name}:{row}: column {series.name!r} holds {cell!r}, which is not a split; "
-                "use train, validation and test."
-            )
-        names.append(split)
+    names = [split for cell in cells if (split := splits[cell]) is not None]
+    if len(names) < len(cells):
+        row, cell = next((row, cell) for row, cell in zip(table.rows, cells, strict=True) if not splits[cell])
+        raise DataError(
+            f"{table.name}:{row}: column {series.name!r} holds {cell!r}, which is not a split; "
+            "use train, validation and test."
+        )
     if "train" not in names:
         raise DataError(f"{table.name}: no row of column {series.name!r} says train.")
     return names

@@ -1,5 +1,6 @@
 """Splitting a dataset into train, validation and test so that equal texts share a split."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,6 @@ from finetext.files import writing
 from finetext.options import check_options
 
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-PRECEDENCE: tuple[tuple[SplitName, SplitName], ...] = (
-    ("test", "validation"),
-    ("test", "train"),
-    ("validation", "train"),
-)
-"""Of two splits with the same text, the first keeps it."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +66,8 @@ def split(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
         dataset = limit(dataset, config.limit, seed)
     if config.balance == "undersample" and config.balance_scope == "all":
         dataset = undersample(dataset, seed)
-    members = _members(dataset)
+    given = positions(dataset.given_splits or ["train"] * len(dataset))
+    members = {name: given.get(name, []) for name in SPLITS}
     notes = _remove_overlap(dataset, members)
     for name in SPLITS:
         if dataset.given_splits is not None and name in dataset.given_splits and not members[name]:
@@ -103,16 +99,11 @@ def hold_out_validation(dataset: Dataset, share: float, seed: int) -> Splits:
     return Splits(dataset.subset(parts["train"]), dataset.subset(parts["validation"]), dataset.subset([]))
 
 
-def _members(dataset: Dataset) -> dict[SplitName, list[int]]:
-    given = positions(dataset.given_splits or ["train"] * len(dataset))
-    return {name: given.get(name, []) for name in SPLITS}
-
-
 def _remove_overlap(dataset: Dataset, members: dict[SplitName, list[int]]) -> list[str]:
     """Remove from each split the texts that a later one holds; return a line for each pair."""
     notes = []
     keys = dataset.keys
-    for later, earlier in PRECEDENCE:
+    for later, earlier in itertools.combinations(reversed(SPLITS), 2):
         held = {keys[index] for index in members[later]}
         kept = [index for index in members[earlier] if keys[index] not in held]
         removed = len(members[earlier]) - len(kept)

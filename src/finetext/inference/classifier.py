@@ -12,7 +12,7 @@ from finetext.decision import Decision, abstains, confidence, decide
 from finetext.engine import Encoded, Precision, choose_device, choose_precision, pack
 from finetext.errors import UsageError, closest
 from finetext.inference.explanation import Explanation, find_spans, leave_one_out, log_odds, word_weights
-from finetext.models import Model, is_exported, load_bundle, load_exported, predict_logits, probabilities
+from finetext.models import Model, is_exported, load_bundle, predict_logits, probabilities
 from finetext.runs import model_folder
 
 Answer = dict[str, Any]
@@ -269,4 +269,4 @@ def _load_exported(folder: Path, device: str, precision: str) -> Classifier:
             f"{folder}: an ONNX export runs on the CPU, in the precision it was exported in. "
             "Leave out --device and --precision."
         )
-    return Classifier(load_exported(model_folder(folder)))
+    return Classifier(load_bundle(folder))

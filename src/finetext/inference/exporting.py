@@ -17,12 +17,11 @@ from finetext.models import (
     ONNX,
     ONNX_OPSET,
     ONNX_TOLERANCE,
-    load_exported,
+    load_bundle,
     predict_logits,
     quantize,
     read_bundle,
     save_companions,
-    save_config,
     write_onnx,
 )
 from finetext.runs import RunFolder
@@ -74,9 +73,8 @@ def export_onnx(
     with files.making_folder(output) as folder:
         folder.mkdir(parents=True)
         exporter = write_onnx(parts, folder / ONNX)
-        save_config(parts.network, folder)
-        save_companions(parts.tokenizer, parts.settings, parts.provenance, folder)
-        classifiers = {"pytorch": load(model, device="cpu"), "onnx": Classifier(load_exported(folder))}
+        save_companions(parts.network.config, parts.tokenizer, parts.settings, parts.provenance, folder)
+        classifiers = {"pytorch": load(model, device="cpu"), "onnx": Classifier(load_bundle(folder))}
         report: dict[str, Any] = {
             "schema_version": 1,
             "format": "onnx",
@@ -88,7 +86,7 @@ def export_onnx(
         }
         if int8:
             share = _quantize(folder)
-            classifiers["int8"] = Classifier(load_exported(folder))
+            classifiers["int8"] = Classifier(load_bundle(folder))
             quality = _check_quantized(classifiers["pytorch"], classifiers["int8"], validation)
             report["int8"] = {"share_of_matrices": share, "bytes": _size(folder)} | quality
         report["texts_per_second"] = _measure_speeds(classifiers, test.texts[:TIMED_TEXTS])

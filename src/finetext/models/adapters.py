@@ -1,13 +1,10 @@
 """LoRA (Hu et al., 2022) through PEFT, on the linear layers inside the blocks."""
 
-import json
 import warnings
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from finetext import files
 from finetext.errors import ModelError
 from finetext.models.config import ModelConfig
 from finetext.models.model import Model
@@ -58,11 +55,6 @@ def adapt(model: Model, config: ModelConfig) -> None:
     model.network.peft_settings = settings
 
 
-def is_adapted(network: Any) -> bool:
-    """Tell whether a network holds adapters."""
-    return hasattr(network, "peft_settings")
-
-
 def merge_adapter(model: Model) -> None:
     """Add the adapters to the weights they stand beside and take them out."""
     from peft.tuners.lora import LoraLayer
@@ -87,9 +79,7 @@ def save_adapter(model: Model, folder: Path) -> None:
     # PEFT reads the names that its own wrapper around the whole model would give them.
     named = {f"base_model.model.{name}": tensor.contiguous().cpu() for name, tensor in weights.items()}
     save_file(named, folder / "adapter_model.safetensors")
-    model.network.peft_settings.save_pretrained(folder)
-    path = folder / "adapter_config.json"
-    # PEFT writes the set of target modules in the order of its hashes, another one in each process.
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    settings["target_modules"] = sorted(settings["target_modules"])
-    files.write_json(path, settings)
+    settings = model.network.peft_settings
+    # PEFT would write its set of target modules in the order of their hashes, another one in each process.
+    settings.target_modules = sorted(settings.target_modules)
+    settings.save_pretrained(folder)

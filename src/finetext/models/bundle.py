@@ -4,9 +4,10 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from finetext import files
+from finetext.decision import Decision
 from finetext.errors import ModelError
 from finetext.models.loading import (
     assemble,
@@ -15,12 +16,12 @@ from finetext.models.loading import (
     load_companions,
     quiet,
     read_weights,
-    settings_from,
 )
 from finetext.models.model import BundleSettings, Model
 from finetext.models.onnx_network import NO_STRUCTURE, ONNX, OnnxNetwork
 from finetext.models.safety import check_folder
 from finetext.models.tokenization import forget_lengths, position_limit
+from finetext.options import conform
 from finetext.runs import model_folder
 
 FINETEXT = "finetext.json"
@@ -40,23 +41,17 @@ def save_bundle(model: Model, folder: Path, provenance: dict[str, Any]) -> None:
     """
     with files.making_folder(folder) as temporary:
         with quiet():
-            model.network.config._name_or_path = ""
             model.network.save_pretrained(temporary)
-        save_companions(model.tokenizer, model.settings, provenance, temporary)
-
-
-def save_config(network: Any, folder: Path) -> None:
-    """Write a network's `config.json` alone."""
-    with quiet():
-        network.config._name_or_path = ""
-        network.config.save_pretrained(folder)
+        save_companions(model.network.config, model.tokenizer, model.settings, provenance, temporary)
 
 
 def save_companions(
-    tokenizer: Any, settings: BundleSettings, provenance: dict[str, Any], folder: Path
+    config: Any, tokenizer: Any, settings: BundleSettings, provenance: dict[str, Any], folder: Path
 ) -> None:
-    """Write what stands beside the weights and `config.json`: the tokenizer and `finetext.json`."""
+    """Write what stands beside the weights: `config.json`, the tokenizer and `finetext.json`."""
     with quiet():
+        config._name_or_path = ""
+        config.save_pretrained(folder)
         forget_lengths(tokenizer)
         tokenizer.init_kwargs["model_max_length"] = settings.max_length
         tokenizer.model_max_length = settings.max_length
@@ -86,19 +81,24 @@ class Parts:
 
 
 def load_bundle(path: Path, *, allow_pickle: bool = False) -> Model:
-    """Load a saved classifier on the CPU in float32.
+    """Load a saved classifier on the CPU in float32; ONNX Runtime runs an export.
 
     Args:
-        path: A bundle, the run folder that holds one, or any Hugging Face folder with a sequence classifier.
+        path: A bundle or export, the run folder that holds one, or any Hugging Face folder with a sequence classifier.
         allow_pickle: Accept a folder without safetensors.
 
     Raises:
         ModelError: There is no classifier, or it is damaged or not safe to load.
+        UsageError: ONNX Runtime is needed and not installed.
     """
-    if is_exported(model_folder(path)):
-        return load_exported(model_folder(path))
-    parts = read_bundle(path, allow_pickle=allow_pickle)
-    return assemble(parts.network, parts.tokenizer, parts.class_names, parts.settings)
+    folder = model_folder(path)
+    if not is_exported(folder):
+        parts = read_bundle(folder, allow_pickle=allow_pickle)
+        return assemble(parts.network, parts.tokenizer, parts.class_names, parts.settings)
+    settings, tokenizer, names = _read_companions(folder, check_folder(folder, exported=True))
+    network = OnnxNetwork(folder / ONNX, settings, len(names))
+    bundle, _ = _bundle_settings(folder, settings, names, network)
+    return Model(network, tokenizer, names, bundle, NO_STRUCTURE)
 
 
 def read_bundle(path: Path, *, allow_pickle: bool = False) -> Parts:
@@ -113,8 +113,7 @@ def read_bundle(path: Path, *, allow_pickle: bool = False) -> Parts:
             f"Train it first: finetext train DATA --model {folder}"
         )
     settings, tokenizer, names = _read_companions(folder, raw)
-    with quiet():
-        network = read_weights(AutoModelForSequenceClassification, folder, settings, allow_pickle)
+    network = read_weights(AutoModelForSequenceClassification, folder, settings, allow_pickle)
     bundle, provenance = _bundle_settings(folder, settings, names, network)
     return Parts(network, tokenizer, names, bundle, provenance)
 
@@ -123,20 +122,6 @@ def is_exported(folder: Path) -> bool:
     """Tell whether a folder holds an ONNX export and no weights of its own."""
     weights = ("model.safetensors", "model.safetensors.index.json")
     return (folder / ONNX).is_file() and not any((folder / name).is_file() for name in weights)
-
-
-def load_exported(folder: Path) -> Model:
-    """Load an ONNX export, to be run by ONNX Runtime.
-
-    Raises:
-        ModelError: It is damaged or not safe to load.
-        UsageError: ONNX Runtime is not installed.
-    """
-    raw = check_folder(folder, exported=True)
-    settings, tokenizer, names = _read_companions(folder, raw)
-    network = OnnxNetwork(folder / ONNX, settings, len(names))
-    bundle, _ = _bundle_settings(folder, settings, names, network)
-    return Model(network, tokenizer, names, bundle, NO_STRUCTURE)
 
 
 def _read_companions(folder: Path, raw: dict[str, Any]) -> tuple[Any, Any, tuple[str, ...]]:
@@ -173,7 +158,23 @@ def _bundle_settings(
             raise ModelError(
                 f"{path}: was written by another version of finetext. Load it with that version."
             )
-        bundle = settings_from(values, position_limit(settings, network), len(names))
+        bundle = _settings_from(values, position_limit(settings, network), len(names))
         return bundle, dict(values.get("provenance") or {})
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: is damaged. Copy the folder again.") from error
+
+
+def _settings_from(values: dict[str, Any], limit: int, classes: int) -> BundleSettings:
+    """Return the settings that a bundle's `finetext.json` holds; raise KeyError or ValueError if it is damaged."""
+    kinds = get_type_hints(BundleSettings)
+    del kinds["decision"]
+    options = {name: conform(values[name], kind) for name, kind in kinds.items()}
+    thresholds_of = {"binary": 1, "multi-class": 0, "multi-label": classes}
+    if options["task"] not in thresholds_of or not 1 <= options["max_length"] <= limit:
+        raise ValueError("task or max_length")
+    rule = values.get("decision") or {}  # there since schema version 2
+    thresholds = rule.get("thresholds")
+    if thresholds is not None and len(thresholds) != thresholds_of[options["task"]]:
+        raise ValueError("thresholds")
+    decision = Decision(None if thresholds is None else tuple(thresholds), rule.get("abstain_below"))
+    return BundleSettings(**options, decision=decision)

@@ -25,15 +25,9 @@ class LanguageModel:
     tokenizer: Any
     limit: int
 
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        device: torch.device = next(self.network.parameters()).device
-        return device
-
     def continue_ids(self, ids: list[int], tokens: int) -> list[int]:
         """Return the likeliest tokens after some others, each given those before (greedy)."""
-        prompt = torch.tensor([ids], device=self.device)
+        prompt = torch.tensor([ids], device=self.network.device)
         with quiet(), torch.inference_mode():
             whole = self.network.generate(
                 input_ids=prompt,
@@ -83,9 +77,7 @@ def load_language_model(source: ModelSource, *, allow_pickle: bool = False) -> L
     require_causal(source)
     settings = load_settings(source.folder)
     tokenizer = load_tokenizer(source.folder)
-    with quiet():
-        network = read_weights(AutoModelForCausalLM, source.folder, settings, allow_pickle)
-    network.eval()
+    network = read_weights(AutoModelForCausalLM, source.folder, settings, allow_pickle)
     return LanguageModel(network, tokenizer, position_limit(settings, network))
 
 

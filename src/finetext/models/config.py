@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from finetext.options import Above0, AtLeast1, Bounds, Rate, also
 
+Pooling = Literal["native", "last", "first", "mean"]
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -28,7 +30,7 @@ class ModelConfig:
     """Dropout in front of the LoRA matrices."""
     keep_adapter: bool = False
     """Also save the LoRA adapter in the run folder, beside the model it is merged into."""
-    pooling: Literal["native", "last", "first", "mean"] = "native"
+    pooling: Pooling = "native"
     """Which position the head reads; `native` is what the architecture does by itself."""
     dropout: Annotated[float | None, Rate] = None
     """Dropout of the whole model; by default that of its configuration."""

@@ -31,6 +31,14 @@ def output_layer(model: Model) -> nn.Linear:
     return layers[-1]
 
 
+def describe_head(model: Model) -> str:
+    """Return a head's shape and which position it reads, for the summary before training."""
+    hidden = model.network.config.get_text_config().hidden_size
+    reads = model.structure.reads if model.settings.pooling == "native" else model.settings.pooling
+    positions = {"pooler": "first token through the pooler", "mean": "mean of all tokens"}
+    return f"{hidden} -> {len(model.class_names)}, reads the {positions.get(reads, f'{reads} token')}"
+
+
 def head_inputs(model: Model, inputs: Inputs) -> Tensor:
     """Return what the output layer reads of each text, `(N, H)` float32; the mean over a long text's windows."""
     layer = output_layer(model)
@@ -42,14 +50,10 @@ def head_inputs(model: Model, inputs: Inputs) -> Tensor:
         read.append((vectors[:, 0] if vectors.ndim == 3 else vectors).float().cpu())
 
     vectors = torch.empty(len(windows), layer.in_features)
-    handle = layer.register_forward_pre_hook(record)
-    try:
-        with torch.no_grad(), evaluating(model.network):
-            for chosen in model.batches(windows):
-                model.logits(windows.batch(chosen).to(model.device))
-                vectors[chosen] = read.pop()
-    finally:
-        handle.remove()
+    with layer.register_forward_pre_hook(record), torch.no_grad(), evaluating(model.network):
+        for chosen in model.batches(windows):
+            model.logits(windows.batch(chosen).to(model.device))
+            vectors[chosen] = read.pop()
     owners = np.repeat(np.arange(len(inputs)), [len(text) for text in inputs.encoded])
     return torch.from_numpy(join_windows(vectors.numpy(), owners, "mean"))
 

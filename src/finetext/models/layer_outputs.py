@@ -1,5 +1,6 @@
 """The pooled output of every layer, in one pass: what a head would read if the model ended there."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,28 +69,25 @@ def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None
     def leaving(module: nn.Module, args: Any, output: Any) -> None:
         note(len(layers) - 1, output if isinstance(output, Tensor) else output[0])
 
-    handles: list[Any] = [layers[-1].register_forward_hook(leaving)]
-    for index, layer in enumerate(layers[1:]):
-        handles.append(layer.register_forward_pre_hook(entering(index), with_kwargs=True))
     dtype = torch.bfloat16 if computes_bf16_fast(model.device) else torch.float32
-    try:
-        with (
-            torch.no_grad(),
-            evaluating(model.network),
-            packed(list(layers) if model.device.type == "cpu" else [], dtype),
-            model.padded(),
-        ):
-            first = Inputs([text[:1] for text in inputs.encoded], inputs.pad_id)
-            for chosen in model.batches(first):
-                batch = first.batch(chosen).to(model.device)
-                state.update(texts=chosen, mask=batch.attention_mask, began=time.perf_counter())
-                state["seconds"] = torch.zeros(len(layers))
-                model.logits(batch)
-                seconds += state["seconds"]
-                progress(len(chosen))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with (
+        contextlib.ExitStack() as hooks,
+        torch.no_grad(),
+        evaluating(model.network),
+        packed(list(layers) if model.device.type == "cpu" else [], dtype),
+        model.padded(),
+    ):
+        hooks.enter_context(layers[-1].register_forward_hook(leaving))
+        for index, layer in enumerate(layers[1:]):
+            hooks.enter_context(layer.register_forward_pre_hook(entering(index), with_kwargs=True))
+        first = Inputs([text[:1] for text in inputs.encoded], inputs.pad_id)
+        for chosen in model.batches(first):
+            batch = first.batch(chosen).to(model.device)
+            state.update(texts=chosen, mask=batch.attention_mask, began=time.perf_counter())
+            state["seconds"] = torch.zeros(len(layers))
+            model.logits(batch)
+            seconds += state["seconds"]
+            progress(len(chosen))
     return Depths(vectors, seconds)
 
 

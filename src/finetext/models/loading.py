@@ -3,18 +3,16 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
-from finetext.decision import Decision
 from finetext.engine import FastPath, use_fast_kernels
 from finetext.errors import ModelError, first_line
 from finetext.models.catalogue import ALIASES
 from finetext.models.config import ModelConfig
 from finetext.models.layer_outputs import shorten
 from finetext.models.model import BundleSettings, Model
-from finetext.models.pooling import Pooling
 from finetext.models.resolve import ModelSource
 from finetext.models.structure import find_structure
 from finetext.models.tokenization import choose_limit, choose_pad_token, load_tokenizer, position_limit
@@ -39,19 +37,27 @@ def load_model(
         ModelError: The model is damaged or of a kind that cannot be used.
         UsageError: An option does not fit the model.
     """
+    from transformers import AutoModelForSequenceClassification as Classifier
+
     settings, tokenizer = load_companions(source.folder)
     same_classes = class_names_of(settings) == class_names
     had_head = is_classifier(settings.architectures)
-    set_classes(settings, class_names, task)
+    settings.id2label = dict(enumerate(class_names))
+    settings.label2id = {name: index for index, name in enumerate(class_names)}
+    kind = "multi" if task == "multi-label" else "single"
+    settings.problem_type = f"{kind}_label_classification"
     if isinstance(config.depth, int):
         shorten(settings, config.depth)
     if config.dropout is not None:
         set_dropout(settings, config.dropout)
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _build(source.folder, settings, config)
-        if had_head and config.weights == "pretrained" and not same_classes:
-            _renew_head(network, settings)
+        if config.weights == "random":
+            network = Classifier.from_config(settings, dtype=torch.float32)
+        else:
+            network = read_weights(Classifier, source.folder, settings, config.allow_pickle, fresh_head=True)
+            if had_head and not same_classes:
+                _renew_head(network, settings)
     limit = choose_limit(config.max_length, position_limit(settings, network))
     bundle = BundleSettings(task, config.pooling, limit, config.long_texts, config.window_pooling)
     model = assemble(network, tokenizer, class_names, bundle)
@@ -94,9 +100,7 @@ def assemble(network: Any, tokenizer: Any, class_names: tuple[str, ...], setting
         raise ModelError(
             f"{type(network).__name__} cannot read a short text ({first_line(error)}). Choose another model."
         ) from error
-    model = Model(network, tokenizer, class_names, settings, structure)
-    model.kernels = kernels
-    return model
+    return Model(network, tokenizer, class_names, settings, structure, kernels)
 
 
 def load_settings(folder: Path) -> Any:
@@ -141,15 +145,6 @@ def class_names_of(settings: Any) -> tuple[str, ...]:
     return tuple(str(settings.id2label[index]) for index in sorted(settings.id2label))
 
 
-def set_classes(settings: Any, class_names: tuple[str, ...], task: str) -> None:
-    """Write the classes and the kind of loss into a configuration."""
-    settings.id2label = dict(enumerate(class_names))
-    settings.label2id = {name: index for index, name in enumerate(class_names)}
-    settings.problem_type = (
-        "multi_label_classification" if task == "multi-label" else "single_label_classification"
-    )
-
-
 def set_dropout(settings: Any, probability: float) -> None:
     """Set every dropout probability of a configuration; the families name them differently."""
     for part in {id(c): c for c in (settings, settings.get_text_config())}.values():
@@ -157,16 +152,6 @@ def set_dropout(settings: Any, probability: float) -> None:
             named = "dropout" in name or name.endswith("_pdrop") or name.endswith("_drop")
             if named and (value is None or isinstance(value, (int, float))) and not isinstance(value, bool):
                 setattr(part, name, probability)
-
-
-def _build(folder: Path, settings: Any, config: ModelConfig) -> Any:
-    from transformers import AutoModelForSequenceClassification
-
-    if config.weights == "random":
-        return AutoModelForSequenceClassification.from_config(settings, dtype=torch.float32)
-    return read_weights(
-        AutoModelForSequenceClassification, folder, settings, config.allow_pickle, fresh_head=True
-    )
 
 
 def read_weights(
@@ -185,16 +170,17 @@ def read_weights(
         ModelError: The weights cannot be loaded or do not fit the configuration.
     """
     try:
-        network, report = kind.from_pretrained(
-            folder,
-            config=settings,
-            dtype=torch.float32,
-            use_safetensors=None if allow_pickle else True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            local_files_only=True,
-            trust_remote_code=False,
-        )
+        with quiet():
+            network, report = kind.from_pretrained(
+                folder,
+                config=settings,
+                dtype=torch.float32,
+                use_safetensors=None if allow_pickle else True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                local_files_only=True,
+                trust_remote_code=False,
+            )
     except Exception as error:  # readers of weights fail in many ways, all of them the folder's fault
         raise ModelError(f"{folder}: its weights cannot be loaded ({first_line(error)}).") from error
     prefix = f"{network.base_model_prefix}."
@@ -243,29 +229,3 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
-
-
-def settings_from(values: dict[str, Any], limit: int, classes: int) -> BundleSettings:
-    """Return the settings that a bundle's `finetext.json` holds.
-
-    Raises:
-        KeyError: One is missing.
-        ValueError: One has a value that it cannot have.
-    """
-    known = {
-        "task": ("binary", "multi-class", "multi-label"),
-        "pooling": get_args(Pooling),
-        "max_length": range(1, limit + 1),
-        "long_texts": ("truncate", "head-tail", "windows"),
-        "window_pooling": ("mean", "max"),
-    }
-    for name, allowed in known.items():
-        if values[name] not in allowed:
-            raise ValueError(name)
-    rule = values.get("decision") or {}  # there since schema version 2
-    thresholds = rule.get("thresholds")
-    wanted = {"binary": 1, "multi-label": classes}.get(values["task"], 0)
-    if thresholds is not None and len(thresholds) != wanted:
-        raise ValueError("thresholds")
-    decision = Decision(None if thresholds is None else tuple(thresholds), rule.get("abstain_below"))
-    return BundleSettings(**{name: values[name] for name in known}, decision=decision)

@@ -34,7 +34,10 @@ def predict_logits(
     """
     if not len(texts):
         return np.zeros((0, len(model.class_names)), dtype=np.float32)
-    inputs = _inputs(model, texts)
+    if isinstance(texts, Inputs):
+        inputs = texts
+    else:
+        inputs = model.inputs(model.encode(texts) if isinstance(texts[0], str) else texts)  # type: ignore[arg-type]
     owners = np.repeat(np.arange(len(inputs)), [len(text) for text in inputs.encoded])
     left = np.bincount(owners, minlength=len(inputs))
     windows = inputs.windows()
@@ -54,12 +57,6 @@ def predict_logits(
                 np.subtract.at(left, owners[chosen], 1)
                 progress(int((left[np.unique(owners[chosen])] == 0).sum()))
     return join_windows(logits, owners, model.settings.window_pooling)
-
-
-def _inputs(model: Model, texts: Sequence[str] | Sequence[Encoded] | Inputs) -> Inputs:
-    if isinstance(texts, Inputs):
-        return texts
-    return model.inputs(model.encode(texts) if isinstance(texts[0], str) else texts)  # type: ignore[arg-type]
 
 
 def join_windows(logits: NDArray[np.float32], owners: NDArray[np.int64], how: str) -> NDArray[np.float32]:

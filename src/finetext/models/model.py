@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from finetext.engine import (
     token_budget_batches,
 )
 from finetext.errors import ModelError, UsageError
-from finetext.models.pooling import Pooling
+from finetext.models.config import Pooling
 from finetext.models.structure import Structure
 from finetext.models.tokenization import TextEncoder
 
@@ -63,9 +63,9 @@ class Model:
         class_names: The classes in the order of their ids.
         settings: Pooling and the policy for long texts.
         structure: Where its parameters stand.
+        kernels: Which faster kernels its layers use.
         notices: What the user should know about how it was loaded or will be trained.
         runner: Runs the network on batches; None for one that is not PyTorch's.
-        kernels: Which faster kernels its layers use.
     """
 
     network: Any
@@ -73,9 +73,9 @@ class Model:
     class_names: tuple[str, ...]
     settings: BundleSettings
     structure: Structure
+    kernels: dict[str, FastPath] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     runner: Runner | None = field(default=None, init=False)
-    kernels: dict[str, FastPath] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.encoder = TextEncoder(self.tokenizer, self.settings.max_length, self.settings.long_texts)
@@ -86,7 +86,7 @@ class Model:
             self.runner = self._make_runner()
 
     def _make_runner(self) -> Runner:
-        native: Pool = "first" if self.structure.reads == "pooler" else self.structure.reads
+        native = self.structure.pool
         runner = Runner(
             self.network, self.structure.layers, native, self.reads, self.pad_id, self._ordinary_ids()
         )
@@ -125,9 +125,7 @@ class Model:
     @property
     def reads(self) -> Pool:
         """Which position the head reads in the end: first, last or mean."""
-        if self.settings.pooling != "native":
-            return self.settings.pooling
-        return "first" if self.structure.reads == "pooler" else self.structure.reads
+        return self.structure.pool if self.settings.pooling == "native" else self.settings.pooling
 
     def cut(self, index: int) -> str | None:
         """Let the network start at a layer, on stored features; return why it cannot, None if it can."""
@@ -179,15 +177,11 @@ class Model:
                 self.runner.switch_off(name, "gradient checkpointing computes layers twice")
         self.network.gradient_checkpointing_enable({"use_reentrant": False})
 
-    @contextlib.contextmanager
-    def padded(self) -> Iterator[None]:
+    def padded(self) -> contextlib.AbstractContextManager[None]:
         """Let every layer have all positions, `(W, T, H)`, for the time of the block."""
-        with (
-            contextlib.nullcontext()
-            if self.runner is None
-            else self.runner.without("packed batches", "read position")
-        ):
-            yield
+        if self.runner is None:
+            return contextlib.nullcontext()
+        return self.runner.without("packed batches", "read position")
 
     def _ordinary_ids(self) -> list[int]:
         special = {*self.tokenizer.all_special_ids, self.pad_id}

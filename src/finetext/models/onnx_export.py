@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from finetext.engine import pool
 from finetext.errors import ModelError, UsageError, first_line
 from finetext.models.bundle import Parts
+from finetext.models.config import Pooling
 from finetext.models.onnx_network import MISSING
-from finetext.models.pooling import install_pooling
-from finetext.models.structure import find_structure
+from finetext.models.structure import Structure, find_structure
 
 ONNX_OPSET = 18
 LARGEST_FILE = 1_800_000_000
@@ -35,7 +36,7 @@ class Logits(nn.Module):
         super().__init__()
         self.network = parts.network.eval()
         structure = find_structure(self.network, 0 if parts.tokenizer.pad_token_id else 1)
-        install_pooling(self.network, structure, parts.settings.pooling)
+        _install_pooling(self.network, structure, parts.settings.pooling)
         takes_positions = "position_ids" in inspect.signature(self.network.forward).parameters
         self._give_positions = takes_positions and structure.reads == "last"
 
@@ -46,6 +47,36 @@ class Logits(nn.Module):
             inputs["position_ids"] = (attention_mask.cumsum(1) - 1).clamp(min=0)
         logits: Tensor = self.network(**inputs).logits.float()
         return logits
+
+
+def _install_pooling(network: Any, structure: Structure, pooling: Pooling) -> None:
+    """Let the network's head read as `pooling` says, by a hook on the backbone's output.
+
+    The pooled vector takes the place of every position's hidden state, expanded without a copy, so that the
+    family's own head reads it wherever it looks.
+
+    `native` needs no hook but for decoders, which look for the last token that is not the pad id: with the
+    hook they read the last real token by the mask, whatever ids the text holds.
+    """
+    how = "last" if pooling == "native" and structure.reads == "last" else pooling
+    if how == "native" or how == structure.reads == "first":
+        return
+
+    def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        hidden = output[0]  # (B, T, H)
+        pooled = pool(hidden, kwargs["attention_mask"], how).unsqueeze(1).expand_as(hidden)
+        if isinstance(output, tuple):
+            return (pooled, *output[1:])
+        output["last_hidden_state"] = pooled
+        if structure.reads == "pooler":
+            pooler = module.pooler
+            if isinstance(pooler, nn.Linear):  # ALBERT's, that is given the one position
+                output["pooler_output"] = module.pooler_activation(pooler(pooled[:, 0]))
+            else:
+                output["pooler_output"] = pooler(pooled)
+        return output
+
+    network.base_model.register_forward_hook(hook, with_kwargs=True)
 
 
 def write_onnx(parts: Parts, path: Path) -> Exporter:

@@ -86,12 +86,10 @@ def _check_template(template: str | None, task: str) -> None:
 
 
 def _check_words(words: Mapping[str, str], class_names: Sequence[str]) -> None:
-    unknown = [name for name in words if name not in class_names]
+    for name in words:
+        if name not in class_names:
+            raise UsageError(f"--label-words.{name}: there is no such class.{closest(name, class_names)}")
     missing = [name for name in class_names if not words.get(name, "").strip()]
-    if unknown:
-        raise UsageError(
-            f"--label-words.{unknown[0]}: there is no such class.{closest(unknown[0], class_names)}"
-        )
     if missing:
         raise UsageError(
             f"--label-words: no word for {', '.join(map(repr, missing))}. Give one for each class."
@@ -120,7 +118,8 @@ class Prompter:
         """
         self._model, self._tokenizer = model, model.tokenizer
         self._chat = bool(getattr(self._tokenizer, "chat_template", None))
-        self._start = special_ends(model.tokenizer)[0]  # what stands before a text, but nothing behind it
+        # What the tokenizer puts before a text, but nothing behind it; a chat template has its own.
+        self._start = [] if self._chat else special_ends(model.tokenizer)[0]
         self._before, self._after = self._frame(question.template)
         self.answers = [self._answer_ids(word) for word in question.words]
         limit = min(model.limit, max_length or model.limit)
@@ -144,37 +143,31 @@ class Prompter:
         """Return the token ids of the question about a text, cut so that an answer fits behind it."""
         text = well_formed(text)
         ids = self._encode(text)
-        if len(ids) <= self._room:
-            return ids
-        text_ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        keep = len(text_ids) - (len(ids) - self._room)
-        while keep > 0:
-            ids = self._encode(self._tokenizer.decode(text_ids[:keep]))
-            if len(ids) <= self._room:
-                return ids
-            keep -= len(ids) - self._room  # half a character or word may take more tokens than the whole
-        return self._encode("")
+        if len(ids) > self._room:
+            text_ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+            keep = len(text_ids)
+            while len(ids) > self._room:  # half a character or word may take more tokens than the whole
+                keep = max(0, keep - (len(ids) - self._room))
+                ids = self._encode(self._tokenizer.decode(text_ids[:keep]))
+        return ids
 
     def _encode(self, text: str) -> list[int]:
-        if not self._chat:
-            whole = f"{self._before}{text}{self._after}"
-            body = self._tokenizer(whole, add_special_tokens=False)["input_ids"]
-            return [*self._start, *body]
-        # The template's own special tokens count; those that a text spells out are broken up.
-        for token in self._tokenizer.all_special_tokens:
+        # The special tokens of a chat template count; those that a text spells out are broken up.
+        for token in self._tokenizer.all_special_tokens if self._chat else ():
             text = text.replace(token, f"{token[0]} {token[1:]}")
-        whole = f"{self._before}{text}{self._after}"
-        return list(self._tokenizer(whole, add_special_tokens=False, split_special_tokens=False)["input_ids"])
+        return [*self._start, *self._ids(f"{self._before}{text}{self._after}")]
+
+    def _ids(self, text: str) -> list[int]:
+        encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=not self._chat)
+        return list(encoded["input_ids"])
 
     def _answer_ids(self, word: str) -> list[int]:
         """Return the tokens of a word as they follow the prompt."""
         gap = "" if not self._after or self._after[-1].isspace() or self._chat else " "
-        options = {"add_special_tokens": False, "split_special_tokens": not self._chat}
-        stub = list(self._tokenizer(self._after, **options)["input_ids"])
-        whole = list(self._tokenizer(f"{self._after}{gap}{word}", **options)["input_ids"])
+        stub, whole = self._ids(self._after), self._ids(f"{self._after}{gap}{word}")
         if whole[: len(stub)] == stub and len(whole) > len(stub):
             return whole[len(stub) :]
-        return list(self._tokenizer(f"{gap}{word}", **options)["input_ids"])
+        return self._ids(f"{gap}{word}")
 
     def log_likelihoods(
         self,
@@ -197,10 +190,8 @@ class Prompter:
         encoded = [[*prompts[text], *self.answers[answer][:-1]] for text, answer in rows]
         likelihoods = np.zeros((len(texts), len(self.answers)))
         left = np.full(len(texts), len(several))
-        batches = token_budget_batches(
-            list(map(len, encoded)), max_tokens or default_token_budget(self._model.device)
-        )
-        for chosen in batches:
+        budget = max_tokens or default_token_budget(self._model.network.device)
+        for chosen in token_budget_batches(list(map(len, encoded)), budget):
             starts = [len(prompts[rows[row][0]]) - 1 for row in chosen]
             logs, first = self._log_probs([encoded[row] for row in chosen], min(starts))
             for place, (row, start) in enumerate(zip(chosen, starts, strict=True)):
@@ -220,8 +211,8 @@ class Prompter:
         The padding is on the right, where no token of a causal model sees it: positions are those of the text.
         """
         network = self._model.network
-        batch = collate([(ids,) for ids in windows], self._tokenizer.eos_token_id or 0).to(self._model.device)
-        keep = torch.arange(first, batch.input_ids.shape[1], device=self._model.device)
+        batch = collate([(ids,) for ids in windows], self._tokenizer.eos_token_id or 0).to(network.device)
+        keep = torch.arange(first, batch.input_ids.shape[1], device=network.device)
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
         few = "logits_to_keep" in inspect.signature(network.forward).parameters
         with torch.inference_mode():

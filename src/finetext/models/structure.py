@@ -1,11 +1,13 @@
 """The parts of a classifier, found by running it rather than by the names of its modules."""
 
-from collections.abc import Iterator
+import contextlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from finetext.engine import Pool, evaluating
 
 Reads = Literal["first", "last", "mean", "pooler"]
 
@@ -31,6 +33,11 @@ class Structure:
     reads: Reads
 
     @property
+    def pool(self) -> Pool:
+        """The position of the last hidden states that its own head reads."""
+        return "first" if self.reads == "pooler" else self.reads
+
+    @property
     def depth(self) -> int:
         """Number of layers."""
         return len(self.layers)
@@ -44,34 +51,23 @@ def find_structure(network: Any, token_id: int) -> Structure:
         token_id: An id that is not the pad id.
     """
     layers = _find_layers(network)
-    device = next(network.parameters()).device
-    ids = torch.full((1, 4), token_id, dtype=torch.long, device=device)
-    was_training = network.training
-    network.eval()
-    try:
-        with torch.inference_mode():
-            order = _order_of_modules(network, [module for _, module in layers], ids)
-            reads = _find_reads(network, ids)
-    finally:
-        network.train(was_training)
-    outside = {name for name, _ in network.named_parameters() if not _within(name, network.base_model_prefix)}
-    pooler = {name for name, _ in network.named_parameters() if ".pooler." in f".{name}"}
-    after = frozenset(name for name, place in order.items() if place == "after") | outside | pooler
-    inside = {name for name, place in order.items() if place == "inside"}
+    ids = torch.full((1, 4), token_id, dtype=torch.long, device=network.device)
+    with evaluating(network), torch.inference_mode():
+        order = _order_of_modules(network, [module for _, module in layers], ids)
+        reads = _find_reads(network, ids)
+    names = frozenset(name for name, _ in network.named_parameters())
+    backbone = f"{network.base_model_prefix}."
+    head = frozenset(name for name in names if not name.startswith(backbone) or ".pooler." in f".{name}")
+    after = frozenset(name for name, place in order.items() if place == "after") | head
+    inside = frozenset(name for name, place in order.items() if place == "inside")
     return Structure(
         layers=tuple(module for _, module in layers),
         layer_names=tuple(name for name, _ in layers),
-        before=frozenset(
-            name for name, _ in network.named_parameters() if name not in after and name not in inside
-        ),
+        before=names - after - inside,
         after=after,
-        head=frozenset(outside | pooler),
+        head=head,
         reads=reads,
     )
-
-
-def _within(name: str, prefix: str) -> bool:
-    return name.startswith(prefix + ".")
 
 
 def _find_layers(network: Any) -> list[tuple[str, nn.Module]]:
@@ -92,43 +88,28 @@ def _order_of_modules(network: Any, layers: list[nn.Module], ids: Tensor) -> dic
     def enter(module: nn.Module, *_: Any) -> None:
         nonlocal place
         for parameter in module.parameters(recurse=False):
-            if id(parameter) in names:
-                places.setdefault(names[id(parameter)], place)
+            places.setdefault(names[id(parameter)], place)
 
     def leave_last(*_: Any) -> None:
         nonlocal place
         place = "after"
 
-    handles = [module.register_forward_pre_hook(enter) for module in network.modules()]
-    if layers:
-        handles.append(layers[-1].register_forward_hook(leave_last))
-    try:
+    with contextlib.ExitStack() as hooks:
+        for module in network.modules():
+            hooks.enter_context(module.register_forward_pre_hook(enter))
+        if layers:
+            hooks.enter_context(layers[-1].register_forward_hook(leave_last))
         network(input_ids=ids, attention_mask=torch.ones_like(ids))
-    finally:
-        for handle in handles:
-            handle.remove()
     return places
 
 
 def _find_reads(network: Any, ids: Tensor) -> Reads:
     """Change the backbone's output at one position after the other and see which changes the logits."""
-    mask = torch.ones_like(ids)
-    logits = network(input_ids=ids, attention_mask=mask).logits
-    changes = tuple(
-        not torch.equal(logits, changed) for changed in _logits_with_each_position_changed(network, ids, mask)
-    )
-    known: dict[tuple[bool, ...], Reads] = {
-        (True, False, False, False): "first",
-        (False, False, False, True): "last",
-        (True, True, True, True): "mean",
-    }
-    return known.get(changes, "pooler")
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    logits = network(**inputs).logits
 
-
-def _logits_with_each_position_changed(network: Any, ids: Tensor, mask: Tensor) -> Iterator[Tensor]:
-    for position in range(ids.shape[1]):
-
-        def change(module: nn.Module, args: Any, output: Any, position: int = position) -> Any:
+    def matters(position: int) -> bool:
+        def change(module: nn.Module, args: Any, output: Any) -> Any:
             hidden = output[0].clone()
             noise = torch.arange(hidden.shape[-1], device=hidden.device, dtype=hidden.dtype)
             hidden[:, position] += torch.sin(noise)
@@ -137,8 +118,12 @@ def _logits_with_each_position_changed(network: Any, ids: Tensor, mask: Tensor) 
             output["last_hidden_state"] = hidden
             return output
 
-        handle = network.base_model.register_forward_hook(change)
-        try:
-            yield network(input_ids=ids, attention_mask=mask).logits
-        finally:
-            handle.remove()
+        with network.base_model.register_forward_hook(change):
+            return not torch.equal(logits, network(**inputs).logits)
+
+    known: dict[tuple[bool, ...], Reads] = {
+        (True, False, False, False): "first",
+        (False, False, False, True): "last",
+        (True, True, True, True): "mean",
+    }
+    return known.get(tuple(map(matters, range(ids.shape[1]))), "pooler")

@@ -155,11 +155,7 @@ class TextEncoder:
             stride = room - room // OVERLAP
             starts = range(0, len(body) - (room - stride), stride)
             parts = [body[start : start + room] for start in starts]
-        return tuple(self._with_ends(part) for part in parts)
-
-    def _with_ends(self, part: list[int]) -> list[int]:
-        ids = self._prefix + part + self._suffix
-        return ids or [self._tokenizer.pad_token_id]
+        return tuple(self._prefix + part + self._suffix or [self._tokenizer.pad_token_id] for part in parts)
 
 
 def special_ends(tokenizer: Any) -> tuple[list[int], list[int]]:

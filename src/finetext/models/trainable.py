@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from finetext.errors import UsageError, closest
-from finetext.models.adapters import adapt, is_adapted
+from finetext.models.adapters import adapt
 from finetext.models.config import ModelConfig
 from finetext.models.model import Model
 
@@ -20,14 +20,11 @@ def trained_blocks(mode: str, depth: int, epoch: int = 0) -> int:
     Raises:
         UsageError: There is no such mode, or the model has fewer blocks.
     """
-    if mode == "head" or mode == "lora":
+    if mode in ("head", "lora"):
         return 0
-    if mode == "last-block":
-        return min(1, depth)
-    if mode == "all":
-        return depth
-    if mode == "gradual":
-        return min(depth, 1 + epoch)
+    counts = {"last-block": min(1, depth), "gradual": min(depth, 1 + epoch), "all": depth}
+    if mode in counts:
+        return counts[mode]
     match = _BLOCKS.fullmatch(mode)
     if match is None or int(match[1]) < 1:
         raise UsageError(
@@ -55,28 +52,14 @@ def set_trainable(model: Model, config: ModelConfig, epoch: int = 0) -> None:
     """
     mode, structure = config.trainable, model.structure
     blocks = trained_blocks(mode, structure.depth, epoch)
-    if mode == "lora":
-        _set_lora(model, config)
-        return
-    if mode == "all" or (mode != "head" and not structure.layers):
-        names = {name for name, _ in model.network.named_parameters()}
-    elif mode == "head":
-        names = set(structure.head)
-    else:
-        chosen = structure.layer_names[structure.depth - blocks :]
-        inside = {
-            n for n, _ in model.network.named_parameters() if n.startswith(tuple(f"{c}." for c in chosen))
-        }
-        names = set(structure.after) | inside
-    for name, parameter in model.network.named_parameters():
-        parameter.requires_grad_(name in names)
-
-
-def _set_lora(model: Model, config: ModelConfig) -> None:
-    if not is_adapted(model.network):
+    if mode == "lora" and not hasattr(model.network, "peft_settings"):
         adapt(model, config)
+    everything = mode == "all" or (not structure.layers and mode not in ("head", "lora"))
+    top = structure.after if blocks else structure.head
+    last = tuple(f"{name}." for name in structure.layer_names[structure.depth - blocks :])
     for name, parameter in model.network.named_parameters():
-        parameter.requires_grad_("lora_" in name or name in model.structure.head)
+        adapter = mode == "lora" and "lora_" in name
+        parameter.requires_grad_(everything or adapter or name in top or name.startswith(last))
 
 
 def trained_parameters(model: Model, config: ModelConfig, epochs: int) -> dict[str, nn.Parameter]:

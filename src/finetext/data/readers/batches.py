@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from finetext.data.config import SplitName
 
 Cells = Literal["native", "typed", "written", "lines"]
 """How the values of JSON are read: as they are; with lists and objects as text; all as text, numbers as they are
@@ -32,8 +35,8 @@ NumberedBatch = tuple[RowBatch, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class Reader:
-    """A file or stream that has been looked through and can be read from its start; a stream only once."""
+class Rows:
+    """All rows of a file or stream, to be read from the first on, a batch at a time; a stream only once."""
 
     name: str
     """What to call it in messages."""
@@ -45,6 +48,23 @@ class Reader:
     read: Callable[[Cells, str | None], Iterator[NumberedBatch]] = field(repr=False)
     """Yields the rows; with `lines` only the column of that name."""
     headerless: bool = False
+    text_column: str = ""
+    """Name of the column with the texts."""
+    digest: str | None = None
+    """SHA-256 of the file, 64 hexadecimal digits; None for a stream."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of all columns."""
+        return self.sample.columns
+
+    def batches(self, cells: Cells = "typed") -> Iterator[RowBatch]:
+        """Read the rows.
+
+        Args:
+            cells: How the values of JSON are read; with `lines` the tables have the column of the texts alone.
+        """
+        return (batch for batch, _ in self.read(cells, self.text_column))
 
 
 @dataclass(frozen=True)
@@ -57,3 +77,17 @@ class RawTable:
     name: str
     format: str
     headerless: bool = False
+    split: SplitName | None = None
+    """The split that it is, if the source says so."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The tables of a source and where they came from."""
+
+    name: str
+    tables: tuple[RawTable, ...]
+    files: tuple[Path, ...]
+    digest: str
+    synthetic: bool = False
+    revision: str | None = None

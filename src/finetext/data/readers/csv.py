@@ -13,7 +13,7 @@ from typing import Literal
 import polars as pl
 
 from finetext.data.config import DataConfig
-from finetext.data.readers.batches import Cells, NumberedBatch, Reader, RowBatch
+from finetext.data.readers.batches import Cells, NumberedBatch, RowBatch, Rows
 from finetext.data.readers.decode import Content
 from finetext.data.readers.fields import Dialect, Parsed, parse
 from finetext.data.readers.sniff import choose_dialect
@@ -26,7 +26,7 @@ MAX_ROW_BYTES = 32 << 20
 # Opening a file -----------------------------------------------------------------------------------
 
 
-def open_delimited(content: Content, config: DataConfig, format: str) -> Reader:
+def open_delimited(content: Content, config: DataConfig, format: str) -> Rows:
     """Look through delimited text and get ready to read it.
 
     Raises:
@@ -61,7 +61,7 @@ def open_delimited(content: Content, config: DataConfig, format: str) -> Reader:
             skip = 0
 
     sample = first.frame.rename(dict(zip(first.frame.columns, columns, strict=True)))
-    return Reader(name, format, sample, None if content.open_ended else height - header, read, headerless)
+    return Rows(name, format, sample, None if content.open_ended else height - header, read, headerless)
 
 
 def _name_columns(header: Iterable[str]) -> list[str]:
@@ -124,11 +124,6 @@ class _Survey:
     well_formed: bool = True
     swallowed: DataError | None = None
 
-    @property
-    def sound(self) -> bool:
-        """Whether all rows have one width and all quotation marks their place."""
-        return self.well_formed and not self.uneven
-
 
 def _survey(content: Content, dialect: Dialect, *, strict: bool = False) -> _Survey:
     """Look through all that is known; if `strict`, only until a quotation mark is out of place."""
@@ -161,7 +156,7 @@ def _settle(
         survey = _survey(content, plain)
     else:
         survey = _survey(content, quoted, strict=True)
-        if quoting == "auto" and not survey.sound:
+        if quoting == "auto" and (survey.uneven or not survey.well_formed):
             as_plain = _survey(content, plain)
             survey = survey if as_plain.uneven else as_plain
         if not survey.well_formed:

@@ -68,15 +68,12 @@ class Content:
         )
 
 
-def open_content(source: Path | BinaryIO | bytes, name: str | None = None) -> Content:
-    """Read the start of a file, a stream, or bytes in memory.
+def open_content(source: Path | BinaryIO, name: str | None = None) -> Content:
+    """Read the start of a file or a stream.
 
     Raises:
         DataError: It cannot be read.
     """
-    if isinstance(source, bytes):
-        content = b"".join(_unzipped_if_gzip(iter([source]), name or "data"))
-        return Content(name or "data", content, True, None, lambda: iter([content]))
     path = source if isinstance(source, Path) else None
     name = name or (str(path) if path else "standard input")
     chunks = file_chunks(source, name) if isinstance(source, Path) else stream_chunks(source, name)
@@ -119,17 +116,10 @@ def stream_chunks(stream: BinaryIO, name: str) -> Iterator[bytes]:
     Raises:
         DataError: The gzip data are damaged.
     """
-    return _unzipped_if_gzip(iter(lambda: stream.read(CHUNK_BYTES), b""), name)
-
-
-def _unzipped_if_gzip(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
-    first = next(chunks, b"")
-    whole = itertools.chain([first] if first else [], chunks)
-    if not first.startswith(GZIP):
-        yield from whole
-        return
+    first = stream.read(CHUNK_BYTES)
+    chunks = itertools.chain([first], iter(lambda: stream.read(CHUNK_BYTES), b"")) if first else iter([])
     try:
-        yield from _unzip(whole)
+        yield from _unzip(chunks) if first.startswith(GZIP) else chunks
     except (EOFError, zlib.error) as error:
         raise DataError(f"{name}: the gzip file is damaged or cut off: {error}.") from error
 
@@ -182,7 +172,10 @@ def utf8_chunks(chunks: Iterable[bytes], name: str, encoding: str) -> Iterator[b
     for chunk in itertools.chain(chunks, [b""]):  # the empty one ends it
         final = not chunk
         if decoder is None:
-            chunk, encoding = _without_mark(chunk, encoding)
+            for mark, marked in BYTE_ORDER_MARKS:
+                if chunk.startswith(mark):
+                    chunk, encoding = chunk.removeprefix(mark), marked
+                    break
             decoder = codecs.getincrementaldecoder(encoding)()
         lines += chunk.count(b"\n")
         try:
@@ -205,11 +198,3 @@ def _check_encoding(encoding: str) -> None:
         raise UsageError(
             f"--encoding {encoding!r}: no such encoding; try utf-8, latin-1 or cp1252."
         ) from error
-
-
-def _without_mark(content: bytes, encoding: str) -> tuple[bytes, str]:
-    """Return text without its byte order mark, and the encoding that the mark stands for."""
-    for mark, marked in BYTE_ORDER_MARKS:
-        if content.startswith(mark):
-            return content[len(mark) :], marked
-    return content, encoding

@@ -8,17 +8,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from finetext.data.readers.batches import Cells, NumberedBatch, Reader, RowBatch
+from finetext.data.readers.batches import Cells, NumberedBatch, RowBatch, Rows
 from finetext.data.readers.decode import Content, whole_lines
 from finetext.errors import DataError
 
 _MAX_INT = 2**63
-
-
-class Number(str):
-    """A number as it is written in the file."""
-
-    __slots__ = ()
 
 
 @dataclass
@@ -65,7 +59,7 @@ def _scalar_dtype(types: set[type]) -> pl.DataType:
     return pl.Float64() if types in ({float}, {int, float}) else pl.String()
 
 
-def open_jsonl(content: Content) -> Reader:
+def open_jsonl(content: Content) -> Rows:
     """Look through JSON Lines, or read a JSON array, which is one document and so is held in memory.
 
     Raises:
@@ -75,26 +69,22 @@ def open_jsonl(content: Content) -> Reader:
     if content.head.lstrip().startswith(b"["):
         return _open_array(b"".join(content.chunks()), name)
     columns = _Columns()
-    for row, line in _numbered_lines(content.known(), ended=not content.open_ended):
-        columns.add(_parse_object(line, name, row))
+    for lines in _numbered_lines(content.known(), ended=not content.open_ended):
+        for row, line in lines:
+            columns.add(_parse_object(line, name, row))
 
     def read(cells: Cells, column: str | None) -> Iterator[NumberedBatch]:
-        before = 0
         keys = [column] if cells == "lines" and column else list(columns.types)
-        for chunk in whole_lines(content.chunks()):
-            numbered = list(_numbered_lines([chunk]))
-            records = [_parse_known(line, name, row + before, columns, cells) for row, line in numbered]
-            frame = _frame(records, keys, columns, cells)
-            if records:
-                lines = [line for _, line in numbered]
-                yield RowBatch(frame, lines), np.asarray([row + before for row, _ in numbered])
-            before += chunk.count(b"\n")
+        for lines in filter(None, _numbered_lines(content.chunks())):
+            records = [_parse_known(line, name, row, columns, cells) for row, line in lines]
+            batch = RowBatch(_frame(records, keys, columns, cells), [line for _, line in lines])
+            yield batch, np.asarray([row for row, _ in lines])
 
     height = None if content.open_ended else columns.height
-    return Reader(name, "jsonl", pl.DataFrame(schema=list(columns.types)), height, read)
+    return Rows(name, "jsonl", pl.DataFrame(schema=list(columns.types)), height, read)
 
 
-def _open_array(text: bytes, name: str) -> Reader:
+def _open_array(text: bytes, name: str) -> Rows:
     try:
         records = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -104,24 +94,20 @@ def _open_array(text: bytes, name: str) -> Reader:
         columns.add(_check_object(record, name, row))
     frame = _frame(records, list(columns.types), columns, "native")
     numbers = np.arange(1, frame.height + 1)
-    return Reader(
-        name, "jsonl", frame, frame.height, lambda cells, column: iter([(RowBatch(frame), numbers)])
-    )
+    return Rows(name, "jsonl", frame, frame.height, lambda cells, column: iter([(RowBatch(frame), numbers)]))
 
 
-def _numbered_lines(chunks: Iterable[bytes], *, ended: bool = True) -> Iterator[tuple[int, bytes]]:
-    """Yield the number of each line that is not blank, and the line."""
+def _numbered_lines(chunks: Iterable[bytes], *, ended: bool = True) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield the lines of each chunk that are not blank, each with its number in the file."""
     before = 0
     for chunk in whole_lines(chunks, ended=ended):
         lines = chunk.removesuffix(b"\n").split(b"\n")
-        for number, line in enumerate(lines, start=before + 1):
-            if line.strip():
-                yield number, line.strip()
+        yield [(number, line.strip()) for number, line in enumerate(lines, before + 1) if line.strip()]
         before += len(lines)
 
 
-def _parse_object(line: bytes, name: str, row: int, number: type[Number] | None = None) -> dict[str, Any]:
-    """Return the JSON object of a line, its numbers as they are written if `number` says so."""
+def _parse_object(line: bytes, name: str, row: int, number: type[str] | None = None) -> dict[str, Any]:
+    """Return the JSON object of a line, its numbers as they are written if `number` is `str`."""
     try:
         record = json.loads(line, parse_int=number, parse_float=number, parse_constant=number)
     except (ValueError, RecursionError) as error:
@@ -138,7 +124,7 @@ def _check_object(record: Any, name: str, row: int) -> dict[str, Any]:
 def _parse_known(line: bytes, name: str, row: int, columns: _Columns, cells: Cells) -> dict[str, Any]:
     """Return the JSON object of a line; a stream may hold what was not seen when its start was looked through."""
     typed = cells in ("native", "typed")
-    record = _parse_object(line, name, row, None if typed else Number)
+    record = _parse_object(line, name, row, None if typed else str)
     for key, value in record.items():
         unknown = key not in columns.types
         if unknown or (typed and value is not None and _type(value) not in columns.types[key]):

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from finetext.data.readers import decode
-from finetext.data.readers.batches import Cells, NumberedBatch, Reader, RowBatch
+from finetext.data.readers.batches import Cells, NumberedBatch, RowBatch, Rows
 from finetext.data.readers.decode import GZIP, Content
 from finetext.errors import DataError
 
@@ -17,7 +17,7 @@ SLICE_ROWS = 8192
 """Rows that are read at a time, fewer if they are long."""
 
 
-def open_parquet(content: Content) -> Reader:
+def open_parquet(content: Content) -> Rows:
     """Read the schema and get ready to read the rows.
 
     Raises:
@@ -37,7 +37,7 @@ def open_parquet(content: Content) -> Reader:
                 frame = pl.scan_parquet(path).slice(start, step).collect()
             yield RowBatch(frame), np.arange(start + 1, start + frame.height + 1)
 
-    return Reader(content.name, "parquet", pl.DataFrame(schema=schema), height, read)
+    return Rows(content.name, "parquet", pl.DataFrame(schema=schema), height, read)
 
 
 @contextlib.contextmanager

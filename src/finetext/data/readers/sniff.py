@@ -8,16 +8,8 @@ from finetext.data.config import DataConfig
 from finetext.data.readers.fields import Dialect, parse
 from finetext.errors import DataError
 
-FORMATS = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".json": "jsonl",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-}
+_SUFFIXES = {"csv": ".csv", "tsv": ".tsv .tab", "jsonl": ".json .jsonl .ndjson", "parquet": ".parquet .pq"}
+FORMATS = {suffix: format for format, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 SNIFFED_BYTES = 1 << 16
 
 

@@ -4,8 +4,9 @@ A file is looked through first, so that what is wrong with any of its rows is re
 stream only the start is looked at.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import io
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,7 +15,7 @@ import polars as pl
 
 from finetext.data.columns import find_text_column
 from finetext.data.config import DataConfig
-from finetext.data.readers.batches import Cells, RawTable, Reader, RowBatch
+from finetext.data.readers.batches import RawTable, RowBatch, Rows
 from finetext.data.readers.csv import open_delimited
 from finetext.data.readers.decode import Content, open_content
 from finetext.data.readers.jsonl import open_jsonl
@@ -36,36 +37,13 @@ def read_table(source: Path | bytes, config: DataConfig, name: str | None = None
     Raises:
         DataError: The file cannot be read as what it is or was said to be.
     """
-    reader = _open(open_content(source, name), config)
-    batches = list(reader.read("native", None))
+    rows = _open(open_content(io.BytesIO(source) if isinstance(source, bytes) else source, name), config)
+    batches = list(rows.read("native", None))
     if not batches:
-        raise DataError(f"{reader.name}: the file is empty.")
+        raise DataError(f"{rows.name}: the file is empty.")
     frame = pl.concat([batch.frame for batch, _ in batches])
-    rows = np.concatenate([numbers for _, numbers in batches])
-    return RawTable(frame, rows, reader.name, reader.format, reader.headerless)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """All rows of a file or stream, to be read a batch at a time."""
-
-    name: str
-    format: str
-    columns: tuple[str, ...]
-    text_column: str
-    height: int | None
-    """Number of rows; None for a stream."""
-    digest: str | None
-    """SHA-256 of the file, 64 hexadecimal digits; None for a stream."""
-    reader: Reader = field(repr=False)
-
-    def batches(self, cells: Cells = "typed") -> Iterator[RowBatch]:
-        """Read the rows from the first on; a stream can be read once.
-
-        Args:
-            cells: How the values of JSON are read; with `lines` the tables have the column of the texts alone.
-        """
-        return (batch for batch, _ in self.reader.read(cells, self.text_column))
+    numbers = np.concatenate([numbers for _, numbers in batches])
+    return RawTable(frame, numbers, rows.name, rows.format, rows.headerless)
 
 
 def open_rows(source: Path | BinaryIO, config: DataConfig, name: str | None = None) -> Rows:
@@ -80,23 +58,20 @@ def open_rows(source: Path | BinaryIO, config: DataConfig, name: str | None = No
         DataError: It cannot be read as what it is or was said to be, or no column could be the texts.
     """
     content = open_content(source, name)
-    reader = _open(content, config)
-    column = find_text_column(reader.sample, config, reader.name, reader.headerless)
+    rows = _open(content, config)
+    column = find_text_column(rows.sample, config, rows.name, rows.headerless)
     digest = None if content.path is None else digest_file(content.path)
-    return Rows(
-        reader.name, reader.format, tuple(reader.sample.columns), column, reader.height, digest, reader
-    )
+    return replace(rows, text_column=column, digest=digest)
 
 
 def rows_of_texts(texts: Sequence[str]) -> Rows:
     """Return texts in memory as the rows of a file."""
     frame = pl.DataFrame({"text": list(texts)}, schema={"text": pl.String})
     numbered = (RowBatch(frame), np.arange(1, len(texts) + 1))
-    reader = Reader("texts", "one-column", frame, len(texts), lambda cells, column: iter([numbered]))
-    return Rows("texts", "one-column", ("text",), "text", len(texts), None, reader)
+    return Rows("texts", "one-column", frame, len(texts), lambda *_: iter([numbered]), text_column="text")
 
 
-def _open(content: Content, config: DataConfig) -> Reader:
+def _open(content: Content, config: DataConfig) -> Rows:
     content.refuse_empty()
     format = config.format if config.format != "auto" else sniff_binary(content.head, content.name)
     if format == "parquet":

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from finetext.data.readers.batches import Cells, NumberedBatch, Reader, RowBatch
+from finetext.data.readers.batches import Cells, NumberedBatch, RowBatch, Rows
 from finetext.data.readers.decode import Content, whole_lines
 
 
-def open_text(content: Content) -> Reader:
+def open_text(content: Content) -> Rows:
     """Get ready to read a file of one text a line as the column `text`."""
     line_ends = returned = height = 0
     for chunk in whole_lines(content.known()):
@@ -28,6 +28,6 @@ def open_text(content: Content) -> Reader:
             before += len(lines)
 
     sample = pl.DataFrame(schema={"text": pl.String})
-    return Reader(
+    return Rows(
         content.name, "one-column", sample, None if content.open_ended else height, read, headerless=True
     )
