@@ -7,7 +7,7 @@ from typing import Any
 
 from finetext.errors import RunError, UsageError
 from finetext.runs import RunFolder, next_run_folder
-from finetext.training.checkpoints import Checkpoint, differences, load_checkpoint
+from finetext.training.checkpoints import load_checkpoint
 from finetext.training.config import TrainConfig
 from finetext.training.config_file import check_config, override, read_config
 from finetext.training.depth_selection import choose_depth
@@ -16,7 +16,7 @@ from finetext.training.inputs import cache_frozen_layers
 from finetext.training.progress import Progress
 from finetext.training.recorder import Recorder
 from finetext.training.run import Run, create_folder, holding, refuse_taken
-from finetext.training.setup import Setup, prepare, with_absolute_paths
+from finetext.training.setup import prepare, with_absolute_paths
 from finetext.training.signals import StopRequest
 from finetext.training.tracking import check_trackers
 from finetext.training.trainer import Trainer
@@ -102,7 +102,7 @@ def resume(path: str | Path, *, progress: Progress | None = None, **options: Any
         setup = prepare(config)
         setup = dataclasses.replace(setup, notices=(*notices, *setup.notices))
         if checkpoint is not None:
-            _refuse_other_identity(folder, setup, checkpoint)
+            refuse_other_identity(folder, checkpoint.identity, setup.identity)
         with Recorder(setup, folder, stop, progress) as recorder:
             inputs = cache_frozen_layers(setup, progress, stop)
             trainer = Trainer(setup, inputs, checkpoint)
@@ -138,8 +138,9 @@ def refuse_other_options(config: TrainConfig, options: Mapping[str, Any]) -> Non
         )
 
 
-def _refuse_other_identity(folder: RunFolder, setup: Setup, checkpoint: Checkpoint) -> None:
-    changed = sorted(differences(checkpoint.identity, setup.identity))
+def refuse_other_identity(folder: RunFolder, before: dict[str, str], now: dict[str, str]) -> None:
+    """Raise RunError if what a resumed run must share with the one that wrote the checkpoint has changed."""
+    changed = sorted({name for name, _ in before.items() ^ now.items()})
     if changed:
         raise RunError(
             f"{folder.path}: cannot resume, these have changed since the run was started: {', '.join(changed)}. "
