@@ -198,13 +198,10 @@ class CacheEntry:
 
     def missing(self, digests: Sequence[bytes]) -> list[int]:
         """Return the first place of each digest that is missing."""
-        seen: set[bytes] = set()
-        places = []
+        first: dict[bytes, int] = {}
         for place, digest in enumerate(digests):
-            if digest not in self._where and digest not in seen:
-                seen.add(digest)
-                places.append(place)
-        return places
+            first.setdefault(digest, place)
+        return [place for digest, place in first.items() if digest not in self._where]
 
     def features(self, digests: Sequence[bytes]) -> Features:
         """Return the features of windows, all of which must be cached."""
@@ -323,14 +320,12 @@ def _held(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
     # Beside the folder, not in it: clearing an entry removes its folder.
     lock = FileLock(folder.with_suffix(".lock"))
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         waiting()
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _size(entry: Path) -> int:

@@ -4,7 +4,6 @@ import contextlib
 from types import TracebackType
 from typing import Self
 
-from finetext.errors import Interrupted
 from finetext.runs import RunFolder
 from finetext.training.checkpoints import save_checkpoint
 from finetext.training.environment import StageTimes
@@ -36,9 +35,8 @@ class Recorder:
         self._history = History(self._folder.history, trainer.step)
         self._closing.callback(self._history.close)
         self._progress.prepared(self._setup, inputs, trainer.step)
-        trackers = self._trackers = Trackers(self._options.track, self._folder.tracking)
-        self._closing.callback(trackers.close)
-        trackers.start(self._setup.config)
+        self._trackers = Trackers(self._setup.config, self._folder.tracking)
+        self._closing.callback(self._trackers.close)
         self._stop_if_requested()
 
     def record(self, event: Event) -> None:
@@ -81,10 +79,8 @@ class Recorder:
         self.times.end("training")
 
     def _stop_if_requested(self) -> None:
-        if self._stop.signal_number is None:
-            return
-        self.save()
-        raise Interrupted(
-            f"stopped at step {self._trainer.step}. Resume with: finetext train --resume {self._folder.path}",
-            self._stop.signal_number,
-        )
+        if self._stop.signal_number is not None:
+            self.save()
+            step, path = self._trainer.step, self._folder.path
+            self._stop.message = f"stopped at step {step}. Resume with: finetext train --resume {path}"
+            self._stop.raise_if_requested()

@@ -79,30 +79,19 @@ class Selection:
         Of two with the same value the one with the lower log loss is better: few validation texts give many ties.
         An evaluation whose metric is undefined (ROC-AUC with one class, say) is best only if it is the first.
         """
-        value = metrics.value(self.metric)
+        value, log_loss = metrics.value(self.metric), metrics.log_loss
         self.evaluations += 1
-        if not self._better(value, metrics.log_loss):
+        best = _rank(self.metric, self.value, self.log_loss)
+        if self.evaluations > 1 and _rank(self.metric, value, log_loss) <= best:
             self.waited += 1
             return False
-        self.value, self.step, self.epoch, self.waited = value, step, epoch, 0
-        self.log_loss = metrics.log_loss
+        self.value, self.log_loss, self.step, self.epoch, self.waited = value, log_loss, step, epoch, 0
         return True
 
     def take_average(self, average: WeightAverage, metrics: Metrics, step: int, epoch: float) -> None:
         """Replace the best epoch by the mean of all."""
         self.value, self.step, self.epoch = metrics.value(self.metric), step, epoch
         self.log_loss, self.weights, self.averaged_epochs = metrics.log_loss, average.weights, average.epochs
-
-    def _better(self, value: float | None, log_loss: float) -> bool:
-        if self.evaluations == 1:
-            return True
-        if value is None or math.isnan(value):
-            return False
-        if self.value is None:
-            return True
-        if value == self.value:
-            return self.log_loss is None or log_loss < self.log_loss
-        return value > self.value if higher_is_better(self.metric) else value < self.value
 
     @property
     def exhausted(self) -> bool:
@@ -117,6 +106,16 @@ class Selection:
     def from_dict(cls, values: dict[str, Any], weights: dict[str, Tensor]) -> Self:
         """Return what `to_dict` was called on."""
         return cls(**values, weights=weights)
+
+
+_UNDEFINED = (-math.inf, 0.0)
+
+
+def _rank(metric: str, value: float | None, log_loss: float | None = None) -> tuple[float, float]:
+    """Return what orders evaluations: by the metric, undefined values last, then by the log loss."""
+    if value is None or math.isnan(value):
+        return _UNDEFINED
+    return value if higher_is_better(metric) else -value, -(log_loss or 0.0)
 
 
 def is_no_worse(
@@ -143,13 +142,9 @@ def is_no_worse(
     won, lost = int((right & ~right_best).sum()), int((right_best & ~right).sum())
     if lost - won > math.sqrt(lost + won):
         return False
-    value, value_best = (metrics.value(metric) for _, metrics in (average, best))
-    if value is None or math.isnan(value):
-        return False
-    if value_best is None or math.isnan(value_best):
-        return True
-    if value >= value_best if higher_is_better(metric) else value <= value_best:
-        return True
+    rank, rank_best = (_rank(metric, metrics.value(metric)) for _, metrics in (average, best))
+    if rank == _UNDEFINED or rank >= rank_best:
+        return rank != _UNDEFINED
     multi = task == "multi-label"
     excess = text_losses(targets, average[0], multi) - text_losses(targets, best[0], multi)
     return bool(excess.mean() <= excess.std() / math.sqrt(len(excess)))
