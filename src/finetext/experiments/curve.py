@@ -184,7 +184,8 @@ def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequ
     trial = run_trial(config, (draw.dataset, draw.splits), stop=stop)
     baseline = _baseline(trial, draw)
     splits = draw.splits
-    right = is_right(trial.setup.targets(splits.test), trial.test, draw.dataset.task)
+    targets, task = trial.setup.targets(splits.test), draw.dataset.task
+    right, baseline_right = (is_right(targets, probs, task) for probs in (trial.test, baseline.probs))
     return CurveTrial(
         size=size,
         trial=number,
@@ -194,7 +195,7 @@ def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequ
         epoch=trial.selection.epoch,
         model=_deciding_metrics(trial.test_metrics()),
         baseline=_deciding_metrics(baseline.metrics),
-        mcnemar_p_value=mcnemar(right, baseline.right),
+        mcnemar_p_value=mcnemar(right, baseline_right),
         feature_seconds=trial.feature_seconds,
         train_seconds=trial.train_seconds,
         computed_tokens=trial.computed_tokens,

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from finetext.cache import Inputs
 from finetext.models import Model, head_inputs, output_layer, set_output_layer
-from finetext.training.losses import mean_loss
+from finetext.training.losses import loss_sum, loss_weight
+from finetext.training.setup import RunInputs, Setup
 
 MAX_TEXTS = 20_000
 """A fit of so few parameters hardly changes with more."""
@@ -118,31 +118,33 @@ def _minimise(
         parameter.requires_grad_(False)
 
 
-def initialize_head(
-    model: Model,
-    train: tuple[Inputs, Tensor],
-    validation: tuple[Inputs, Tensor],
-    class_weights: Sequence[float] | None,
-    label_smoothing: float,
-) -> LinearFit:
-    """Fit a linear probe on what the output layer reads, and write it into the output layer.
+def fit_probe(setup: Setup, train: Tensor, validation: Tensor, *, bias: bool = True) -> LinearFit:
+    """Fit a logistic regression with the loss of a run.
 
     Args:
-        model: The model.
-        train: Inputs and targets of the training split: `(N,)` class ids, or `(N, C)` zeros and ones.
-        validation: Those of the validation split; they choose the penalty.
-        class_weights: Weight of each class in the loss, or None.
-        label_smoothing: As in training.
+        setup: The run.
+        train: `(N, H)`, vectors of the first texts of the balanced training split.
+        validation: `(M, H)`, those of the first validation texts; they choose the penalty.
+        bias: Fit a bias.
     """
-    inputs, targets = train
-    fit = fit_logistic(
-        head_inputs(model, inputs)[:MAX_TEXTS],
-        targets[:MAX_TEXTS],
-        (head_inputs(model, validation[0]), validation[1]),
-        len(model.class_names),
-        mean_loss(class_weights, label_smoothing),
-        bias=output_layer(model).bias is not None,
+    weights = None if setup.class_weights is None else torch.tensor(setup.class_weights)
+    smoothing = setup.config.train.label_smoothing
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        return loss_sum(logits, targets, weights, smoothing) / loss_weight(targets, weights)
+
+    targets = setup.target_tensor(setup.train)[: len(train)]
+    held_out = setup.target_tensor(setup.splits.validation)[: len(validation)]
+    return fit_logistic(
+        train, targets, (validation, held_out), len(setup.dataset.class_names), loss, bias=bias
     )
+
+
+def initialize_head(setup: Setup, inputs: RunInputs) -> LinearFit:
+    """Fit a linear probe on what the output layer reads, and write it into the output layer."""
+    model = setup.model
+    train, validation = (head_inputs(model, split) for split in (inputs.train, inputs.validation))
+    fit = fit_probe(setup, train[:MAX_TEXTS], validation, bias=output_layer(model).bias is not None)
     set_output_layer(model, fit.weight, fit.bias)
     return fit
 

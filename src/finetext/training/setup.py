@@ -27,6 +27,8 @@ from finetext.models import (
     find_model,
     load_model,
     output_layer,
+    predict_logits,
+    probabilities,
     require_causal,
     set_trainable,
 )
@@ -76,6 +78,10 @@ class Setup:
         """Return a split's targets for the loss: `(N,)` int64, or `(N, C)` float32 if multi-label."""
         targets = self.targets(split)
         return torch.from_numpy(targets.astype(np.int64 if targets.ndim == 1 else np.float32))
+
+    def predict(self, inputs: Inputs) -> NDArray[np.float32]:
+        """Return the model's probabilities `(N, C)` for what a run reads of a split."""
+        return probabilities(predict_logits(self.model, inputs), self.dataset.task)
 
     def score(
         self, split: Dataset, probs: NDArray[np.floating[Any]], decision: Decision = LIKELIEST

@@ -162,19 +162,12 @@ class Trainer:
         self._average = WeightAverage(checkpoint.progress["averaged_epochs"], checkpoint.average)
 
     def _initialize_head(self) -> ProbeInitialization:
-        setup, inputs = self._setup, self._inputs
-        fit = initialize_head(
-            self.model,
-            (inputs.train, self._targets),
-            (inputs.validation, setup.target_tensor(setup.splits.validation)),
-            setup.class_weights,
-            self._options.label_smoothing,
-        )
+        fit = initialize_head(self._setup, self._inputs)
         _, metrics = self._validate()
         if self.selection.offer(metrics, 0, 0.0):
             self.selection.weights = self.weights()
         # With several labels most are rare: a short head would have to learn again that each seldom applies.
-        if self.plan.trainable != "head" and setup.dataset.task != "multi-label":
+        if self.plan.trainable != "head" and self._setup.dataset.task != "multi-label":
             shrink_head(self.model)
         return ProbeInitialization(metrics, fit.strength)
 
