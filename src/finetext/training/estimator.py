@@ -33,14 +33,10 @@ def _parameters() -> Iterator[inspect.Parameter]:
     defaults = TrainConfig()
     for name, (table, kind) in option_types().items():
         if name in DATA_OPTIONS or (table in ("model", "train") and name not in FOLDER_OPTIONS):
-            default = getattr(getattr(defaults, table), name)
             # A table is empty by default; scikit-learn wants immutable defaults.
-            yield inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None if default == {} else default,
-                annotation=kind,
-            )
+            default = getattr(getattr(defaults, table), name)
+            default = None if default == {} else default
+            yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
 PARAMETERS = {parameter.name: parameter for parameter in _parameters()}
@@ -165,9 +161,8 @@ class FinetextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             value = getattr(self, name)
             if value is None or value == parameter.default:
                 continue
-            changed[name] = (
-                value.item() if isinstance(value, np.generic) else value
-            )  # of candidates in an array
+            # Candidates from an array are scalars of numpy.
+            changed[name] = value.item() if isinstance(value, np.generic) else value
         config = override(TrainConfig(), changed)
         check_config(config)
         return config
@@ -216,6 +211,5 @@ def as_dataset(texts: Sequence[str], y: Any) -> tuple[NDArray[Any], Dataset]:
     names = [str(label) for label in classes.tolist()]
     if len(set(names)) < len(names):
         raise DataError("y: two different labels read the same; give all of them one type.")
-    return classes, dataset_from_memory(
-        texts, [tuple(names[i] for i in row) for row in ids], names, multi=multi
-    )
+    labels = [tuple(names[i] for i in row) for row in ids]
+    return classes, dataset_from_memory(texts, labels, names, multi=multi)
