@@ -121,11 +121,7 @@ class ActivationCache:
 
     def clear(self, names: Sequence[str] | None = None) -> int:
         """Remove all entries, or those named, that no process is writing to; return the bytes freed."""
-        freed = 0
-        for entry in self._entries():
-            if names is None or entry.name in names:
-                freed += _remove(entry)
-        return freed
+        return sum(_remove(entry) for entry in self._entries() if names is None or entry.name in names)
 
     @contextlib.contextmanager
     def entry(
@@ -214,8 +210,7 @@ class CacheEntry:
         Raises:
             CacheFull: They do not fit.
         """
-        itemsize = torch.empty(0, dtype=self._dtype).element_size()
-        self._cache.make_room(rows * self._width * itemsize, self._folder)
+        self._cache.make_room(rows * self._width * self._dtype.itemsize, self._folder)
         return SegmentWriter(self._folder, self._dtype, self._open)
 
     def _open(self, index: Path) -> None:
@@ -233,8 +228,9 @@ class CacheEntry:
             data.unlink(missing_ok=True)
             return
         offsets = np.cumsum(counts) - counts
-        number = len(self._arrays)
-        self._arrays.append(_map(data, self._width, self._dtype))
+        number, size = len(self._arrays), data.stat().st_size // self._dtype.itemsize
+        mapped = torch.from_file(str(data), shared=False, size=size, dtype=self._dtype)
+        self._arrays.append(mapped.reshape(-1, self._width))
         for digest_bytes, offset, count in zip(digests, offsets, counts, strict=True):
             self._where[digest_bytes.tobytes()] = (number, int(offset), int(count))
 
@@ -304,15 +300,6 @@ class SegmentWriter:
             )
         self._start()
         self._opened(index)
-
-
-def _map(path: Path, width: int, dtype: torch.dtype) -> Tensor:
-    kind = {torch.bfloat16: np.int16, torch.float32: np.float32}[dtype]
-    array = np.memmap(path, dtype=kind, mode="c").reshape(
-        -1, width
-    )  # "c": torch wants it writable; nobody does
-    tensor = torch.from_numpy(array)
-    return tensor.view(torch.bfloat16) if dtype == torch.bfloat16 else tensor
 
 
 @contextlib.contextmanager

@@ -104,9 +104,8 @@ def count_at(
     if thresholds is None:
         levels = np.unique(np.concatenate([[0.0], probs, [1.0]]))
         middle = (levels[1:] + levels[:-1]) / 2
-        thresholds = np.where(
-            middle > levels[:-1], middle, levels[1:]
-        )  # between neighbours there is no middle
+        # Between two neighbouring numbers there is no middle.
+        thresholds = np.where(middle > levels[:-1], middle, levels[1:])
     positives, negatives = np.sort(probs[target == 1]), np.sort(probs[target != 1])
     fn = np.searchsorted(positives, thresholds, side="left").astype(np.float64)
     tn = np.searchsorted(negatives, thresholds, side="left").astype(np.float64)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from finetext.errors import RunError, UsageError
+from finetext.options import fields_with_values
 from finetext.runs import RunFolder, next_run_folder
 from finetext.training.checkpoints import load_checkpoint
 from finetext.training.config import TrainConfig
@@ -124,13 +125,9 @@ def _checked(config: TrainConfig, source: str | Path | None, options: dict[str, 
 
 def refuse_other_options(config: TrainConfig, options: Mapping[str, Any]) -> None:
     """Raise RunError if options given on resuming differ from those the run was started with."""
-    requested = with_absolute_paths(override(config, options))
-    changed = [
-        f"--{name.replace('_', '-')}"
-        for table in ("data", "model", "train", "decision")
-        for name, value in dataclasses.asdict(getattr(requested, table)).items()
-        if value != getattr(getattr(config, table), name)
-    ]
+    before = dict(fields_with_values(config))
+    requested = fields_with_values(with_absolute_paths(override(config, options)))
+    changed = [f"--{name.replace('_', '-')}" for name, value in requested if value != before[name]]
     if changed:
         raise RunError(
             f"cannot change options when resuming: {', '.join(changed)} would differ from the original run. "

@@ -1,6 +1,5 @@
 """How deep a model must be for a task: a linear probe on the output of every layer (Alain and Bengio, 2016)."""
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ import torch
 
 from finetext.evaluation import Metrics
 from finetext.models import parameters_by_depth, pooled_by_depth, probabilities
+from finetext.training.config_file import override
 from finetext.training.linear_probe import MAX_TEXTS, fit_probe
 from finetext.training.progress import Progress
 from finetext.training.setup import Setup, prepare
@@ -102,5 +102,4 @@ def choose_depth(setup: Setup, progress: Progress) -> Setup:
         + ", ".join(f"{score.depth}: {score.validation.accuracy:.3f}" for score in scores)
         + " (accuracy on validation by depth)."
     )
-    model = dataclasses.replace(setup.config.model, depth=depth)
-    return prepare(dataclasses.replace(setup.config, model=model), (setup.dataset, setup.splits))
+    return prepare(override(setup.config, {"depth": depth}), (setup.dataset, setup.splits))

@@ -1,7 +1,6 @@
 """`history.csv`: one line per step, with the evaluation after it if there was one."""
 
 import csv
-import io
 import os
 from pathlib import Path
 from typing import Any
@@ -33,10 +32,8 @@ class History:
         else:
             row += [getattr(step.evaluation.metrics, name) for name in METRIC_COLUMNS.values()]
             row.append(step.evaluation.examples_per_second)
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(row)
         try:
-            self._file.write(text.getvalue())
+            csv.writer(self._file, lineterminator="\n").writerow(row)
             self._file.flush()
         except OSError as error:
             raise files.explain_os_error(error, self._path) from error

@@ -33,6 +33,7 @@ from finetext.models import (
     set_trainable,
 )
 from finetext.training.config import TrainConfig
+from finetext.training.config_file import override
 from finetext.training.plan import TrainingPlan, plan_training
 
 
@@ -194,14 +195,11 @@ def _load(config: TrainConfig, dataset: Dataset) -> tuple[TrainConfig, ModelSour
     options = config.model
     source = find_model(options.model, revision=options.revision, allow_pickle=options.allow_pickle)
     if source.revision is not None:
-        config = dataclasses.replace(config, model=dataclasses.replace(options, revision=source.revision))
+        config = override(config, {"revision": source.revision})
     if config.decision.zero_shot:
         require_causal(source)
-    return (
-        config,
-        source,
-        load_model(source, dataset.class_names, dataset.task, config.model, config.train.seed),
-    )
+    model = load_model(source, dataset.class_names, dataset.task, config.model, config.train.seed)
+    return config, source, model
 
 
 def _check_lengths(dataset: Dataset, model: Model) -> Finding:
@@ -231,19 +229,12 @@ def _check_decision(config: TrainConfig, task: str, model: Model) -> None:
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """Return the configuration as it is kept with a run: it finds the same files from any folder."""
-    data: dict[str, Any] = {
-        name: str(Path(value).absolute())
-        for name in ("source", "validation_data", "test_data")
-        if (value := getattr(config.data, name)) and Path(value).exists()
-    }
-    model: dict[str, Any] = (
-        {"model": str(Path(config.model.model).absolute())} if Path(config.model.model).is_dir() else {}
-    )
-    return dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, **data),
-        model=dataclasses.replace(config.model, **model),
-    )
+    data = {name: getattr(config.data, name) for name in ("source", "validation_data", "test_data")}
+    paths = [name for name, value in data.items() if value and Path(value).exists()]
+    changes = {name: str(Path(data[name]).absolute()) for name in paths}
+    if Path(config.model.model).is_dir():
+        changes["model"] = str(Path(config.model.model).absolute())
+    return override(config, changes)
 
 
 def _identity(
