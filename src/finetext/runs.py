@@ -1,5 +1,6 @@
 """The run folder: the one place that knows the names of the files in it."""
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,5 @@ def model_folder(path: Path) -> Path:
 def next_run_folder(parent: Path, source: str, model: str) -> Path:
     """Return the first free `parent/SOURCE-MODEL-N`."""
     stem = re.sub(r"[^a-z0-9]+", "-", f"{Path(source).stem}-{Path(model).name}".lower()).strip("-")
-    number = 1
-    while (parent / f"{stem}-{number}").exists():
-        number += 1
-    return parent / f"{stem}-{number}"
+    folders = (parent / f"{stem}-{number}" for number in itertools.count(1))
+    return next(folder for folder in folders if not folder.exists())

@@ -189,8 +189,6 @@ def _run_metrics(
             b.name: compare_with_baseline(right, is_right(targets, b.probs, task)) for b in baselines
         },
         decision=chosen.with_coverage(targets, probs, task),
-        data=DataSummary.of(
-            setup.dataset, *([setup.lengths] if setup.lengths.count else []), notes=tuple(splits.notes)
-        ),
+        data=DataSummary.of(setup.dataset, *setup.lengths, notes=tuple(splits.notes)),
         folds=folds,
     )

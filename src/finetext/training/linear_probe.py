@@ -77,29 +77,25 @@ def fit_logistic(
     centre = vectors.mean(0) if bias else torch.zeros(vectors.shape[1])
     spread = (vectors - centre).square().mean(0).sqrt().clamp(min=1e-6)
     scaled, held_out = (vectors - centre) / spread, (validation[0] - centre) / spread
-    weight = torch.zeros(classes, vectors.shape[1])
-    offset = torch.zeros(classes)
+    weight = torch.zeros(classes, vectors.shape[1], requires_grad=True)
+    offset = torch.zeros(classes, requires_grad=bias)
     fits = []
     for strength in strengths:
-        _minimise(weight, offset, scaled, targets, loss, strength, bias)
+        _minimise(weight, offset, scaled, targets, loss, strength)
         with torch.no_grad():
             held_out_loss = float(loss(held_out @ weight.t() + offset, validation[1]))
-        unscaled = weight / spread
-        fits.append(
-            LinearFit(unscaled, offset - unscaled @ centre if bias else None, strength, held_out_loss)
-        )
+            unscaled = weight / spread
+            shift = offset - unscaled @ centre if bias else None
+        fits.append(LinearFit(unscaled, shift, strength, held_out_loss))
     return min(fits, key=lambda fit: fit.loss)
 
 
 def _minimise(
-    weight: Tensor, offset: Tensor, scaled: Tensor, targets: Tensor, loss: Loss, strength: float, bias: bool
+    weight: Tensor, offset: Tensor, scaled: Tensor, targets: Tensor, loss: Loss, strength: float
 ) -> None:
-    """Move `weight` and `offset` to the minimum of the penalised loss, in place."""
-    parameters = [weight, offset] if bias else [weight]
-    for parameter in parameters:
-        parameter.requires_grad_(True)
+    """Move `weight`, and `offset` if it is fitted, to the minimum of the penalised loss, in place."""
     optimizer = torch.optim.LBFGS(
-        parameters,
+        [parameter for parameter in (weight, offset) if parameter.requires_grad],
         max_iter=_ITERATIONS,
         tolerance_grad=1e-5,
         tolerance_change=1e-7,
@@ -112,10 +108,7 @@ def _minimise(
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
 
 
 def fit_probe(setup: Setup, train: Tensor, validation: Tensor, *, bias: bool = True) -> LinearFit:

@@ -52,7 +52,7 @@ class Setup:
         model_source: Where its weights came from.
         encoded: The tokens of the training split after balancing.
         encoded_validation: Those of the validation split.
-        lengths: The finding about texts that are too long.
+        lengths: The finding about texts that are too long, if there are any.
         notices: What the user should know.
         identity: Digests of everything a resumed run must share with this one.
     """
@@ -67,7 +67,7 @@ class Setup:
     model_source: ModelSource
     encoded: list[Encoded]
     encoded_validation: list[Encoded]
-    lengths: Finding
+    lengths: tuple[Finding, ...]
     notices: tuple[str, ...]
     identity: dict[str, str]
 
@@ -161,7 +161,7 @@ def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) ->
     model.network.to(device)
     encoded = model.encode(train.texts)
     lengths = _check_lengths(dataset, model)
-    findings = (*dataset.findings.warnings, *([lengths] if lengths.count else []))
+    findings = (*dataset.findings.warnings, *lengths)
     return Setup(
         config=config,
         plan=plan,
@@ -202,10 +202,11 @@ def _load(config: TrainConfig, dataset: Dataset) -> tuple[TrainConfig, ModelSour
     return config, source, model
 
 
-def _check_lengths(dataset: Dataset, model: Model) -> Finding:
+def _check_lengths(dataset: Dataset, model: Model) -> tuple[Finding, ...]:
     counts, settings = model.token_counts(dataset.texts), model.settings
     windows = settings.long_texts == "windows"
-    return check_lengths(dataset.texts, counts, settings.max_length, dataset.rows, windows=windows)
+    finding = check_lengths(dataset.texts, counts, settings.max_length, dataset.rows, windows=windows)
+    return (finding,) if finding.count else ()
 
 
 def _check_decision(config: TrainConfig, task: str, model: Model) -> None:
@@ -252,8 +253,4 @@ def _identity(
         "model": source.digest,
         "options": options,
     }
-    return {name: _digest(part) for name, part in parts.items()}
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, ensure_ascii=True).encode()).hexdigest()
+    return {name: hashlib.sha256(json.dumps(part).encode()).hexdigest() for name, part in parts.items()}
