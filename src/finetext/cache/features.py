@@ -1,6 +1,7 @@
 """The token ids of texts with the cached output of the frozen layers, and the pass that computes it."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -200,21 +201,12 @@ def cache_features(
                         progress(done, total)
             except (OSError, RunError) as error:
                 raise CacheFull(f"the feature cache cannot be written: {error}") from error
-        features = entry.features(digests)
-    return _split_up(splits, features, trunk)
-
-
-def _split_up(splits: Mapping[str, Sequence[Encoded]], features: Features, trunk: Trunk) -> dict[str, Inputs]:
-    inputs: dict[str, Inputs] = {}
-    start = 0
-    for name, encoded in splits.items():
-        stop = start + sum(len(text) for text in encoded)
-        part = slice(start, stop)
-        split = Features(features.arrays, features.segment[part], features.offset[part], features.count[part])
-        if trunk.stores_vectors:
-            encoded = [tuple(ids[:1] for ids in text) for text in encoded]
-        inputs[name] = Inputs(encoded, trunk.pad_id, split)
-        start = stop
+        inputs, rest = {}, iter(digests)
+        for name, encoded in splits.items():
+            features = entry.features(list(itertools.islice(rest, sum(map(len, encoded)))))
+            if trunk.stores_vectors:
+                encoded = [tuple(ids[:1] for ids in text) for text in encoded]
+            inputs[name] = Inputs(encoded, trunk.pad_id, features)
     return inputs
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,13 +99,8 @@ class Selection:
         return self.patience is not None and self.waited >= self.patience
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the weights, as JSON values."""
+        """Return all fields but the weights, as JSON values."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "weights"}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], weights: dict[str, Tensor]) -> Self:
-        """Return what `to_dict` was called on."""
-        return cls(**values, weights=weights)
 
 
 _UNDEFINED = (-math.inf, 0.0)

@@ -139,7 +139,6 @@ class Trainer:
             best=best.weights,
             average=self._average.weights,
             state={
-                "step": self.step,
                 "micro_batch": self.micro_batch,
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
@@ -153,12 +152,12 @@ class Trainer:
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
         self.load_weights(checkpoint.weights)
-        self.step, self.micro_batch = state["step"], state["micro_batch"]
+        self.step, self.micro_batch = checkpoint.step, state["micro_batch"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])
         restore_random_state(state["random"])
-        self.selection = Selection.from_dict(checkpoint.progress["selection"], checkpoint.best)
+        self.selection = Selection(**checkpoint.progress["selection"], weights=checkpoint.best)
         self._average = WeightAverage(checkpoint.progress["averaged_epochs"], checkpoint.average)
 
     def _initialize_head(self) -> ProbeInitialization:
