@@ -16,7 +16,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
@@ -105,9 +104,7 @@ class ActivationCache:
         """The most that the cache may hold, in bytes."""
         if self._limit_bytes is not None:
             return self._limit_bytes
-        place = self.folder
-        while not place.exists():
-            place = place.parent
+        place = next(path for path in (self.folder, *self.folder.parents) if path.exists())
         return (shutil.disk_usage(place).free + self.size_bytes()) // 5
 
     def size_bytes(self) -> int:
@@ -188,7 +185,6 @@ class CacheEntry:
         self._where: dict[bytes, tuple[int, int, int]] = {}
         for leftover in folder.glob("*.tmp"):
             leftover.unlink()
-        self.damaged = 0
         for index in sorted(folder.glob("*.npz")):
             self._open(index)
 
@@ -223,7 +219,6 @@ class CacheEntry:
         except _UNREADABLE:
             whole = False
         if not whole:
-            self.damaged += 1
             index.unlink(missing_ok=True)
             data.unlink(missing_ok=True)
             return
@@ -252,9 +247,7 @@ class SegmentWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, OSError):
             if self._file is not None:
                 self._file.close()

@@ -94,7 +94,7 @@ def fit_tfidf(texts: Sequence[str], targets: Targets, classes: int, seed: int) -
     counts = _class_counts(targets, classes)
     varied = [c for c in range(classes) if 0 < counts[c] < len(texts)]
     constant = counts / len(texts)
-    if not varied:
+    if not varied or not any(map(str.strip, texts)):
         return lambda new_texts: np.tile(constant, (len(new_texts), 1))
     classifier = SGDClassifier(loss="log_loss", random_state=seed)
     # The default token pattern drops one-letter words and punctuation, which may be all that a text has.
@@ -102,12 +102,7 @@ def fit_tfidf(texts: Sequence[str], targets: Targets, classes: int, seed: int) -
     pipeline = make_pipeline(vectorizer, OneVsRestClassifier(classifier) if targets.ndim == 2 else classifier)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        try:
-            pipeline.fit(texts, targets[:, varied] if targets.ndim == 2 else targets)
-        except ValueError as error:
-            if "empty vocabulary" not in str(error):
-                raise
-            return lambda new_texts: np.tile(constant, (len(new_texts), 1))
+        pipeline.fit(texts, targets[:, varied] if targets.ndim == 2 else targets)
     columns = varied if targets.ndim == 2 else list(pipeline.classes_)
 
     def predict(new_texts: Sequence[str]) -> NDArray[np.float64]:

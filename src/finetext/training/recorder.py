@@ -1,7 +1,6 @@
 """Recording a training in its run folder: the consumer of events that makes a run out of a training."""
 
 import contextlib
-from types import TracebackType
 from typing import Self
 
 from finetext.runs import RunFolder
@@ -70,9 +69,7 @@ class Recorder:
         self._closing.enter_context(self._stop.deferred())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         with self._closing:
             if isinstance(error, StepError):  # the weights are still those before the step
                 self.save()
