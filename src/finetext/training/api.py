@@ -55,7 +55,13 @@ def train(
         [{'label': 'spam', 'score': 0.98}]
     """
     progress = progress or Progress()
-    config = _checked(config or TrainConfig(), source, options)
+    config = override(
+        config or TrainConfig(), options if source is None else options | {"source": str(source)}
+    )
+    if not config.data.source:
+        raise UsageError("no data: name a file, a folder, hf:owner/name, `sms-spam` or `sample`.")
+    check_config(config)
+    check_trackers(config.train.track)
     folder = RunFolder(
         Path(output) if output else next_run_folder(RUNS, config.data.source, config.model.model)
     )
@@ -111,16 +117,6 @@ def resume(path: str | Path, *, progress: Progress | None = None, **options: Any
             for event in trainer.fit():
                 recorder.record(event)
         return finalize(setup, folder, inputs, trainer.selection, progress, recorder.times)
-
-
-def _checked(config: TrainConfig, source: str | Path | None, options: dict[str, Any]) -> TrainConfig:
-    """Return the configuration of a new run, every option checked."""
-    config = override(config, options if source is None else options | {"source": str(source)})
-    if not config.data.source:
-        raise UsageError("no data: name a file, a folder, hf:owner/name, `sms-spam` or `sample`.")
-    check_config(config)
-    check_trackers(config.train.track)
-    return config
 
 
 def refuse_other_options(config: TrainConfig, options: Mapping[str, Any]) -> None:

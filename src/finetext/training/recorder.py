@@ -24,7 +24,6 @@ class Recorder:
 
     def __init__(self, setup: Setup, folder: RunFolder, stop: StopRequest, progress: Progress) -> None:
         self._setup, self._folder, self._stop, self._progress = setup, folder, stop, progress
-        self._options = setup.config.train
         self.times = StageTimes()
 
     def start(self, trainer: Trainer, inputs: RunInputs) -> None:
@@ -51,7 +50,7 @@ class Recorder:
         self._history.write(event)
         self._trackers.log(event)
         announce(event, self._progress)
-        if event.ends_epoch or event.is_due(self._options.save_every) or self._trainer.finished:
+        if event.ends_epoch or event.is_due(self._setup.config.train.save_every) or self._trainer.finished:
             self.save()
         self._stop_if_requested()
 
