@@ -7,7 +7,7 @@ best of them is often the luckiest one: the mean needs no such choice, only a ch
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +40,6 @@ class WeightAverage:
                 self.weights = {
                     name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()
                 }
-                return
             for name, mean in self.weights.items():
                 mean.lerp_(weights[name].detach().to(mean), 1 / self.epochs)
 
@@ -73,8 +72,10 @@ class Selection:
     averaged_epochs: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
-    def offer(self, metrics: Metrics, step: int, epoch: float) -> bool:
-        """Take note of an evaluation and return whether it is the best so far.
+    def offer(
+        self, metrics: Metrics, step: int, epoch: float, weights: Callable[[], dict[str, Tensor]]
+    ) -> bool:
+        """Take note of an evaluation, with a copy of its weights if it is the best so far; return whether it is.
 
         Of two with the same value the one with the lower log loss is better: few validation texts give many ties.
         An evaluation whose metric is undefined (ROC-AUC with one class, say) is best only if it is the first.
@@ -86,6 +87,7 @@ class Selection:
             self.waited += 1
             return False
         self.value, self.log_loss, self.step, self.epoch, self.waited = value, log_loss, step, epoch, 0
+        self.weights = weights()
         return True
 
     def take_average(self, average: WeightAverage, metrics: Metrics, step: int, epoch: float) -> None:

@@ -163,8 +163,7 @@ class Trainer:
     def _initialize_head(self) -> ProbeInitialization:
         fit = initialize_head(self._setup, self._inputs)
         _, metrics = self._validate()
-        if self.selection.offer(metrics, 0, 0.0):
-            self.selection.weights = self.weights()
+        self.selection.offer(metrics, 0, 0.0, self.weights)
         # With several labels most are rare: a short head would have to learn again that each seldom applies.
         if self.plan.trainable != "head" and self._setup.dataset.task != "multi-label":
             shrink_head(self.model)
@@ -264,9 +263,7 @@ class Trainer:
         """Evaluate on validation, after the steps since the last time."""
         _, metrics = self._validate()
         epoch, seconds = self.step / self.plan.steps_per_epoch, sum(step.seconds for step in steps)
-        best = self.selection.offer(metrics, self.step, epoch)
-        if best:
-            self.selection.weights = self.weights()
+        best = self.selection.offer(metrics, self.step, epoch, self.weights)
         return Evaluation(
             step=self.step,
             epoch=epoch,
