@@ -223,9 +223,10 @@ class CacheEntry:
             data.unlink(missing_ok=True)
             return
         offsets = np.cumsum(counts) - counts
-        number, size = len(self._arrays), data.stat().st_size // self._dtype.itemsize
-        mapped = torch.from_file(str(data), shared=False, size=size, dtype=self._dtype)
-        self._arrays.append(mapped.reshape(-1, self._width))
+        number = len(self._arrays)
+        # Mapped as integers, for NumPy has no bfloat16, and copy-on-write, for torch wants it writable.
+        mapped = np.memmap(data, dtype=f"i{self._dtype.itemsize}", mode="c").reshape(-1, self._width)
+        self._arrays.append(torch.from_numpy(mapped).view(self._dtype))
         for digest_bytes, offset, count in zip(digests, offsets, counts, strict=True):
             self._where[digest_bytes.tobytes()] = (number, int(offset), int(count))
 

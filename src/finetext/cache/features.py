@@ -201,7 +201,8 @@ def cache_features(
                         progress(done, total)
             except (OSError, RunError) as error:
                 raise CacheFull(f"the feature cache cannot be written: {error}") from error
-        inputs, rest = {}, iter(digests)
+        inputs = {}
+        rest = iter(digests)
         for name, encoded in splits.items():
             features = entry.features(list(itertools.islice(rest, sum(map(len, encoded)))))
             if trunk.stores_vectors:

@@ -140,8 +140,10 @@ def is_no_worse(
     if lost - won > math.sqrt(lost + won):
         return False
     rank, rank_best = (_rank(metric, metrics.value(metric)) for _, metrics in (average, best))
-    if rank == _UNDEFINED or rank >= rank_best:
-        return rank != _UNDEFINED
+    if rank == _UNDEFINED:
+        return False
+    if rank >= rank_best:
+        return True
     multi = task == "multi-label"
     excess = text_losses(targets, average[0], multi) - text_losses(targets, best[0], multi)
     return bool(excess.mean() <= excess.std() / math.sqrt(len(excess)))
