@@ -147,14 +147,9 @@ class DataSummary:
     def of(cls, dataset: Dataset, *more: Finding, notes: tuple[str, ...] | None = None) -> Self:
         """Summarize a dataset, with more findings than its own."""
         source, findings = dataset.source, dataset.findings
+        items = (*findings.items, *more)
         return cls(
-            source.name,
-            source.digest,
-            source.revision,
-            (*findings.items, *more),
-            findings.classes,
-            findings.characters,
-            notes,
+            source.name, source.digest, source.revision, items, findings.classes, findings.characters, notes
         )
 
 

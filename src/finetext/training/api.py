@@ -55,9 +55,9 @@ def train(
         [{'label': 'spam', 'score': 0.98}]
     """
     progress = progress or Progress()
-    config = override(
-        config or TrainConfig(), options if source is None else options | {"source": str(source)}
-    )
+    if source is not None:
+        options["source"] = str(source)
+    config = override(config or TrainConfig(), options)
     if not config.data.source:
         raise UsageError("no data: name a file, a folder, hf:owner/name, `sms-spam` or `sample`.")
     check_config(config)

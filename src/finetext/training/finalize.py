@@ -134,7 +134,7 @@ def _write(
     environment: dict[str, Any],
 ) -> None:
     """Write the run's files, `metrics.json` last: with it the run is finished."""
-    test, rule = setup.splits.test, metrics.decision.decision
+    test, rule = setup.splits.test, setup.model.settings.decision
     names, task = setup.dataset.class_names, setup.dataset.task
     write_predictions(folder.predictions, test.texts, setup.targets(test), probs, names, task, rule)
     files.write_json(folder.environment, environment)
