@@ -184,8 +184,8 @@ def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequ
     trial = run_trial(config, (draw.dataset, draw.splits), stop=stop)
     baseline = _baseline(trial, draw)
     splits = draw.splits
-    targets, task = trial.setup.targets(splits.test), draw.dataset.task
-    right, baseline_right = (is_right(targets, probs, task) for probs in (trial.test, baseline.probs))
+    right = is_right(trial.setup.targets(splits.test), trial.test, draw.dataset.task)
+    baseline_right = is_right(trial.setup.targets(splits.test), baseline.probs, draw.dataset.task)
     return CurveTrial(
         size=size,
         trial=number,
