@@ -17,7 +17,10 @@ from typing import Any, BinaryIO
 
 from finetext.errors import RunError, UsageError
 
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+_DISK_FULL = ("No space left", "os error 28", "file write failed", "iostream")
+"""What a writer that wraps the system's error says when the disk is full."""
 
 
 def digest_file(path: Path) -> str:
@@ -82,6 +85,7 @@ def making_folder(folder: Path) -> Iterator[Path]:
             path.chmod(0o666 & ~umask())  # safetensors writes for the owner alone
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
+        sync_folder(temporary)
         temporary.rename(folder)
         sync_folder(folder.parent)
     except Exception as error:
@@ -157,18 +161,10 @@ def explain_os_error(error: OSError, path: Path) -> OSError | RunError | UsageEr
 
 def explain_write_error(error: Exception, path: Path) -> Exception:
     """Like `explain_os_error`, for writers that wrap the system's error and keep only its text."""
-    text = str(error)
     if isinstance(error, OSError):
         return explain_os_error(error, path)
-    wrapped = (
-        "No space left" in text,
-        "os error 28" in text,
-        "file write failed" in text,
-        "iostream" in text,
-    )
-    if any(wrapped):
-        return explain_os_error(OSError(errno.ENOSPC, text), path)
-    return error
+    full = any(text in str(error) for text in _DISK_FULL)
+    return explain_os_error(OSError(errno.ENOSPC, str(error)), path) if full else error
 
 
 def cache_folder() -> Path:
@@ -184,10 +180,9 @@ def parse_size(text: str) -> int:
     """Return a size such as `20GB` or `500 MB` in bytes.
 
     Raises:
-        UsageError: It is none.
+        UsageError: It is not a size.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
-    unit = "" if match is None else match[2] if match[2] in _UNITS else f"{match[2]}B"
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", text.upper())
     if match is None:
-        raise UsageError(f"{text!r} is no size. Write it such as 20GB or 500MB.")
-    return int(float(match[1]) * _UNITS[unit])
+        raise UsageError(f"{text!r} is not a size. Write it as 20GB or 500MB, for example.")
+    return int(float(match[1]) * _UNITS[match[2]])

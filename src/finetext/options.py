@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from cyclopts import Parameter
+from cyclopts import Parameter as Parameter
 
 from finetext.errors import UsageError
 
@@ -152,24 +152,3 @@ def _describe(kind: Any) -> str:
         return " or ".join(map(_describe, members))
     names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
     return names.get(kind) or ("a list" if origin is tuple else "a table of names and values")
-
-
-__all__ = [
-    "Above0",
-    "Annotated",
-    "AtLeast0",
-    "AtLeast1",
-    "Bounds",
-    "Device",
-    "Flat",
-    "LibraryOnly",
-    "Parameter",
-    "Rate",
-    "RuntimeOptions",
-    "Share",
-    "also",
-    "check_options",
-    "conform",
-    "fields_with_values",
-    "section",
-]

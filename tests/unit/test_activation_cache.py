@@ -34,7 +34,7 @@ def put(store, rows, key=KEY, dtype="fp32"):
             with shelf.writing(sum(len(rows[list(rows)[place]]) for place in missing)) as writer:
                 for place in missing:
                     writer.add(digests[place], torch.tensor(rows[list(rows)[place]]).reshape(-1, width))
-        return len(missing), shelf.features(digests), shelf.damaged
+        return len(missing), shelf.features(digests)
 
 
 ROWS = {1: [[1.0, 2.0]], 2: [[3.0, 4.0], [5.0, 6.0]]}
@@ -43,7 +43,7 @@ ROWS = {1: [[1.0, 2.0]], 2: [[3.0, 4.0], [5.0, 6.0]]}
 def test_what_was_stored_is_read_back_padded_with_zeros(tmp_path):
     store = ActivationCache(tmp_path)
     assert put(store, ROWS)[0] == 2
-    missing, features, _ = put(store, ROWS)
+    missing, features = put(store, ROWS)
     assert missing == 0
     assert features.hidden([1, 0]).tolist() == [[[3, 4], [5, 6]], [[1, 2], [0, 0]]]
 
@@ -58,7 +58,7 @@ def test_any_windows_in_any_order_come_back(tmp_path_factory, counts, dtype):
     half = dict(list(rows.items())[: len(rows) // 2])
     if half:
         put(store, half, dtype=dtype)
-    missing, features, _ = put(store, rows, dtype=dtype)
+    missing, features = put(store, rows, dtype=dtype)
     assert missing == len(rows) - len(half)
     for place, own in enumerate(rows.values()):
         expected = torch.tensor(own)
@@ -88,7 +88,7 @@ def test_a_damaged_segment_is_dropped_and_written_anew(tmp_path, name, damage):
         path.unlink()
     else:
         path.write_bytes({"cut": content[:-3], "empty": b""}.get(damage, content))
-    missing, features, _ = put(store, ROWS)
+    missing, features = put(store, ROWS)
     assert missing == 2
     assert features.hidden([0]).tolist() == [[[1, 2]]]
     assert put(store, ROWS)[0] == 0
@@ -110,7 +110,7 @@ def test_what_was_computed_before_an_interruption_is_kept(tmp_path):
         with shelf.writing(3) as writer:
             writer.add(window_digest([1]), torch.tensor([[1.0, 2.0]]))
             raise KeyboardInterrupt
-    missing, features, _ = put(store, ROWS)
+    missing, features = put(store, ROWS)
     assert missing == 1
     assert features.hidden([0]).tolist() == [[[1, 2]]]
 
@@ -165,7 +165,7 @@ def test_clearing_leaves_what_another_process_writes_to(tmp_path):
 
 def test_features_that_are_mapped_survive_clearing(tmp_path):
     store = ActivationCache(tmp_path)
-    _, features, _ = put(store, ROWS)
+    _, features = put(store, ROWS)
     store.clear()
     assert features.hidden([0]).tolist() == [[[1, 2]]]
 

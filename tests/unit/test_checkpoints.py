@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from finetext.errors import RunError
+from finetext.runs import RunFolder
+from finetext.training.api import refuse_other_identity
 from finetext.training.checkpoints import (
     MANIFEST,
     SCHEMA_VERSION,
     Checkpoint,
     checkpoint_folders,
-    differences,
     find_damage,
     load_checkpoint,
     save_checkpoint,
@@ -106,8 +107,7 @@ def test_loading_the_state_runs_no_code(tmp_path):
         load_checkpoint(tmp_path)
 
 
-def test_differences_name_what_changed():
-    assert sorted(differences({"data": "a", "seed": "1"}, {"data": "b", "seed": "1", "labels": "x"})) == [
-        "data",
-        "labels",
-    ]
+def test_a_changed_identity_is_refused_by_name(tmp_path):
+    before, now = {"data": "a", "seed": "1"}, {"data": "b", "seed": "1", "labels": "x"}
+    with pytest.raises(RunError, match="changed since the run was started: data, labels"):
+        refuse_other_identity(RunFolder(tmp_path), before, now)

@@ -1,7 +1,5 @@
 from .activations import ActivationCache as ActivationCache
 from .activations import CacheFull as CacheFull
-from .activations import EntrySummary as EntrySummary
-from .activations import Features as Features
 from .features import Inputs as Inputs
 from .features import Trunk as Trunk
 from .features import cache_features as cache_features

@@ -16,7 +16,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import numpy as np
@@ -105,9 +104,7 @@ class ActivationCache:
         """The most that the cache may hold, in bytes."""
         if self._limit_bytes is not None:
             return self._limit_bytes
-        place = self.folder
-        while not place.exists():
-            place = place.parent
+        place = next(path for path in (self.folder, *self.folder.parents) if path.exists())
         return (shutil.disk_usage(place).free + self.size_bytes()) // 5
 
     def size_bytes(self) -> int:
@@ -121,11 +118,7 @@ class ActivationCache:
 
     def clear(self, names: Sequence[str] | None = None) -> int:
         """Remove all entries, or those named, that no process is writing to; return the bytes freed."""
-        freed = 0
-        for entry in self._entries():
-            if names is None or entry.name in names:
-                freed += _remove(entry)
-        return freed
+        return sum(_remove(entry) for entry in self._entries() if names is None or entry.name in names)
 
     @contextlib.contextmanager
     def entry(
@@ -192,19 +185,15 @@ class CacheEntry:
         self._where: dict[bytes, tuple[int, int, int]] = {}
         for leftover in folder.glob("*.tmp"):
             leftover.unlink()
-        self.damaged = 0
         for index in sorted(folder.glob("*.npz")):
             self._open(index)
 
     def missing(self, digests: Sequence[bytes]) -> list[int]:
         """Return the first place of each digest that is missing."""
-        seen: set[bytes] = set()
-        places = []
+        first: dict[bytes, int] = {}
         for place, digest in enumerate(digests):
-            if digest not in self._where and digest not in seen:
-                seen.add(digest)
-                places.append(place)
-        return places
+            first.setdefault(digest, place)
+        return [place for digest, place in first.items() if digest not in self._where]
 
     def features(self, digests: Sequence[bytes]) -> Features:
         """Return the features of windows, all of which must be cached."""
@@ -217,8 +206,7 @@ class CacheEntry:
         Raises:
             CacheFull: They do not fit.
         """
-        itemsize = torch.empty(0, dtype=self._dtype).element_size()
-        self._cache.make_room(rows * self._width * itemsize, self._folder)
+        self._cache.make_room(rows * self._width * self._dtype.itemsize, self._folder)
         return SegmentWriter(self._folder, self._dtype, self._open)
 
     def _open(self, index: Path) -> None:
@@ -231,13 +219,14 @@ class CacheEntry:
         except _UNREADABLE:
             whole = False
         if not whole:
-            self.damaged += 1
             index.unlink(missing_ok=True)
             data.unlink(missing_ok=True)
             return
         offsets = np.cumsum(counts) - counts
         number = len(self._arrays)
-        self._arrays.append(_map(data, self._width, self._dtype))
+        # Mapped as integers, for NumPy has no bfloat16, and copy-on-write, for torch wants it writable.
+        mapped = np.memmap(data, dtype=f"i{self._dtype.itemsize}", mode="c").reshape(-1, self._width)
+        self._arrays.append(torch.from_numpy(mapped).view(self._dtype))
         for digest_bytes, offset, count in zip(digests, offsets, counts, strict=True):
             self._where[digest_bytes.tobytes()] = (number, int(offset), int(count))
 
@@ -259,9 +248,7 @@ class SegmentWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, OSError):
             if self._file is not None:
                 self._file.close()
@@ -309,28 +296,17 @@ class SegmentWriter:
         self._opened(index)
 
 
-def _map(path: Path, width: int, dtype: torch.dtype) -> Tensor:
-    kind = {torch.bfloat16: np.int16, torch.float32: np.float32}[dtype]
-    array = np.memmap(path, dtype=kind, mode="c").reshape(
-        -1, width
-    )  # "c": torch wants it writable; nobody does
-    tensor = torch.from_numpy(array)
-    return tensor.view(torch.bfloat16) if dtype == torch.bfloat16 else tensor
-
-
 @contextlib.contextmanager
 def _held(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
     # Beside the folder, not in it: clearing an entry removes its folder.
     lock = FileLock(folder.with_suffix(".lock"))
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         waiting()
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _size(entry: Path) -> int:

@@ -1,11 +1,13 @@
 """The token ids of texts with the cached output of the frozen layers, and the pass that computes it."""
 
-import contextlib
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,13 +49,6 @@ class Inputs:
     pad_id: int
     features: Features | None = None
 
-    def __post_init__(self) -> None:
-        counts = np.array([len(text) for text in self.encoded], dtype=np.int64)
-        object.__setattr__(self, "_first", np.cumsum(counts) - counts)
-        single = all(len(text) == 1 and len(text[0]) == 1 for text in self.encoded)
-        ids = np.array([text[0][0] for text in self.encoded], dtype=np.int64) if single else None
-        object.__setattr__(self, "_single_ids", ids)
-
     def __len__(self) -> int:
         return len(self.encoded)
 
@@ -63,18 +58,29 @@ class Inputs:
 
     def batch(self, texts: Sequence[int]) -> Batch:
         """Return some texts as a batch."""
-        if self._single_ids is not None and len(texts):  # type: ignore[attr-defined]
-            return self._single_tokens(texts)
-        first: NDArray[np.int64] = self._first  # type: ignore[attr-defined]
-        windows = [first[text] + place for text in texts for place in range(len(self.encoded[text]))]
-        return self._with_features(collate([self.encoded[text] for text in texts], self.pad_id), windows)
+        windows: Sequence[int] | NDArray[np.int64]
+        if self._single_ids is not None and len(texts):  # nothing to pad
+            windows = np.asarray(texts)
+            ids = torch.from_numpy(self._single_ids[windows]).unsqueeze(1)
+            batch = Batch(ids, torch.ones_like(ids), torch.arange(len(windows)), len(windows))
+        else:
+            first = self._first_windows
+            windows = [first[text] + place for text in texts for place in range(len(self.encoded[text]))]
+            batch = collate([self.encoded[text] for text in texts], self.pad_id)
+        return batch if self.features is None else batch.with_hidden(self.features.hidden(windows))
 
-    def _single_tokens(self, texts: Sequence[int]) -> Batch:
-        """Return texts of one token each, as a head alone reads them: there is nothing to pad."""
-        chosen = np.asarray(texts)
-        ids = torch.from_numpy(self._single_ids[chosen]).unsqueeze(1)  # type: ignore[attr-defined]
-        hidden = None if self.features is None else self.features.hidden(chosen)
-        return Batch(ids, torch.ones_like(ids), torch.arange(len(chosen)), len(chosen), hidden)
+    @cached_property
+    def _first_windows(self) -> NDArray[np.int64]:
+        """The place of each text's first window."""
+        counts = np.array([len(text) for text in self.encoded], dtype=np.int64)
+        return np.cumsum(counts) - counts
+
+    @cached_property
+    def _single_ids(self) -> NDArray[np.int64] | None:
+        """The token of each text, if all have one alone, as what a head reads."""
+        if all(len(text) == 1 and len(text[0]) == 1 for text in self.encoded):
+            return np.array([text[0][0] for text in self.encoded], dtype=np.int64)
+        return None
 
     def windows(self) -> "Inputs":
         """Return each window as a text of its own."""
@@ -96,12 +102,6 @@ class Inputs:
             lengths = torch.zeros(batch.size).index_add_(0, batch.owner, tokens)
             parts.append(sums / lengths.unsqueeze(1))
         return torch.cat(parts)
-
-    def _with_features(self, batch: Batch, windows: list[int]) -> Batch:
-        if self.features is None:
-            return batch
-        hidden = self.features.hidden(windows)
-        return Batch(batch.input_ids, batch.attention_mask, batch.owner, batch.size, hidden)
 
 
 @dataclass(frozen=True)
@@ -153,21 +153,16 @@ class Trunk:
             batch = collate([(windows[place],) for place in places], self.pad_id).to(self.device)
             return [features.cpu() for features in self.runner.capture(batch)]
 
-        with self._arithmetic(), evaluating(self.runner.network):
+        with torch.no_grad(), self._arithmetic(), evaluating(self.runner.network):
             captured = run_concurrently(capture, batches, costs, self.threads)
             for places, features in zip(batches, captured, strict=True):
                 yield from zip(places, features, strict=True)
 
-    @contextlib.contextmanager
-    def _arithmetic(self) -> Iterator[None]:
+    def _arithmetic(self) -> AbstractContextManager[Any]:
         low = self.arithmetic == "bf16"
-        with torch.no_grad():
-            if self.device.type == "cpu":
-                with packed(self.frozen, torch.bfloat16 if low else torch.float32):
-                    yield
-            else:
-                with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low):
-                    yield
+        if self.device.type == "cpu":
+            return packed(self.frozen, torch.bfloat16 if low else torch.float32)
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low)
 
 
 def cache_features(
@@ -196,11 +191,9 @@ def cache_features(
         places = sorted(entry.missing(digests), key=lambda place: (len(every[place]), digests[place]))
         if places:
             windows = [every[place] for place in places]
-            total = sum(map(len, windows))
-            rows = len(windows) if trunk.stores_vectors else total
-            done = 0
+            total, done = sum(map(len, windows)), 0
             try:
-                with entry.writing(rows) as writer:
+                with entry.writing(len(windows) if trunk.stores_vectors else total) as writer:
                     progress(0, total)
                     for index, hidden in trunk.run(windows):
                         writer.add(digests[places[index]], hidden)
@@ -208,21 +201,13 @@ def cache_features(
                         progress(done, total)
             except (OSError, RunError) as error:
                 raise CacheFull(f"the feature cache cannot be written: {error}") from error
-        features = entry.features(digests)
-    return _split_up(splits, features, trunk)
-
-
-def _split_up(splits: Mapping[str, Sequence[Encoded]], features: Features, trunk: Trunk) -> dict[str, Inputs]:
-    inputs: dict[str, Inputs] = {}
-    start = 0
-    for name, encoded in splits.items():
-        stop = start + sum(len(text) for text in encoded)
-        part = slice(start, stop)
-        split = Features(features.arrays, features.segment[part], features.offset[part], features.count[part])
-        if trunk.stores_vectors:
-            encoded = [tuple(ids[:1] for ids in text) for text in encoded]
-        inputs[name] = Inputs(encoded, trunk.pad_id, split)
-        start = stop
+        inputs = {}
+        rest = iter(digests)
+        for name, encoded in splits.items():
+            features = entry.features(list(itertools.islice(rest, sum(map(len, encoded)))))
+            if trunk.stores_vectors:
+                encoded = [tuple(ids[:1] for ids in text) for text in encoded]
+            inputs[name] = Inputs(encoded, trunk.pad_id, features)
     return inputs
 
 
@@ -240,16 +225,14 @@ def weights_digest(network: Any, names: Sequence[str]) -> str:
 
     with ThreadPoolExecutor(2) as pool:
         parts = list(pool.map(digest, wanted))
-    whole = hashlib.sha256(json.dumps(_architecture(network.config), sort_keys=True, default=str).encode())
-    for part in parts:
-        whole.update(part)
-    return whole.hexdigest()
+    architecture = json.dumps(_architecture(network.config), sort_keys=True, default=str).encode()
+    return hashlib.sha256(b"".join([architecture, *parts])).hexdigest()
 
 
 def _architecture(config: Any) -> dict[str, Any]:
     """Return what a configuration says of the computation, without what names classes or where it came from."""
     ignored = {"id2label", "label2id", "problem_type", "_name_or_path", "architectures", "dtype"}
-    kept = {name: value for name, value in config.to_dict().items() if name not in ignored}
+    # Dropout is off while features are computed.
     return {
-        name: value for name, value in kept.items() if "drop" not in name
-    }  # off while features are computed
+        name: value for name, value in config.to_dict().items() if name not in ignored and "drop" not in name
+    }

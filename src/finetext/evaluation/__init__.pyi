@@ -25,7 +25,6 @@ from .results import DataSummary as DataSummary
 from .results import DecisionSummary as DecisionSummary
 from .results import FoldMetric as FoldMetric
 from .results import RunMetrics as RunMetrics
-from .results import summarize_decision as summarize_decision
 from .significance import compare_with_baseline as compare_with_baseline
 from .significance import mcnemar as mcnemar
 from .significance import verdict as verdict

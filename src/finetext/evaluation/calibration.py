@@ -23,7 +23,8 @@ def fit_temperature(logits: NDArray[np.floating[Any]], targets: Targets) -> floa
         targets: `(N,)` class ids, or `(N, C)` zeros and ones if multi-label.
     """
     logits = logits.astype(np.float64)
-    if _all_right(logits, targets):
+    predicted = logits > 0 if targets.ndim == 2 else logits.argmax(axis=1)
+    if (predicted == targets).all():
         return 1.0
 
     def loss(log_temperature: float) -> float:
@@ -34,12 +35,6 @@ def fit_temperature(logits: NDArray[np.floating[Any]], targets: Targets) -> floa
 
     best = minimize_scalar(loss, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
     return float(np.exp(best.x))
-
-
-def _all_right(logits: NDArray[np.floating[Any]], targets: Targets) -> bool:
-    if targets.ndim == 2:
-        return bool(((logits > 0) == (targets == 1)).all())
-    return bool((logits.argmax(axis=1) == targets).all())
 
 
 def scaled_probabilities(logits: NDArray[np.floating[Any]], temperature: float, task: str) -> Probs:

@@ -126,6 +126,9 @@ def compute_metrics(
         sk.precision_recall_fscore_support(targets, predicted, labels=ids, average=average, zero_division=0)
         for average in (None, "macro", "weighted", "micro")
     )
+    confusion = None
+    if not multi:
+        confusion = tuple(map(tuple, sk.confusion_matrix(targets, predicted, labels=ids).tolist()))
     recalls = per_class[1][per_class[3] > 0]
     return Metrics(
         examples=len(targets),
@@ -146,7 +149,7 @@ def compute_metrics(
         log_loss=float(text_losses(targets, probs, multi).mean()),
         calibration_error=expected_calibration_error(*likeliest(targets, probs, multi)),
         hamming_loss=float((predicted != targets).mean()) if multi else None,
-        confusion=None if multi else _confusion(targets, predicted, ids),
+        confusion=confusion,
         classes=tuple(
             ClassMetrics(name, float(p), float(r), float(f), int(n))
             for name, p, r, f, n in zip(class_names, *per_class, strict=True)
@@ -237,8 +240,3 @@ def _mean_over_classes(score: Any, one_hot: Targets, probs: Probs, task: str) ->
     columns = [1] if task == "binary" else range(one_hot.shape[1])
     scores = [score(one_hot[:, c], probs[:, c]) for c in columns if 0 < one_hot[:, c].sum() < len(one_hot)]
     return float(np.mean(scores)) if scores else None
-
-
-def _confusion(targets: Targets, predicted: Targets, ids: list[int]) -> tuple[tuple[int, ...], ...]:
-    matrix = sk.confusion_matrix(targets, predicted, labels=ids)
-    return tuple(tuple(int(count) for count in row) for row in matrix)

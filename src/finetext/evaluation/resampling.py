@@ -110,36 +110,13 @@ def bootstrap_intervals(
         resamples: How many.
         seed: Of the draws.
     """
-    probs = probs.astype(np.float64)
-    rankings = _rankings(targets, probs, task)
-    resamples = min(resamples, max(LEAST_RESAMPLES, _MOST_DRAWS // len(probs)))
-    samples = _resample(targets, probs, task, decision, rankings, resamples, seed)
-    whole = _mean_areas(rankings, np.ones((len(targets), 1), np.float32)) if rankings else {}
-    intervals: dict[str, Interval | None] = {"roc_auc": None, "pr_auc": None}
-    for name, values in samples.items():
-        values = values[~np.isnan(values)]
-        # A positive that is drawn twice ranks above itself: resamples look too good where positives are few.
-        if name in whole and len(values):
-            values = np.clip(values + (whole[name][0] - values.mean()), 0, 1)
-        low, high = _percentiles(values)
-        intervals[name] = (low, high) if high - low > _NO_WIDTH else None
-    return intervals
-
-
-def _resample(
-    targets: Targets,
-    probs: Probs,
-    task: str,
-    decision: Decision,
-    rankings: "list[_Ranking]",
-    resamples: int,
-    seed: int,
-) -> Samples:
-    multi = targets.ndim == 2
+    probs, multi = probs.astype(np.float64), targets.ndim == 2
     of_labels = DecisionSums(targets, decide(probs, task, decision), probs.shape[1])
     of_probs = _probability_metrics(targets, probs, multi)
+    rankings = _rankings(targets, probs, task)
+    resamples = min(resamples, max(LEAST_RESAMPLES, _MOST_DRAWS // len(probs)))
     most_ranked = max(LEAST_RESAMPLES, _MOST_RANKED // max(1, len(probs) * len(rankings)))
-    chunks: dict[str, list[NDArray[np.float64]]] = {}
+    samples: dict[str, list[NDArray[np.float64]]] = {}
     done = 0
     for counts in _draw_texts(np.zeros(len(targets), int) if multi else targets, resamples, seed):
         metrics = of_labels.metrics(counts) | of_probs(counts)
@@ -148,8 +125,18 @@ def _resample(
         done += counts.shape[1]
         del metrics["accuracy"]
         for name, values in metrics.items():
-            chunks.setdefault(name, []).append(values)
-    return {name: np.concatenate(values) for name, values in chunks.items()}
+            samples.setdefault(name, []).append(values)
+    whole = _mean_areas(rankings, np.ones((len(targets), 1), np.float32)) if rankings else {}
+    intervals: dict[str, Interval | None] = {"roc_auc": None, "pr_auc": None}
+    for name, chunks in samples.items():
+        values = np.concatenate(chunks)
+        values = values[~np.isnan(values)]
+        # A positive that is drawn twice ranks above itself: resamples look too good where positives are few.
+        if name in whole and len(values):
+            values = np.clip(values + (whole[name][0] - values.mean()), 0, 1)
+        low, high = _percentiles(values)
+        intervals[name] = (low, high) if high - low > _NO_WIDTH else None
+    return intervals
 
 
 def decision_metrics(targets: Targets, predicted: Targets, classes: int) -> dict[str, float]:
@@ -351,9 +338,7 @@ def _mean_areas(rankings: list[_Ranking], counts: Counts) -> Samples:
     """Return the mean areas over the classes that a resample can rank; NaN if there is none."""
     areas = np.stack([ranking.areas(counts) for ranking in rankings])  # (K, 2, R)
     defined = ~np.isnan(areas)
-    number = defined.sum(axis=0)
-    means = np.full(number.shape, np.nan)
-    np.divide(np.where(defined, areas, 0).sum(axis=0), number, out=means, where=number > 0)
+    means = ratio(np.where(defined, areas, 0).sum(axis=0), defined.sum(axis=0), empty=np.nan)
     return {"roc_auc": means[0], "pr_auc": means[1]}
 
 

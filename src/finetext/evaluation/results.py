@@ -94,31 +94,31 @@ class DecisionSummary:
     examples: int | None = None
     test: Coverage | None = None
 
+    @classmethod
+    def of(cls, decision: Decision, **choice: Any) -> Self:
+        """Summarize a decision rule, with how it was chosen: `criterion`, `temperature`, `chosen_on`, `examples`."""
+        rule = "argmax" if decision.thresholds is None else "threshold"
+        return cls(rule=rule, **dataclasses.asdict(decision), **choice)
 
-def summarize_decision(
-    decision: Decision, targets: Targets, probs: Probs, task: str, **choice: Any
-) -> DecisionSummary:
-    """Return a decision rule with its coverage of the test texts.
+    @property
+    def decision(self) -> Decision:
+        """The rule itself."""
+        return Decision(self.thresholds, self.abstain_below)
 
-    Args:
-        decision: The rule.
-        targets: Of the test texts, `(N,)` class ids, or `(N, C)` zeros and ones if multi-label.
-        probs: `(N, C)`.
-        task: binary, multi-class or multi-label.
-        **choice: How it was chosen: `criterion`, `temperature`, `chosen_on`, `examples`.
-    """
-    test = None
-    if decision.abstain_below is not None:
-        kept = ~abstains(probs, task, decision)
-        right = is_right(targets, probs, task, decision)[kept]
+    def with_coverage(self, targets: Targets, probs: Probs, task: str) -> Self:
+        """Return the summary with the coverage of the test texts.
+
+        Args:
+            targets: Of the test texts, `(N,)` class ids, or `(N, C)` zeros and ones if multi-label.
+            probs: `(N, C)`.
+            task: binary, multi-class or multi-label.
+        """
+        if self.abstain_below is None:
+            return self
+        kept = ~abstains(probs, task, self.decision)
+        right = is_right(targets, probs, task, self.decision)[kept]
         test = Coverage(float(kept.mean()), float(right.mean()) if len(right) else None, int(kept.sum()))
-    return DecisionSummary(
-        rule="argmax" if decision.thresholds is None else "threshold",
-        thresholds=decision.thresholds,
-        abstain_below=decision.abstain_below,
-        test=test,
-        **choice,
-    )
+        return dataclasses.replace(self, test=test)
 
 
 @dataclass(frozen=True)
@@ -147,14 +147,9 @@ class DataSummary:
     def of(cls, dataset: Dataset, *more: Finding, notes: tuple[str, ...] | None = None) -> Self:
         """Summarize a dataset, with more findings than its own."""
         source, findings = dataset.source, dataset.findings
+        items = (*findings.items, *more)
         return cls(
-            source.name,
-            source.digest,
-            source.revision,
-            (*findings.items, *more),
-            findings.classes,
-            findings.characters,
-            notes,
+            source.name, source.digest, source.revision, items, findings.classes, findings.characters, notes
         )
 
 

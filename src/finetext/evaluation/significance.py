@@ -13,22 +13,24 @@ Correct = NDArray[np.bool_]
 
 def mcnemar(first: Correct, second: Correct) -> float:
     """Return the two-sided p-value of McNemar's exact test (McNemar, 1947) that two classifiers err equally often."""
-    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
+    only_first, only_second = _right_alone(first, second)
     if only_first + only_second == 0:
         return 1.0
     return float(binomtest(only_first, only_first + only_second).pvalue)
+
+
+def _right_alone(first: Correct, second: Correct) -> tuple[int, int]:
+    return int((first & ~second).sum()), int((second & ~first).sum())
 
 
 def compare_with_baseline(correct: Correct, baseline: Correct) -> BaselineComparison:
     """Compare a classifier with a baseline on the same texts."""
     difference = float(correct.mean() - baseline.mean())
     p_value = mcnemar(correct, baseline)
-    only_first, only_second = int((correct & ~baseline).sum()), int((~correct & baseline).sum())
+    alone = _right_alone(correct, baseline)
     return BaselineComparison(
         accuracy_difference=difference,
-        accuracy_difference_interval=difference_interval(only_first, only_second, len(correct))
-        if only_first + only_second
-        else None,
+        accuracy_difference_interval=difference_interval(*alone, len(correct)) if any(alone) else None,
         mcnemar_p_value=p_value,
         verdict=verdict(p_value, difference),
     )

@@ -15,7 +15,6 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 
 from finetext.evaluation.metrics import Metrics, Targets, compute_metrics
-from finetext.evaluation.targets import is_right
 
 MAJORITY = "majority class"
 TFIDF = "TF-IDF + logistic regression"
@@ -31,7 +30,6 @@ class BaselineResult:
         name: What it is.
         metrics: On the test split.
         probs: `(M, C)`.
-        right: `(M,)`, whether it is right on each text.
         train_seconds: Training time.
         predict_seconds: Time to label the test split.
     """
@@ -39,7 +37,6 @@ class BaselineResult:
     name: str
     metrics: Metrics
     probs: NDArray[np.floating[Any]]
-    right: NDArray[np.bool_]
     train_seconds: float
     predict_seconds: float
 
@@ -70,10 +67,9 @@ def baselines(
         predict = fit(train_texts, train_targets, len(class_names), seed)
         trained = time.perf_counter()
         probs = predict(test_texts)
-        done = time.perf_counter()
+        seconds = (trained - began, time.perf_counter() - trained)
         metrics = compute_metrics(test_targets, probs, class_names, task)
-        right = is_right(test_targets, probs, task)
-        results.append(BaselineResult(name, metrics, probs, right, trained - began, done - trained))
+        results.append(BaselineResult(name, metrics, probs, *seconds))
     return results
 
 
@@ -98,7 +94,7 @@ def fit_tfidf(texts: Sequence[str], targets: Targets, classes: int, seed: int) -
     counts = _class_counts(targets, classes)
     varied = [c for c in range(classes) if 0 < counts[c] < len(texts)]
     constant = counts / len(texts)
-    if not varied:
+    if not varied or not any(map(str.strip, texts)):
         return lambda new_texts: np.tile(constant, (len(new_texts), 1))
     classifier = SGDClassifier(loss="log_loss", random_state=seed)
     # The default token pattern drops one-letter words and punctuation, which may be all that a text has.
@@ -106,12 +102,7 @@ def fit_tfidf(texts: Sequence[str], targets: Targets, classes: int, seed: int) -
     pipeline = make_pipeline(vectorizer, OneVsRestClassifier(classifier) if targets.ndim == 2 else classifier)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        try:
-            pipeline.fit(texts, targets[:, varied] if targets.ndim == 2 else targets)
-        except ValueError as error:
-            if "empty vocabulary" not in str(error):
-                raise
-            return lambda new_texts: np.tile(constant, (len(new_texts), 1))
+        pipeline.fit(texts, targets[:, varied] if targets.ndim == 2 else targets)
     columns = varied if targets.ndim == 2 else list(pipeline.classes_)
 
     def predict(new_texts: Sequence[str]) -> NDArray[np.float64]:

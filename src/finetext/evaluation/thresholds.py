@@ -12,7 +12,8 @@ from finetext.evaluation.metrics import Probs, Targets, matthews, ratio
 
 LEAST_POSITIVES = 5
 """A label with fewer positive examples keeps 0.5: a threshold chosen on so few would be chance."""
-_FORM = re.compile(r"(f1|mcc)|(precision|recall)=([0-9.]+)|cost=([0-9.]+):([0-9.]+)|([0-9.]+)")
+_NUMBER = r"([0-9]+\.?[0-9]*|\.[0-9]+)"
+_FORM = re.compile(rf"(f1|mcc)|(precision|recall)={_NUMBER}|cost={_NUMBER}:{_NUMBER}|{_NUMBER}")
 Values = NDArray[np.float64]
 
 
@@ -38,19 +39,16 @@ def parse_criterion(text: str) -> Criterion:
         UsageError: It is none of these.
     """
     match = _FORM.fullmatch(text.strip().lower())
-    try:
-        if match is not None:
-            score, minimum, share, false_positive, false_negative, fixed = match.groups()
-            if score:
-                return Criterion(score)
-            if minimum and 0 < float(share) <= 1:
-                return Criterion(minimum, float(share))
-            if fixed and 0 < float(fixed) < 1:
-                return Criterion("fixed", float(fixed))
-            if false_positive and float(false_positive) + float(false_negative) > 0:
-                return Criterion("cost", costs=(float(false_positive), float(false_negative)))
-    except ValueError:
-        pass
+    if match is not None:
+        score, minimum, share, false_positive, false_negative, fixed = match.groups()
+        if score:
+            return Criterion(score)
+        if minimum and 0 < float(share) <= 1:
+            return Criterion(minimum, float(share))
+        if fixed and 0 < float(fixed) < 1:
+            return Criterion("fixed", float(fixed))
+        if false_positive and float(false_positive) + float(false_negative) > 0:
+            return Criterion("cost", costs=(float(false_positive), float(false_negative)))
     raise UsageError(
         f"--threshold {text}: write f1, mcc, precision=0.95, recall=0.9, cost=1:5 "
         "(of a false positive and a false negative), or a number between 0 and 1."
@@ -104,9 +102,8 @@ def count_at(
     if thresholds is None:
         levels = np.unique(np.concatenate([[0.0], probs, [1.0]]))
         middle = (levels[1:] + levels[:-1]) / 2
-        thresholds = np.where(
-            middle > levels[:-1], middle, levels[1:]
-        )  # between neighbours there is no middle
+        # Between two neighbouring numbers there is no middle.
+        thresholds = np.where(middle > levels[:-1], middle, levels[1:])
     positives, negatives = np.sort(probs[target == 1]), np.sort(probs[target != 1])
     fn = np.searchsorted(positives, thresholds, side="left").astype(np.float64)
     tn = np.searchsorted(negatives, thresholds, side="left").astype(np.float64)

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +153,7 @@ def _zero_shot(
         UsageError: The model is not causal, or the question leaves no room for a text.
         ModelError: Its language-model head cannot be loaded.
     """
-    prompter, result = zero_shot_baseline(setup, questions, partial(progress.working, "asking"))
+    prompter, result = zero_shot_baseline(setup, questions, progress)
     test = setup.splits.test
     return result, [
         Answer(model, text, labels, prompter.write(text, GENERATED_TOKENS))

@@ -185,6 +185,7 @@ def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequ
     baseline = _baseline(trial, draw)
     splits = draw.splits
     right = is_right(trial.setup.targets(splits.test), trial.test, draw.dataset.task)
+    baseline_right = is_right(trial.setup.targets(splits.test), baseline.probs, draw.dataset.task)
     return CurveTrial(
         size=size,
         trial=number,
@@ -194,7 +195,7 @@ def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequ
         epoch=trial.selection.epoch,
         model=_deciding_metrics(trial.test_metrics()),
         baseline=_deciding_metrics(baseline.metrics),
-        mcnemar_p_value=mcnemar(right, baseline.right),
+        mcnemar_p_value=mcnemar(right, baseline_right),
         feature_seconds=trial.feature_seconds,
         train_seconds=trial.train_seconds,
         computed_tokens=trial.computed_tokens,

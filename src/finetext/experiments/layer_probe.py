@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ def probe(
     config = override(config or TrainConfig(), options | {"source": str(source)})
     check_config(config)
     setup = prepare(config)
-    scores = score_depths(setup, partial((progress or Progress()).working, "reading texts"), read_test=True)
+    scores = score_depths(setup, progress, read_test=True)
     result = Probe(setup, scores, best_depth(scores))
     if plot is not None:
         _draw(result, plot)

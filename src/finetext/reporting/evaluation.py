@@ -7,7 +7,7 @@ from pathlib import Path
 from finetext import files
 from finetext.data import Dataset, Finding, check_lengths, fold
 from finetext.errors import UsageError
-from finetext.evaluation import DataSummary, Evaluation, RunMetrics, summarize_decision, write_predictions
+from finetext.evaluation import DataSummary, DecisionSummary, Evaluation, RunMetrics, write_predictions
 from finetext.inference import Classifier
 from finetext.reporting.folder import read_splits
 from finetext.reporting.report import write_report
@@ -51,7 +51,7 @@ def write_evaluation(
         synthetic_data=dataset.source.synthetic,
         examples={"test": len(dataset)},
         test=result.metrics,
-        decision=summarize_decision(rule, result.targets, result.probs, task),
+        decision=DecisionSummary.of(rule).with_coverage(result.targets, result.probs, task),
         data=DataSummary.of(dataset, *_more_findings(dataset, classifier, Path(named["model"]))),
         model=named["model"],
         source=named["source"],

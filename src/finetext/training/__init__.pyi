@@ -25,7 +25,6 @@ from .events import ProbeInitialization as ProbeInitialization
 from .events import Step as Step
 from .inputs import activation_cache as activation_cache
 from .inputs import cache_frozen_layers as cache_frozen_layers
-from .linear_probe import LinearFit as LinearFit
 from .linear_probe import fit_logistic as fit_logistic
 from .plan import TrainingPlan as TrainingPlan
 from .progress import Progress as Progress

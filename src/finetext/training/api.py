@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from finetext.errors import RunError, UsageError
+from finetext.options import fields_with_values
 from finetext.runs import RunFolder, next_run_folder
-from finetext.training.checkpoints import Checkpoint, differences, load_checkpoint
+from finetext.training.checkpoints import load_checkpoint
 from finetext.training.config import TrainConfig
 from finetext.training.config_file import check_config, override, read_config
 from finetext.training.depth_selection import choose_depth
@@ -16,7 +17,7 @@ from finetext.training.inputs import cache_frozen_layers
 from finetext.training.progress import Progress
 from finetext.training.recorder import Recorder
 from finetext.training.run import Run, create_folder, holding, refuse_taken
-from finetext.training.setup import Setup, prepare, with_absolute_paths
+from finetext.training.setup import prepare, with_absolute_paths
 from finetext.training.signals import StopRequest
 from finetext.training.tracking import check_trackers
 from finetext.training.trainer import Trainer
@@ -54,7 +55,13 @@ def train(
         [{'label': 'spam', 'score': 0.98}]
     """
     progress = progress or Progress()
-    config = _checked(config or TrainConfig(), source, options)
+    if source is not None:
+        options["source"] = str(source)
+    config = override(config or TrainConfig(), options)
+    if not config.data.source:
+        raise UsageError("no data: name a file, a folder, hf:owner/name, `sms-spam` or `sample`.")
+    check_config(config)
+    check_trackers(config.train.track)
     folder = RunFolder(
         Path(output) if output else next_run_folder(RUNS, config.data.source, config.model.model)
     )
@@ -102,7 +109,7 @@ def resume(path: str | Path, *, progress: Progress | None = None, **options: Any
         setup = prepare(config)
         setup = dataclasses.replace(setup, notices=(*notices, *setup.notices))
         if checkpoint is not None:
-            _refuse_other_identity(folder, setup, checkpoint)
+            refuse_other_identity(folder, checkpoint.identity, setup.identity)
         with Recorder(setup, folder, stop, progress) as recorder:
             inputs = cache_frozen_layers(setup, progress, stop)
             trainer = Trainer(setup, inputs, checkpoint)
@@ -112,25 +119,11 @@ def resume(path: str | Path, *, progress: Progress | None = None, **options: Any
         return finalize(setup, folder, inputs, trainer.selection, progress, recorder.times)
 
 
-def _checked(config: TrainConfig, source: str | Path | None, options: dict[str, Any]) -> TrainConfig:
-    """Return the configuration of a new run, every option checked."""
-    config = override(config, options if source is None else options | {"source": str(source)})
-    if not config.data.source:
-        raise UsageError("no data: name a file, a folder, hf:owner/name, `sms-spam` or `sample`.")
-    check_config(config)
-    check_trackers(config.train.track)
-    return config
-
-
 def refuse_other_options(config: TrainConfig, options: Mapping[str, Any]) -> None:
     """Raise RunError if options given on resuming differ from those the run was started with."""
-    requested = with_absolute_paths(override(config, options))
-    changed = [
-        f"--{name.replace('_', '-')}"
-        for table in ("data", "model", "train", "decision")
-        for name, value in dataclasses.asdict(getattr(requested, table)).items()
-        if value != getattr(getattr(config, table), name)
-    ]
+    before = dict(fields_with_values(config))
+    requested = fields_with_values(with_absolute_paths(override(config, options)))
+    changed = [f"--{name.replace('_', '-')}" for name, value in requested if value != before[name]]
     if changed:
         raise RunError(
             f"cannot change options when resuming: {', '.join(changed)} would differ from the original run. "
@@ -138,8 +131,9 @@ def refuse_other_options(config: TrainConfig, options: Mapping[str, Any]) -> Non
         )
 
 
-def _refuse_other_identity(folder: RunFolder, setup: Setup, checkpoint: Checkpoint) -> None:
-    changed = sorted(differences(checkpoint.identity, setup.identity))
+def refuse_other_identity(folder: RunFolder, before: dict[str, str], now: dict[str, str]) -> None:
+    """Raise RunError if what a resumed run must share with the one that wrote the checkpoint has changed."""
+    changed = sorted({name for name, _ in before.items() ^ now.items()})
     if changed:
         raise RunError(
             f"{folder.path}: cannot resume, these have changed since the run was started: {', '.join(changed)}. "

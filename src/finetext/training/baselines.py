@@ -2,15 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from finetext.cache import Inputs
 from finetext.engine import choose_device
-from finetext.evaluation import BaselineResult, baselines, is_right
+from finetext.evaluation import BaselineResult, baselines
 from finetext.models import (
     Prompter,
     Question,
@@ -21,8 +18,8 @@ from finetext.models import (
     probabilities,
     two_thirds,
 )
-from finetext.training.linear_probe import MAX_TEXTS, fit_logistic
-from finetext.training.losses import mean_loss
+from finetext.training.linear_probe import MAX_TEXTS, fit_probe
+from finetext.training.progress import Progress
 from finetext.training.setup import RunInputs, Setup
 
 FROZEN = "frozen features + LR"
@@ -69,32 +66,23 @@ def frozen_features_baseline(
         arithmetic = setup.plan.frozen_precision
         return mean_vectors(setup.model, encoded[:texts], cut, progress, arithmetic=arithmetic)
 
-    validation = setup.target_tensor(splits.validation)[:MAX_TEXTS]
-    fit = fit_logistic(
-        vectors("train", MAX_TEXTS),
-        setup.target_tensor(setup.train)[:MAX_TEXTS],
-        (vectors("validation", MAX_TEXTS), validation),
-        len(setup.dataset.class_names),
-        mean_loss(setup.class_weights, setup.config.train.label_smoothing),
-    )
+    fit = fit_probe(setup, vectors("train", MAX_TEXTS), vectors("validation", MAX_TEXTS))
     fitted = time.perf_counter()
     logits = fit.logits(vectors("test", len(splits.test)))
     probs = probabilities(logits.numpy(), setup.dataset.task)
     seconds = (fitted - began, time.perf_counter() - fitted)
-    return _result(setup, FROZEN, probs, *seconds)
+    return BaselineResult(FROZEN, setup.score(splits.test, probs), probs, *seconds)
 
 
 def zero_shot_baseline(
-    setup: Setup,
-    questions: Sequence[Question] | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    setup: Setup, questions: Sequence[Question] | None = None, progress: Progress | None = None
 ) -> tuple[Prompter, BaselineResult]:
     """Classify the test split by prompting the pretrained model, without any training.
 
     Args:
         setup: Data and model; the trained model is moved to the CPU, to make room.
         questions: The prompts; the task's default if not given.
-        progress: Called with the texts done and the texts to do.
+        progress: Receives the number of texts done.
 
     Returns:
         The prompter of the first question, and the result.
@@ -109,22 +97,9 @@ def zero_shot_baseline(
     model.network.to(choose_device(setup.config.train.device))
     questions = questions or default_questions(setup.dataset.class_names, task)
     prompters = [Prompter(model, question, setup.config.model.max_length) for question in questions]
-    done = 0
-
-    def count(texts: int) -> None:
-        nonlocal done
-        done += texts
-        progress(done, len(test) * len(prompters))
-
+    count = (progress or Progress()).counter("asking", len(test) * len(prompters))
     began = time.perf_counter()
     likelihoods = [prompter.log_likelihoods(test.texts, progress=count) for prompter in prompters]
     probs = class_probabilities(likelihoods, task)
-    return prompters[0], _result(setup, ZERO_SHOT, probs, 0.0, time.perf_counter() - began)
-
-
-def _result(
-    setup: Setup, name: str, probs: NDArray[np.floating[Any]], train_seconds: float, predict_seconds: float
-) -> BaselineResult:
-    test = setup.splits.test
-    right = is_right(setup.targets(test), probs, setup.dataset.task)
-    return BaselineResult(name, setup.score(test, probs), probs, right, train_seconds, predict_seconds)
+    seconds = time.perf_counter() - began
+    return prompters[0], BaselineResult(ZERO_SHOT, setup.score(test, probs), probs, 0.0, seconds)

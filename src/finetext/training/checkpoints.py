@@ -7,9 +7,7 @@ At most two are kept, so that a damaged one leaves the one before it.
 
 import contextlib
 import json
-import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,22 +59,13 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         UsageError: The folder cannot be written to.
     """
     target = folder / f"step-{checkpoint.step:08d}"
-    temporary = folder / f".{target.name}.tmp"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if target.exists():  # the run was resumed here, or this step has just been saved
-            return target
-        _clear_leftovers(folder)
-        _keep_newest(folder, 1)
-        temporary.mkdir()
+    if target.exists():  # the run was resumed here, or this step has just been saved
+        return target
+    with files.making_folder(target) as temporary:
+        for old in (*folder.glob(".step-*.tmp"), *checkpoint_folders(folder)[1:]):
+            shutil.rmtree(old)
+        temporary.mkdir(parents=True)
         _write_parts(temporary, checkpoint)
-        files.sync_folder(temporary)
-        temporary.rename(target)
-        files.sync_folder(folder)
-    except Exception as error:
-        raise files.explain_write_error(error, target) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return target
 
 
@@ -87,10 +76,7 @@ def _write_parts(folder: Path, checkpoint: Checkpoint) -> None:
     if checkpoint.average:
         save_weights(checkpoint.average, folder / AVERAGE)
     torch.save(checkpoint.state, folder / STATE)
-    digests = {}
-    for path in sorted(folder.iterdir()):
-        _sync_file(path)
-        digests[path.name] = files.digest_file(path)
+    digests = {path.name: files.digest_file(path) for path in sorted(folder.iterdir())}
     files.write_json(
         folder / MANIFEST,
         {
@@ -114,21 +100,6 @@ def _write_best(folder: Path, checkpoint: Checkpoint) -> None:
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:
     """Write tensors as safetensors."""
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, path)
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _clear_leftovers(folder: Path) -> None:
-    for leftover in folder.glob(".step-*.tmp"):
-        shutil.rmtree(leftover)
-
-
-def _keep_newest(folder: Path, count: int) -> None:
-    for old in checkpoint_folders(folder)[count:]:
-        shutil.rmtree(old)
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:
@@ -184,13 +155,6 @@ def _read(path: Path) -> Checkpoint:
         progress=manifest["progress"],
         identity=manifest["identity"],
     )
-
-
-def differences(identity: dict[str, str], other: dict[str, str]) -> Iterator[str]:
-    """Yield the names of what differs between two identities."""
-    for name in identity.keys() | other.keys():
-        if identity.get(name) != other.get(name):
-            yield name
 
 
 def random_state() -> dict[str, Any]:

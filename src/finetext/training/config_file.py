@@ -4,6 +4,7 @@ The order of precedence is default < file < flag or keyword argument. All mistak
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -14,6 +15,7 @@ from finetext.options import check_options, conform
 from finetext.training.config import TrainConfig
 
 
+@functools.cache
 def option_types() -> dict[str, tuple[str, Any]]:
     """Return the table and the type of every option, by the option's name."""
     return {

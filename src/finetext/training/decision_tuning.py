@@ -1,10 +1,15 @@
 """Calibration and decision thresholds, chosen after training; the test split is not used."""
 
 import dataclasses
-from dataclasses import dataclass
 
-from finetext.decision import LIKELIEST, Decision
-from finetext.evaluation import choose_thresholds, fit_temperature, parse_criterion, scaled_probabilities
+from finetext.decision import Decision
+from finetext.evaluation import (
+    DecisionSummary,
+    choose_thresholds,
+    fit_temperature,
+    parse_criterion,
+    scaled_probabilities,
+)
 from finetext.models import Model, output_layer, predict_logits, set_output_layer
 from finetext.training.cross_validation import held_out_logits
 from finetext.training.progress import Progress
@@ -15,26 +20,7 @@ MIN_TEXTS = 200
 FOLDS = 5
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """How probabilities become labels, and how that was chosen.
-
-    Attributes:
-        decision: The rule that is saved with the model.
-        criterion: What its thresholds optimise.
-        temperature: Divides the logits; None if they are not calibrated.
-        chosen_on: validation or cross-fitting; None if nothing was chosen.
-        examples: Number of texts it was chosen on.
-    """
-
-    decision: Decision = LIKELIEST
-    criterion: str | None = None
-    temperature: float | None = None
-    chosen_on: str | None = None
-    examples: int = 0
-
-
-def choose_decision(setup: Setup, inputs: RunInputs, progress: Progress) -> Chosen:
+def choose_decision(setup: Setup, inputs: RunInputs, progress: Progress) -> DecisionSummary:
     """Fit the temperature and choose the thresholds that the options ask for.
 
     Args:
@@ -44,7 +30,7 @@ def choose_decision(setup: Setup, inputs: RunInputs, progress: Progress) -> Chos
     """
     options, task = setup.config.decision, setup.dataset.task
     if not options.calibrate and options.threshold is None:
-        return Chosen(Decision(None, options.abstain_below))
+        return DecisionSummary(abstain_below=options.abstain_below, examples=0)
     criterion = None if options.threshold is None else parse_criterion(options.threshold)
     if len(setup.splits.validation) >= MIN_TEXTS:
         logits = predict_logits(setup.model, inputs.validation)
@@ -65,15 +51,19 @@ def choose_decision(setup: Setup, inputs: RunInputs, progress: Progress) -> Chos
         )
     probs = scaled_probabilities(logits, temperature or 1.0, task)
     thresholds = None if criterion is None else choose_thresholds(targets, probs, task, criterion)
-    return Chosen(
-        Decision(thresholds, options.abstain_below), options.threshold, temperature, chosen_on, len(targets)
+    return DecisionSummary.of(
+        Decision(thresholds, options.abstain_below),
+        criterion=options.threshold,
+        temperature=temperature,
+        chosen_on=chosen_on,
+        examples=len(targets),
     )
 
 
-def apply_decision(model: Model, chosen: Chosen) -> None:
+def apply_decision(model: Model, decision: Decision, temperature: float | None) -> None:
     """Fold the temperature into the output layer, and store the rule with the model."""
-    if chosen.temperature is not None:
+    if temperature is not None:
         layer = output_layer(model)
-        bias = None if layer.bias is None else layer.bias.detach() / chosen.temperature
-        set_output_layer(model, layer.weight.detach() / chosen.temperature, bias)
-    model.settings = dataclasses.replace(model.settings, decision=chosen.decision)
+        bias = None if layer.bias is None else layer.bias.detach() / temperature
+        set_output_layer(model, layer.weight.detach() / temperature, bias)
+    model.settings = dataclasses.replace(model.settings, decision=decision)

@@ -1,16 +1,15 @@
 """How deep a model must be for a task: a linear probe on the output of every layer (Alain and Bengio, 2016)."""
 
-import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
 from finetext.evaluation import Metrics
 from finetext.models import parameters_by_depth, pooled_by_depth, probabilities
-from finetext.training.linear_probe import MAX_TEXTS, fit_logistic
-from finetext.training.losses import mean_loss
+from finetext.training.config_file import override
+from finetext.training.linear_probe import MAX_TEXTS, fit_probe
 from finetext.training.progress import Progress
 from finetext.training.setup import Setup, prepare
 
@@ -45,13 +44,13 @@ class DepthScore:
 
 
 def score_depths(
-    setup: Setup, progress: Callable[[int, int], None] | None = None, *, read_test: bool = False
+    setup: Setup, progress: Progress | None = None, *, read_test: bool = False
 ) -> list[DepthScore]:
     """Fit a regularised logistic regression on the pooled output of each layer.
 
     Args:
         setup: Data and model.
-        progress: Called with the texts done and the texts to do.
+        progress: Receives the number of texts done.
         read_test: Also score the test split.
     """
     model, splits = setup.model, setup.splits
@@ -65,25 +64,16 @@ def score_depths(
         name: (split.subset(range(min(len(split), MAX_TEXTS))), encoded[:MAX_TEXTS])
         for name, (split, encoded) in parts.items()
     }
-    total, done = sum(len(encoded) for _, encoded in parts.values()), 0
-
-    def count(texts: int) -> None:
-        nonlocal done
-        done += texts
-        if progress is not None:
-            progress(done, total)
-
+    total = sum(len(encoded) for _, encoded in parts.values())
+    count = (progress or Progress()).counter("reading texts", total)
     pooled = {
         name: pooled_by_depth(model, model.inputs(encoded), count) for name, (_, encoded) in parts.items()
     }
-    targets = {name: setup.target_tensor(split) for name, (split, _) in parts.items()}
     seconds = sum((depths.seconds for depths in pooled.values()), torch.zeros(model.structure.depth))
-    loss = mean_loss(setup.class_weights, setup.config.train.label_smoothing)
     scores = []
     for index, parameters in enumerate(parameters_by_depth(model)):
         vectors = {name: depths.vectors[index] for name, depths in pooled.items()}
-        validation = (vectors["validation"], targets["validation"])
-        fit = fit_logistic(vectors["train"], targets["train"], validation, len(model.class_names), loss)
+        fit = fit_probe(setup, vectors["train"], vectors["validation"])
         metrics = {
             name: setup.score(split, probabilities(fit.logits(vectors[name]).numpy(), setup.dataset.task))
             for name, (split, _) in parts.items()
@@ -112,5 +102,4 @@ def choose_depth(setup: Setup, progress: Progress) -> Setup:
         + ", ".join(f"{score.depth}: {score.validation.accuracy:.3f}" for score in scores)
         + " (accuracy on validation by depth)."
     )
-    model = dataclasses.replace(setup.config.model, depth=depth)
-    return prepare(dataclasses.replace(setup.config, model=model), (setup.dataset, setup.splits))
+    return prepare(override(setup.config, {"depth": depth}), (setup.dataset, setup.splits))

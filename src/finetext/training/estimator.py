@@ -1,11 +1,11 @@
 """finetext as a scikit-learn classifier of texts."""
 
-import dataclasses
 import inspect
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from finetext.data import Dataset, dataset_from_memory, hold_out_validation
 from finetext.errors import DataError, UsageError, closest
 from finetext.models import merge_adapter, save_bundle
 from finetext.training.config import TrainConfig
-from finetext.training.config_file import check_config, override
+from finetext.training.config_file import check_config, option_types, override
 from finetext.training.trial import run_trial
 
 if TYPE_CHECKING:
@@ -30,18 +30,13 @@ FOLDER_OPTIONS = ("keep_adapter", "save_every", "track")
 
 
 def _parameters() -> Iterator[inspect.Parameter]:
-    for section in dataclasses.fields(TrainConfig):
-        kinds = get_type_hints(section.default_factory)
-        for field in dataclasses.fields(section.default_factory):  # type: ignore[arg-type]
-            taken = (
-                field.name in DATA_OPTIONS if section.name == "data" else section.name in ("model", "train")
-            )
-            if taken and field.name not in FOLDER_OPTIONS:
-                # A table is empty by default; scikit-learn wants immutable defaults.
-                default = None if field.default is dataclasses.MISSING else field.default
-                yield inspect.Parameter(
-                    field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kinds[field.name]
-                )
+    defaults = TrainConfig()
+    for name, (table, kind) in option_types().items():
+        if name in DATA_OPTIONS or (table in ("model", "train") and name not in FOLDER_OPTIONS):
+            # A table is empty by default; scikit-learn wants immutable defaults.
+            default = getattr(getattr(defaults, table), name)
+            default = None if default == {} else default
+            yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
 PARAMETERS = {parameter.name: parameter for parameter in _parameters()}
@@ -115,7 +110,7 @@ class FinetextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             save_bundle(setup.model, Path(folder) / "model", setup.provenance())
             self._bundle = {path.name: path.read_bytes() for path in (Path(folder) / "model").iterdir()}
         self.classes_ = classes
-        self._classifier: Classifier | None = None
+        vars(self).pop("classifier", None)  # of an earlier fit
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -145,28 +140,20 @@ class FinetextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for name, content in self._bundle.items():
             files.write_bytes(path / name, content)
 
-    @property
+    @cached_property
     def classifier(self) -> "Classifier":
         """The fitted model as `finetext.load` gives it."""
         from finetext.inference import load
 
-        check_is_fitted(self)
-        if self._classifier is None:
-            with tempfile.TemporaryDirectory() as folder:
-                self.save(Path(folder) / "model")
-                precision = "fp32" if self.precision == "auto" else self.precision
-                self._classifier = load(Path(folder) / "model", device=self.device, precision=precision)
-        return self._classifier
+        with tempfile.TemporaryDirectory() as folder:
+            self.save(Path(folder) / "model")
+            precision = "fp32" if self.precision == "auto" else self.precision
+            return load(Path(folder) / "model", device=self.device, precision=precision)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a pickle holds: the options and the bundle's files."""
+        """Return what a pickle holds: the options and the bundle's files; the model is loaded on first use."""
         state: dict[str, Any] = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_classifier"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore what a pickle holds; the model is loaded on first use."""
-        super().__setstate__(state)
-        self._classifier = None
+        return {name: value for name, value in state.items() if name != "classifier"}
 
     def _config(self) -> TrainConfig:
         changed = {}
@@ -174,11 +161,8 @@ class FinetextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             value = getattr(self, name)
             if value is None or value == parameter.default:
                 continue
-            if isinstance(value, np.generic):  # from an array of candidates
-                value = value.item()
-            if isinstance(value, dict):
-                value = {str(key): item for key, item in value.items()}
-            changed[name] = value
+            # Candidates from an array are scalars of numpy.
+            changed[name] = value.item() if isinstance(value, np.generic) else value
         config = override(TrainConfig(), changed)
         check_config(config)
         return config
@@ -214,22 +198,18 @@ def as_dataset(texts: Sequence[str], y: Any) -> tuple[NDArray[Any], Dataset]:
     try:
         check_classification_targets(y)
         multi = type_of_target(y, input_name="y") == "multilabel-indicator"
-        classes, ids = (None, None) if multi else np.unique(np.asarray(y).ravel(), return_inverse=True)
+        if multi:
+            matrix = y.toarray() if hasattr(y, "toarray") else np.asarray(y)  # (N, C)
+            classes, ids = np.arange(matrix.shape[1]), [np.flatnonzero(row) for row in matrix]
+        else:
+            classes, inverse = np.unique(np.asarray(y).ravel(), return_inverse=True)
+            ids = list(inverse.reshape(-1, 1))
     except (ValueError, TypeError) as error:
         raise DataError(
             f"y: {error} Give one label per text, all of one type, or an indicator matrix (MultiLabelBinarizer)."
         ) from error
-    if classes is None or ids is None:
-        return _indicator(texts, y)
     names = [str(label) for label in classes.tolist()]
     if len(set(names)) < len(names):
         raise DataError("y: two different labels read the same; give all of them one type.")
-    return classes, dataset_from_memory(texts, [(names[i],) for i in ids], names, multi=False)
-
-
-def _indicator(texts: Sequence[str], y: Any) -> tuple[NDArray[Any], Dataset]:
-    matrix = y.toarray() if hasattr(y, "toarray") else np.asarray(y)  # (N, C)
-    classes: NDArray[Any] = np.arange(matrix.shape[1])
-    names = [str(number) for number in classes]
-    labels = [tuple(names[column] for column in np.flatnonzero(row)) for row in matrix]
-    return classes, dataset_from_memory(texts, labels, names, multi=True)
+    labels = [tuple(names[i] for i in row) for row in ids]
+    return classes, dataset_from_memory(texts, labels, names, multi=multi)

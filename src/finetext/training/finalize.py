@@ -3,32 +3,31 @@
 import dataclasses
 import shutil
 import time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finetext import files
-from finetext.cache import Inputs
-from finetext.data import Dataset
 from finetext.evaluation import (
     BaselineResult,
     BestEvaluation,
     CrossValidation,
     DataSummary,
+    DecisionSummary,
     Metrics,
     RunMetrics,
     compare_with_baseline,
     is_right,
-    summarize_decision,
     with_intervals,
     write_predictions,
 )
-from finetext.models import merge_adapter, predict_logits, probabilities, save_adapter, save_bundle
+from finetext.models import merge_adapter, predict_logits, save_adapter, save_bundle
 from finetext.reporting import write_card, write_report
 from finetext.runs import RunFolder
 from finetext.training.baselines import frozen_features_baseline, simple_baselines, zero_shot_baseline
 from finetext.training.cross_validation import cross_validate
-from finetext.training.decision_tuning import Chosen, apply_decision, choose_decision
+from finetext.training.decision_tuning import apply_decision, choose_decision
 from finetext.training.environment import StageTimes, describe_environment
 from finetext.training.progress import Progress
 from finetext.training.run import Run
@@ -54,38 +53,41 @@ def finalize(
 
     Everything is written anew, so that a run killed in here can be finished by resuming it.
     """
-    device, splits = setup.model.device, setup.splits
+    model, splits, task = setup.model, setup.splits, setup.dataset.task
+    device = model.device
+    if setup.config.model.keep_adapter:
+        model.network.to("cpu")
+        save_adapter(model, folder.adapter)
     if setup.config.model.trainable == "lora":
-        _merge(setup, folder)
+        merge_adapter(model)
     with times.measure("deciding"):
         chosen = choose_decision(setup, inputs, progress)
-        apply_decision(setup.model, chosen)
+        rule = chosen.decision
+        apply_decision(model, rule, chosen.temperature)
     with times.measure("saving"):
         _save(setup, folder, progress)
     progress.finishing("evaluating on validation and test, and the baselines")
     with times.measure("evaluating"):
-        setup.model.network.to(device)
-        validation, validation_probs = _evaluate(setup, splits.validation, inputs.validation)
-        test, probs = _evaluate(setup, splits.test, inputs.test)
+        model.network.to(device)
+        validation_probs, probs = setup.predict(inputs.validation), setup.predict(inputs.test)
+        validation = setup.score(splits.validation, validation_probs, rule)
+        test = setup.score(splits.test, probs, rule)
     with times.measure("intervals"):
-        validation = _with_intervals(setup, splits.validation, validation, validation_probs)
-        test = _with_intervals(setup, splits.test, test, probs)
+        validation = with_intervals(
+            validation, setup.targets(splits.validation), validation_probs, task, rule
+        )
+        test = with_intervals(test, setup.targets(splits.test), probs, task, rule)
     labelling = _labelling_seconds(setup)
     with times.measure("baselines"):
-        beside = _baselines(setup, inputs, times.seconds["features"], labelling)
+        baselines = _baselines(setup, inputs, times.seconds["features"], labelling)
     folds = setup.config.decision.folds
     with times.measure("cross-validation"):
         crossed = None if folds is None else cross_validate(setup, folds, progress)
-    metrics = _run_metrics(setup, selection, chosen, validation, test, probs, beside, crossed)
-    _write(setup, folder, inputs, times, probs, metrics, _costs(setup, times, labelling, beside))
+    metrics = _run_metrics(setup, selection, chosen, validation, test, probs, baselines, crossed)
+    costs = _costs(setup, times, labelling, baselines)
+    environment = describe_environment(setup, inputs, times) | {"costs": costs}
+    _write(setup, folder, probs, metrics, environment)
     return Run.open(folder.path)
-
-
-def _merge(setup: Setup, folder: RunFolder) -> None:
-    if setup.config.model.keep_adapter:
-        setup.model.network.to("cpu")
-        save_adapter(setup.model, folder.adapter)
-    merge_adapter(setup.model)
 
 
 def _save(setup: Setup, folder: RunFolder, progress: Progress) -> None:
@@ -96,16 +98,6 @@ def _save(setup: Setup, folder: RunFolder, progress: Progress) -> None:
     save_bundle(model, folder.model, setup.provenance())
     texts = setup.train.texts[:VERIFIED_TEXTS]
     verify_bundle(folder.model, texts, predict_logits(model, texts))
-
-
-def _evaluate(setup: Setup, split: Dataset, inputs: Inputs) -> tuple[Metrics, NDArray[np.float32]]:
-    probs = probabilities(predict_logits(setup.model, inputs), setup.dataset.task)
-    return setup.score(split, probs, setup.model.settings.decision), probs
-
-
-def _with_intervals(setup: Setup, split: Dataset, metrics: Metrics, probs: NDArray[np.float32]) -> Metrics:
-    task, rule = setup.dataset.task, setup.model.settings.decision
-    return with_intervals(metrics, setup.targets(split), probs, task, rule)
 
 
 def _labelling_seconds(setup: Setup) -> float:
@@ -124,14 +116,9 @@ def _baselines(setup: Setup, inputs: RunInputs, features: float, labelling: floa
     results = simple_baselines(setup)
     if inputs.stored is not None:
         frozen = frozen_features_baseline(setup, inputs)
-        whole = labelling * len(setup.splits.test)
-        results.append(
-            dataclasses.replace(
-                frozen,
-                train_seconds=frozen.train_seconds + features,
-                predict_seconds=frozen.predict_seconds + whole,
-            )
-        )
+        train = frozen.train_seconds + features
+        predict = frozen.predict_seconds + labelling * len(setup.splits.test)
+        results.append(dataclasses.replace(frozen, train_seconds=train, predict_seconds=predict))
     if setup.config.decision.zero_shot:
         device = setup.model.device
         results.append(zero_shot_baseline(setup)[1])
@@ -142,24 +129,15 @@ def _baselines(setup: Setup, inputs: RunInputs, features: float, labelling: floa
 def _write(
     setup: Setup,
     folder: RunFolder,
-    inputs: RunInputs,
-    times: StageTimes,
     probs: NDArray[np.float32],
     metrics: RunMetrics,
-    costs: dict[str, dict[str, float]],
+    environment: dict[str, Any],
 ) -> None:
     """Write the run's files, `metrics.json` last: with it the run is finished."""
-    test = setup.splits.test
-    write_predictions(
-        folder.predictions,
-        test.texts,
-        setup.targets(test),
-        probs,
-        setup.dataset.class_names,
-        setup.dataset.task,
-        setup.model.settings.decision,
-    )
-    files.write_json(folder.environment, describe_environment(setup, inputs, times) | {"costs": costs})
+    test, rule = setup.splits.test, setup.model.settings.decision
+    names, task = setup.dataset.class_names, setup.dataset.task
+    write_predictions(folder.predictions, test.texts, setup.targets(test), probs, names, task, rule)
+    files.write_json(folder.environment, environment)
     write_card(folder.path, metrics)
     write_report(folder.path, metrics, f"finetext train --config {folder.config}")
     metrics.write(folder.metrics)
@@ -167,22 +145,21 @@ def _write(
 
 
 def _costs(
-    setup: Setup, times: StageTimes, labelling: float, beside: list[BaselineResult]
+    setup: Setup, times: StageTimes, labelling: float, baselines: list[BaselineResult]
 ) -> dict[str, dict[str, float]]:
     texts = len(setup.splits.test)
-    training = times.seconds["features"] + times.seconds["training"]
-    costs = {"finetext": _cost(training, labelling)}
-    return costs | {b.name: _cost(b.train_seconds, b.predict_seconds / texts) for b in beside}
-
-
-def _cost(train_seconds: float, seconds_a_text: float) -> dict[str, float]:
-    return {"train_seconds": train_seconds, "seconds_per_1000": seconds_a_text * 1000}
+    seconds = {"finetext": (times.seconds["features"] + times.seconds["training"], labelling)}
+    seconds |= {b.name: (b.train_seconds, b.predict_seconds / texts) for b in baselines}
+    return {
+        name: {"train_seconds": train, "seconds_per_1000": text * 1000}
+        for name, (train, text) in seconds.items()
+    }
 
 
 def _run_metrics(
     setup: Setup,
     selection: Selection,
-    chosen: Chosen,
+    chosen: DecisionSummary,
     validation: Metrics,
     test: Metrics,
     probs: NDArray[np.float32],
@@ -208,19 +185,10 @@ def _run_metrics(
         validation=validation,
         test=test,
         baselines={b.name: with_intervals(b.metrics, targets, b.probs, task) for b in baselines},
-        comparisons={b.name: compare_with_baseline(right, b.right) for b in baselines},
-        decision=summarize_decision(
-            chosen.decision,
-            targets,
-            probs,
-            task,
-            criterion=chosen.criterion,
-            temperature=chosen.temperature,
-            chosen_on=chosen.chosen_on,
-            examples=chosen.examples,
-        ),
-        data=DataSummary.of(
-            setup.dataset, *([setup.lengths] if setup.lengths.count else []), notes=tuple(splits.notes)
-        ),
+        comparisons={
+            b.name: compare_with_baseline(right, is_right(targets, b.probs, task)) for b in baselines
+        },
+        decision=chosen.with_coverage(targets, probs, task),
+        data=DataSummary.of(setup.dataset, *setup.lengths, notes=tuple(splits.notes)),
         folds=folds,
     )

@@ -1,7 +1,6 @@
 """`history.csv`: one line per step, with the evaluation after it if there was one."""
 
 import csv
-import io
 import os
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,10 @@ class History:
     def __init__(self, path: Path, last_step: int) -> None:
         """Open the file; of an existing one, keep the lines up to `last_step`."""
         self._path = path
-        kept = _lines_up_to(path, last_step) if last_step else []
+        exists = last_step > 0 and path.is_file()
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[1:] if exists else []
+        # A kill may have truncated the last line: it counts only with its line end.
+        kept = [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) <= last_step]
         header = ",".join(STEP_COLUMNS + EVALUATION_COLUMNS) + "\n"
         files.write_text(path, header + "".join(kept))
         self._file = path.open("a", encoding="utf-8", newline="")
@@ -33,10 +35,8 @@ class History:
         else:
             row += [getattr(step.evaluation.metrics, name) for name in METRIC_COLUMNS.values()]
             row.append(step.evaluation.examples_per_second)
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(row)
         try:
-            self._file.write(text.getvalue())
+            csv.writer(self._file, lineterminator="\n").writerow(row)
             self._file.flush()
         except OSError as error:
             raise files.explain_os_error(error, self._path) from error
@@ -48,11 +48,3 @@ class History:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def _lines_up_to(path: Path, last_step: int) -> list[str]:
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
-    # A kill may have truncated the last line: it counts only with its line end.
-    return [line for line in lines if line.endswith("\n") and int(line.split(",", 1)[0]) <= last_step]

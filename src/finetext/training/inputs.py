@@ -45,7 +45,7 @@ def cache_frozen_layers(
             "its frozen layers run in every step."
         )
         return uncached
-    computed = 0
+    cache, computed = activation_cache(setup.config.train.cache_limit), 0
 
     def count(done: int, total: int) -> None:
         nonlocal computed
@@ -58,9 +58,7 @@ def cache_frozen_layers(
         progress.notice("another process is computing the same activations; waiting for it.")
 
     try:
-        inputs = cache_features(
-            trunk, splits, activation_cache(setup.config.train.cache_limit), count, waiting
-        )
+        inputs = cache_features(trunk, splits, cache, count, waiting)
     except CacheFull as error:
         model.uncut()
         progress.notice(f"training without cached activations: {error}.")
@@ -72,6 +70,5 @@ def cache_frozen_layers(
 
 def activation_cache(limit: str | None = None) -> ActivationCache:
     """Return the user's cache of activations, with a limit such as `20GB`, or its default."""
-    return ActivationCache(
-        files.cache_folder() / "features", None if limit is None else files.parse_size(limit)
-    )
+    limit_bytes = None if limit is None else files.parse_size(limit)
+    return ActivationCache(files.cache_folder() / "features", limit_bytes)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from finetext.cache import Inputs
 from finetext.models import Model, head_inputs, output_layer, set_output_layer
-from finetext.training.losses import mean_loss
+from finetext.training.losses import loss_sum, loss_weight
+from finetext.training.setup import RunInputs, Setup
 
 MAX_TEXTS = 20_000
 """A fit of so few parameters hardly changes with more."""
@@ -77,29 +77,25 @@ def fit_logistic(
     centre = vectors.mean(0) if bias else torch.zeros(vectors.shape[1])
     spread = (vectors - centre).square().mean(0).sqrt().clamp(min=1e-6)
     scaled, held_out = (vectors - centre) / spread, (validation[0] - centre) / spread
-    weight = torch.zeros(classes, vectors.shape[1])
-    offset = torch.zeros(classes)
+    weight = torch.zeros(classes, vectors.shape[1], requires_grad=True)
+    offset = torch.zeros(classes, requires_grad=bias)
     fits = []
     for strength in strengths:
-        _minimise(weight, offset, scaled, targets, loss, strength, bias)
+        _minimise(weight, offset, scaled, targets, loss, strength)
         with torch.no_grad():
             held_out_loss = float(loss(held_out @ weight.t() + offset, validation[1]))
-        unscaled = weight / spread
-        fits.append(
-            LinearFit(unscaled, offset - unscaled @ centre if bias else None, strength, held_out_loss)
-        )
+            unscaled = weight / spread
+            shift = offset - unscaled @ centre if bias else None
+        fits.append(LinearFit(unscaled, shift, strength, held_out_loss))
     return min(fits, key=lambda fit: fit.loss)
 
 
 def _minimise(
-    weight: Tensor, offset: Tensor, scaled: Tensor, targets: Tensor, loss: Loss, strength: float, bias: bool
+    weight: Tensor, offset: Tensor, scaled: Tensor, targets: Tensor, loss: Loss, strength: float
 ) -> None:
-    """Move `weight` and `offset` to the minimum of the penalised loss, in place."""
-    parameters = [weight, offset] if bias else [weight]
-    for parameter in parameters:
-        parameter.requires_grad_(True)
+    """Move `weight`, and `offset` if it is fitted, to the minimum of the penalised loss, in place."""
     optimizer = torch.optim.LBFGS(
-        parameters,
+        [parameter for parameter in (weight, offset) if parameter.requires_grad],
         max_iter=_ITERATIONS,
         tolerance_grad=1e-5,
         tolerance_change=1e-7,
@@ -112,37 +108,36 @@ def _minimise(
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    with torch.enable_grad():
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
 
 
-def initialize_head(
-    model: Model,
-    train: tuple[Inputs, Tensor],
-    validation: tuple[Inputs, Tensor],
-    class_weights: Sequence[float] | None,
-    label_smoothing: float,
-) -> LinearFit:
-    """Fit a linear probe on what the output layer reads, and write it into the output layer.
+def fit_probe(setup: Setup, train: Tensor, validation: Tensor, *, bias: bool = True) -> LinearFit:
+    """Fit a logistic regression with the loss of a run.
 
     Args:
-        model: The model.
-        train: Inputs and targets of the training split: `(N,)` class ids, or `(N, C)` zeros and ones.
-        validation: Those of the validation split; they choose the penalty.
-        class_weights: Weight of each class in the loss, or None.
-        label_smoothing: As in training.
+        setup: The run.
+        train: `(N, H)`, vectors of the first texts of the balanced training split.
+        validation: `(M, H)`, those of the first validation texts; they choose the penalty.
+        bias: Fit a bias.
     """
-    inputs, targets = train
-    fit = fit_logistic(
-        head_inputs(model, inputs)[:MAX_TEXTS],
-        targets[:MAX_TEXTS],
-        (head_inputs(model, validation[0]), validation[1]),
-        len(model.class_names),
-        mean_loss(class_weights, label_smoothing),
-        bias=output_layer(model).bias is not None,
+    weights = None if setup.class_weights is None else torch.tensor(setup.class_weights)
+    smoothing = setup.config.train.label_smoothing
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        return loss_sum(logits, targets, weights, smoothing) / loss_weight(targets, weights)
+
+    targets = setup.target_tensor(setup.train)[: len(train)]
+    held_out = setup.target_tensor(setup.splits.validation)[: len(validation)]
+    return fit_logistic(
+        train, targets, (validation, held_out), len(setup.dataset.class_names), loss, bias=bias
     )
+
+
+def initialize_head(setup: Setup, inputs: RunInputs) -> LinearFit:
+    """Fit a linear probe on what the output layer reads, and write it into the output layer."""
+    model = setup.model
+    train, validation = (head_inputs(model, split) for split in (inputs.train, inputs.validation))
+    fit = fit_probe(setup, train[:MAX_TEXTS], validation, bias=output_layer(model).bias is not None)
     set_output_layer(model, fit.weight, fit.bias)
     return fit
 

@@ -4,8 +4,6 @@ Kept apart so that a step can be split into micro-batches of any size: the sums 
 the whole step, add up to the mean over the whole step.
 """
 
-from collections.abc import Callable, Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,15 +39,3 @@ def loss_sum(logits: Tensor, targets: Tensor, class_weights: Tensor | None, labe
     return F.cross_entropy(
         logits, targets, weight=class_weights, label_smoothing=label_smoothing, reduction="sum"
     )
-
-
-def mean_loss(
-    class_weights: Sequence[float] | None, label_smoothing: float
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the training loss as a function of all logits and targets, a mean."""
-    weights = None if class_weights is None else torch.tensor(class_weights)
-
-    def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        return loss_sum(logits, targets, weights, label_smoothing) / loss_weight(targets, weights)
-
-    return loss

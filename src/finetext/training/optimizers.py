@@ -49,10 +49,7 @@ def make_optimizer(
     if name == "adafactor":
         from transformers import Adafactor
 
-        adafactor: torch.optim.Optimizer = Adafactor(
-            groups, lr=learning_rate, scale_parameter=False, relative_step=False
-        )
-        return adafactor
+        return Adafactor(groups, lr=learning_rate, scale_parameter=False, relative_step=False)  # type: ignore[no-any-return]
     if name == "adamw-8bit":
         from bitsandbytes.optim import AdamW8bit
 

@@ -3,7 +3,6 @@
 The defaults were chosen on MiniLM over the tasks of `python -m benchmarks defaults`; `docs/log.md` holds the results.
 """
 
-import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ import torch
 from finetext.engine import Precision, computes_bf16_fast
 from finetext.models import ModelConfig, trained_blocks
 from finetext.training.config import OptimizationConfig, TrainConfig
+from finetext.training.config_file import override
 from finetext.training.optimizers import resolve_optimizer, warmup_steps
 
 LEARNING_RATES = {"head": 1e-3, "last-block": 3e-4, "all": 5e-5, "lora": 5e-4, "gradual": 1e-4}
@@ -61,14 +61,13 @@ class TrainingPlan:
 
     def resolve(self, config: TrainConfig) -> TrainConfig:
         """Return the configuration with its defaults filled in, as it is kept with the run."""
-        train = dataclasses.replace(
-            config.train,
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            head_start="probe" if self.probe_initialization else "none",
-        )
-        model = dataclasses.replace(config.model, trainable=self.trainable)
-        return dataclasses.replace(config, model=model, train=train)
+        resolved = {
+            "trainable": self.trainable,
+            "epochs": self.epochs,
+            "learning_rate": self.learning_rate,
+            "head_start": "probe" if self.probe_initialization else "none",
+        }
+        return override(config, resolved)
 
 
 def plan_training(

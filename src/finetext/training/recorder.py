@@ -1,10 +1,8 @@
 """Recording a training in its run folder: the consumer of events that makes a run out of a training."""
 
 import contextlib
-from types import TracebackType
 from typing import Self
 
-from finetext.errors import Interrupted
 from finetext.runs import RunFolder
 from finetext.training.checkpoints import save_checkpoint
 from finetext.training.environment import StageTimes
@@ -26,7 +24,6 @@ class Recorder:
 
     def __init__(self, setup: Setup, folder: RunFolder, stop: StopRequest, progress: Progress) -> None:
         self._setup, self._folder, self._stop, self._progress = setup, folder, stop, progress
-        self._options = setup.config.train
         self.times = StageTimes()
 
     def start(self, trainer: Trainer, inputs: RunInputs) -> None:
@@ -36,9 +33,8 @@ class Recorder:
         self._history = History(self._folder.history, trainer.step)
         self._closing.callback(self._history.close)
         self._progress.prepared(self._setup, inputs, trainer.step)
-        trackers = self._trackers = Trackers(self._options.track, self._folder.tracking)
-        self._closing.callback(trackers.close)
-        trackers.start(self._setup.config)
+        self._trackers = Trackers(self._setup.config, self._folder.tracking)
+        self._closing.callback(self._trackers.close)
         self._stop_if_requested()
 
     def record(self, event: Event) -> None:
@@ -54,7 +50,7 @@ class Recorder:
         self._history.write(event)
         self._trackers.log(event)
         announce(event, self._progress)
-        if event.ends_epoch or event.is_due(self._options.save_every) or self._trainer.finished:
+        if event.ends_epoch or event.is_due(self._setup.config.train.save_every) or self._trainer.finished:
             self.save()
         self._stop_if_requested()
 
@@ -72,19 +68,15 @@ class Recorder:
         self._closing.enter_context(self._stop.deferred())
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         with self._closing:
             if isinstance(error, StepError):  # the weights are still those before the step
                 self.save()
         self.times.end("training")
 
     def _stop_if_requested(self) -> None:
-        if self._stop.signal_number is None:
-            return
-        self.save()
-        raise Interrupted(
-            f"stopped at step {self._trainer.step}. Resume with: finetext train --resume {self._folder.path}",
-            self._stop.signal_number,
-        )
+        if self._stop.signal_number is not None:
+            self.save()
+            step, path = self._trainer.step, self._folder.path
+            self._stop.message = f"stopped at step {step}. Resume with: finetext train --resume {path}"
+            self._stop.raise_if_requested()

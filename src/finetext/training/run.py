@@ -105,16 +105,13 @@ def holding(folder: RunFolder) -> Iterator[None]:
     Raises:
         RunError: Another process holds it.
     """
-    lock = FileLock(folder.lock)
     try:
-        lock.acquire(timeout=0)
+        lock = FileLock(folder.lock).acquire(timeout=0)
     except Timeout:
         raise RunError(
             f"{folder.path}: another process is training in this folder. Wait for it to finish, or stop it."
         ) from None
     except OSError as error:
         raise files.explain_os_error(error, folder.path) from error
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()

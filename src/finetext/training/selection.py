@@ -7,9 +7,9 @@ best of them is often the luckiest one: the mean needs no such choice, only a ch
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +40,6 @@ class WeightAverage:
                 self.weights = {
                     name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()
                 }
-                return
             for name, mean in self.weights.items():
                 mean.lerp_(weights[name].detach().to(mean), 1 / self.epochs)
 
@@ -73,19 +72,22 @@ class Selection:
     averaged_epochs: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
-    def offer(self, metrics: Metrics, step: int, epoch: float) -> bool:
-        """Take note of an evaluation and return whether it is the best so far.
+    def offer(
+        self, metrics: Metrics, step: int, epoch: float, weights: Callable[[], dict[str, Tensor]]
+    ) -> bool:
+        """Take note of an evaluation, with a copy of its weights if it is the best so far; return whether it is.
 
         Of two with the same value the one with the lower log loss is better: few validation texts give many ties.
         An evaluation whose metric is undefined (ROC-AUC with one class, say) is best only if it is the first.
         """
-        value = metrics.value(self.metric)
+        value, log_loss = metrics.value(self.metric), metrics.log_loss
         self.evaluations += 1
-        if not self._better(value, metrics.log_loss):
+        best = _rank(self.metric, self.value, self.log_loss)
+        if self.evaluations > 1 and _rank(self.metric, value, log_loss) <= best:
             self.waited += 1
             return False
-        self.value, self.step, self.epoch, self.waited = value, step, epoch, 0
-        self.log_loss = metrics.log_loss
+        self.value, self.log_loss, self.step, self.epoch, self.waited = value, log_loss, step, epoch, 0
+        self.weights = weights()
         return True
 
     def take_average(self, average: WeightAverage, metrics: Metrics, step: int, epoch: float) -> None:
@@ -93,30 +95,24 @@ class Selection:
         self.value, self.step, self.epoch = metrics.value(self.metric), step, epoch
         self.log_loss, self.weights, self.averaged_epochs = metrics.log_loss, average.weights, average.epochs
 
-    def _better(self, value: float | None, log_loss: float) -> bool:
-        if self.evaluations == 1:
-            return True
-        if value is None or math.isnan(value):
-            return False
-        if self.value is None:
-            return True
-        if value == self.value:
-            return self.log_loss is None or log_loss < self.log_loss
-        return value > self.value if higher_is_better(self.metric) else value < self.value
-
     @property
     def exhausted(self) -> bool:
         """Whether patience has run out."""
         return self.patience is not None and self.waited >= self.patience
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the weights, as JSON values."""
+        """Return all fields but the weights, as JSON values."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "weights"}
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], weights: dict[str, Tensor]) -> Self:
-        """Return what `to_dict` was called on."""
-        return cls(**values, weights=weights)
+
+_UNDEFINED = (-math.inf, 0.0)
+
+
+def _rank(metric: str, value: float | None, log_loss: float | None = None) -> tuple[float, float]:
+    """Return what orders evaluations: by the metric, undefined values last, then by the log loss."""
+    if value is None or math.isnan(value):
+        return _UNDEFINED
+    return value if higher_is_better(metric) else -value, -(log_loss or 0.0)
 
 
 def is_no_worse(
@@ -143,12 +139,10 @@ def is_no_worse(
     won, lost = int((right & ~right_best).sum()), int((right_best & ~right).sum())
     if lost - won > math.sqrt(lost + won):
         return False
-    value, value_best = (metrics.value(metric) for _, metrics in (average, best))
-    if value is None or math.isnan(value):
+    rank, rank_best = (_rank(metric, metrics.value(metric)) for _, metrics in (average, best))
+    if rank == _UNDEFINED:
         return False
-    if value_best is None or math.isnan(value_best):
-        return True
-    if value >= value_best if higher_is_better(metric) else value <= value_best:
+    if rank >= rank_best:
         return True
     multi = task == "multi-label"
     excess = text_losses(targets, average[0], multi) - text_losses(targets, best[0], multi)

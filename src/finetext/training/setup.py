@@ -27,10 +27,13 @@ from finetext.models import (
     find_model,
     load_model,
     output_layer,
+    predict_logits,
+    probabilities,
     require_causal,
     set_trainable,
 )
 from finetext.training.config import TrainConfig
+from finetext.training.config_file import override
 from finetext.training.plan import TrainingPlan, plan_training
 
 
@@ -49,7 +52,7 @@ class Setup:
         model_source: Where its weights came from.
         encoded: The tokens of the training split after balancing.
         encoded_validation: Those of the validation split.
-        lengths: The finding about texts that are too long.
+        lengths: The finding about texts that are too long, if there are any.
         notices: What the user should know.
         identity: Digests of everything a resumed run must share with this one.
     """
@@ -64,7 +67,7 @@ class Setup:
     model_source: ModelSource
     encoded: list[Encoded]
     encoded_validation: list[Encoded]
-    lengths: Finding
+    lengths: tuple[Finding, ...]
     notices: tuple[str, ...]
     identity: dict[str, str]
 
@@ -76,6 +79,10 @@ class Setup:
         """Return a split's targets for the loss: `(N,)` int64, or `(N, C)` float32 if multi-label."""
         targets = self.targets(split)
         return torch.from_numpy(targets.astype(np.int64 if targets.ndim == 1 else np.float32))
+
+    def predict(self, inputs: Inputs) -> NDArray[np.float32]:
+        """Return the model's probabilities `(N, C)` for what a run reads of a split."""
+        return probabilities(predict_logits(self.model, inputs), self.dataset.task)
 
     def score(
         self, split: Dataset, probs: NDArray[np.floating[Any]], decision: Decision = LIKELIEST
@@ -154,7 +161,7 @@ def prepare(config: TrainConfig, parts: tuple[Dataset, Splits] | None = None) ->
     model.network.to(device)
     encoded = model.encode(train.texts)
     lengths = _check_lengths(dataset, model)
-    findings = (*dataset.findings.warnings, *([lengths] if lengths.count else []))
+    findings = (*dataset.findings.warnings, *lengths)
     return Setup(
         config=config,
         plan=plan,
@@ -188,20 +195,18 @@ def _load(config: TrainConfig, dataset: Dataset) -> tuple[TrainConfig, ModelSour
     options = config.model
     source = find_model(options.model, revision=options.revision, allow_pickle=options.allow_pickle)
     if source.revision is not None:
-        config = dataclasses.replace(config, model=dataclasses.replace(options, revision=source.revision))
+        config = override(config, {"revision": source.revision})
     if config.decision.zero_shot:
         require_causal(source)
-    return (
-        config,
-        source,
-        load_model(source, dataset.class_names, dataset.task, config.model, config.train.seed),
-    )
+    model = load_model(source, dataset.class_names, dataset.task, config.model, config.train.seed)
+    return config, source, model
 
 
-def _check_lengths(dataset: Dataset, model: Model) -> Finding:
+def _check_lengths(dataset: Dataset, model: Model) -> tuple[Finding, ...]:
     counts, settings = model.token_counts(dataset.texts), model.settings
     windows = settings.long_texts == "windows"
-    return check_lengths(dataset.texts, counts, settings.max_length, dataset.rows, windows=windows)
+    finding = check_lengths(dataset.texts, counts, settings.max_length, dataset.rows, windows=windows)
+    return (finding,) if finding.count else ()
 
 
 def _check_decision(config: TrainConfig, task: str, model: Model) -> None:
@@ -225,19 +230,12 @@ def _check_decision(config: TrainConfig, task: str, model: Model) -> None:
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """Return the configuration as it is kept with a run: it finds the same files from any folder."""
-    data: dict[str, Any] = {
-        name: str(Path(value).absolute())
-        for name in ("source", "validation_data", "test_data")
-        if (value := getattr(config.data, name)) and Path(value).exists()
-    }
-    model: dict[str, Any] = (
-        {"model": str(Path(config.model.model).absolute())} if Path(config.model.model).is_dir() else {}
-    )
-    return dataclasses.replace(
-        config,
-        data=dataclasses.replace(config.data, **data),
-        model=dataclasses.replace(config.model, **model),
-    )
+    data = {name: getattr(config.data, name) for name in ("source", "validation_data", "test_data")}
+    paths = [name for name, value in data.items() if value and Path(value).exists()]
+    changes = {name: str(Path(data[name]).absolute()) for name in paths}
+    if Path(config.model.model).is_dir():
+        changes["model"] = str(Path(config.model.model).absolute())
+    return override(config, changes)
 
 
 def _identity(
@@ -255,8 +253,4 @@ def _identity(
         "model": source.digest,
         "options": options,
     }
-    return {name: _digest(part) for name, part in parts.items()}
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, ensure_ascii=True).encode()).hexdigest()
+    return {name: hashlib.sha256(json.dumps(part).encode()).hexdigest() for name, part in parts.items()}

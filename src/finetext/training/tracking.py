@@ -13,15 +13,12 @@ from finetext.errors import RunError, UsageError
 from finetext.training.config import TrainConfig
 from finetext.training.events import Step
 
-_PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
-_INSTALL = {"wandb": "pip install wandb"}
-
 
 def check_trackers(names: Sequence[str]) -> None:
     """Raise UsageError if the package of a tracker is not installed."""
     for name in names:
-        if importlib.util.find_spec(_PACKAGES[name]) is None:
-            remedy = _INSTALL.get(name, 'pip install "finetext[track]"')
+        if importlib.util.find_spec(name) is None:
+            remedy = "pip install wandb" if name == "wandb" else 'pip install "finetext[track]"'
             raise UsageError(f"--track {name} needs a package that is not installed: {remedy}")
 
 
@@ -43,29 +40,23 @@ def make_accelerator(**options: Any) -> Accelerator:
 class Trackers:
     """The trackers of a run, none by default."""
 
-    def __init__(self, names: Sequence[str], folder: Path) -> None:
-        """Choose trackers by name; those that keep files write them into `folder`."""
-        self._names, self._folder = names, folder
-        self._accelerator = make_accelerator(log_with=list(names) or None, project_dir=str(folder))
-
-    def start(self, config: TrainConfig) -> None:
-        """Start the trackers and log the configuration.
+    def __init__(self, config: TrainConfig, folder: Path) -> None:
+        """Start the trackers that `config` names and log it; those that keep files write them into `folder`.
 
         MLflow writes to `MLFLOW_TRACKING_URI`, or into the folder if that is not set.
         """
-        if not self._names:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if "mlflow" in self._names and not os.environ.get("MLFLOW_TRACKING_URI"):
+        names = config.train.track
+        self._accelerator = make_accelerator(log_with=list(names) or None, project_dir=str(folder))
+        if names:
+            folder.mkdir(parents=True, exist_ok=True)
+        if "mlflow" in names and not os.environ.get("MLFLOW_TRACKING_URI"):
             import mlflow
 
-            mlflow.set_tracking_uri(f"sqlite:///{(self._folder / 'mlflow.db').absolute()}")
+            mlflow.set_tracking_uri(f"sqlite:///{(folder / 'mlflow.db').absolute()}")
         self._accelerator.init_trackers("finetext", config=_flat(dataclasses.asdict(config)))
 
     def log(self, step: Step) -> None:
         """Log a step and, if there was one, the evaluation after it."""
-        if not self._names:
-            return
         values: dict[str, float] = {"train/loss": step.loss, "train/learning_rate": step.learning_rate}
         if step.evaluation is not None:
             metrics = step.evaluation.metrics

@@ -139,7 +139,6 @@ class Trainer:
             best=best.weights,
             average=self._average.weights,
             state={
-                "step": self.step,
                 "micro_batch": self.micro_batch,
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
@@ -153,28 +152,20 @@ class Trainer:
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
         self.load_weights(checkpoint.weights)
-        self.step, self.micro_batch = state["step"], state["micro_batch"]
+        self.step, self.micro_batch = checkpoint.step, state["micro_batch"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])
         restore_random_state(state["random"])
-        self.selection = Selection.from_dict(checkpoint.progress["selection"], checkpoint.best)
+        self.selection = Selection(**checkpoint.progress["selection"], weights=checkpoint.best)
         self._average = WeightAverage(checkpoint.progress["averaged_epochs"], checkpoint.average)
 
     def _initialize_head(self) -> ProbeInitialization:
-        setup, inputs = self._setup, self._inputs
-        fit = initialize_head(
-            self.model,
-            (inputs.train, self._targets),
-            (inputs.validation, setup.target_tensor(setup.splits.validation)),
-            setup.class_weights,
-            self._options.label_smoothing,
-        )
+        fit = initialize_head(self._setup, self._inputs)
         _, metrics = self._validate()
-        if self.selection.offer(metrics, 0, 0.0):
-            self.selection.weights = self.weights()
+        self.selection.offer(metrics, 0, 0.0, self.weights)
         # With several labels most are rare: a short head would have to learn again that each seldom applies.
-        if self.plan.trainable != "head" and setup.dataset.task != "multi-label":
+        if self.plan.trainable != "head" and self._setup.dataset.task != "multi-label":
             shrink_head(self.model)
         return ProbeInitialization(metrics, fit.strength)
 
@@ -272,9 +263,7 @@ class Trainer:
         """Evaluate on validation, after the steps since the last time."""
         _, metrics = self._validate()
         epoch, seconds = self.step / self.plan.steps_per_epoch, sum(step.seconds for step in steps)
-        best = self.selection.offer(metrics, self.step, epoch)
-        if best:
-            self.selection.weights = self.weights()
+        best = self.selection.offer(metrics, self.step, epoch, self.weights)
         return Evaluation(
             step=self.step,
             epoch=epoch,

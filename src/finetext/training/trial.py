@@ -32,7 +32,6 @@ class Trial:
         test_logits: The logits that they were made from.
         feature_seconds: Time of the frozen layers, where their activations were not cached already.
         train_seconds: Time of the training, evaluations on validation included.
-        predict_seconds: Time to label the test split.
         computed_tokens: Tokens that went through the frozen layers.
     """
 
@@ -43,7 +42,6 @@ class Trial:
     test_logits: NDArray[np.float32]
     feature_seconds: float
     train_seconds: float
-    predict_seconds: float
     computed_tokens: int
 
     def validation_metrics(self) -> Metrics:
@@ -76,7 +74,6 @@ def run_trial(
     stop, progress = stop or StopRequest(), progress or Progress()
     gc.collect()  # the hooks of the previous trial's model keep it alive in reference cycles
     setup = choose_depth(prepare(config, parts), progress)
-    task = setup.dataset.task
     began = time.perf_counter()
     inputs = cache_frozen_layers(setup, progress, stop, read_test=read_test)
     cached = time.perf_counter()
@@ -85,17 +82,16 @@ def run_trial(
     for event in trainer.fit():
         announce(event, progress)
         stop.raise_if_requested()
-    validation = probabilities(predict_logits(setup.model, inputs.validation), task)
+    validation = setup.predict(inputs.validation)
     trained = time.perf_counter()
     logits = predict_logits(setup.model, inputs.test)
     return Trial(
         setup=setup,
         selection=trainer.selection,
         validation=validation,
-        test=probabilities(logits, task),
+        test=probabilities(logits, setup.dataset.task),
         test_logits=logits,
         feature_seconds=cached - began,
         train_seconds=trained - cached,
-        predict_seconds=time.perf_counter() - trained,
         computed_tokens=inputs.computed_tokens,
     )
