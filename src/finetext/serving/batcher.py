@@ -21,6 +21,7 @@ from finetext.engine import use_threads
 from finetext.inference import Classifier
 from finetext.serving import logs
 from finetext.serving.batch_runner import BatchRunner, Outcome
+from finetext.serving.errors import ApiError, shutting_down
 
 FILL = 0.9
 """Share of its budget to which a batch is filled by estimate: tokens over the budget become a small batch of their
@@ -31,18 +32,6 @@ MIN_TEXTS = 8
 
 ANSWERS_PER_TURN = 8
 """Requests of a batch that are answered before the event loop looks at its sockets again."""
-
-
-class QueueFull(Exception):
-    """The texts do not fit in the queue."""
-
-    def __init__(self, retry_seconds: int) -> None:
-        super().__init__()
-        self.retry_seconds = retry_seconds
-
-
-class Closed(Exception):
-    """The batcher takes no more work."""
 
 
 @dataclass(eq=False)
@@ -70,7 +59,7 @@ class PendingRequest:
         """Set the future; called on the event loop."""
         if self.future.done():
             return
-        error = next((outcome for outcome in self.outcomes if isinstance(outcome, Exception)), None)
+        error = next((outcome for outcome in self.outcomes if isinstance(outcome, ApiError)), None)
         if error is not None:
             self.future.set_exception(error)
         else:
@@ -175,16 +164,21 @@ class Batcher:
         """Queue a request's texts; called on the event loop.
 
         Raises:
-            QueueFull: They do not fit.
-            Closed: No more work is taken.
+            ApiError: They do not fit, or no more work is taken.
         """
         loop = asyncio.get_running_loop()
         request = PendingRequest(texts, whole, loop, loop.create_future(), [None] * len(texts))
         with self._lock:
             if self._closing:
-                raise Closed
+                raise shutting_down()
             if self.waiting and self.waiting + len(texts) > self._max_queue:
-                raise QueueFull(max(1, math.ceil(self.waiting * self._seconds_per_text)))
+                seconds = max(1, math.ceil(self.waiting * self._seconds_per_text))
+                raise ApiError(
+                    429,
+                    "The queue is full. Try again later.",
+                    ("max_queue", self._max_queue),
+                    {"Retry-After": str(seconds)},
+                )
             self._queue.append(request)
             self.waiting += len(texts)
             self._last_arrival = time.monotonic()

@@ -15,9 +15,8 @@ from finetext.engine import usable_threads
 from finetext.errors import ModelError
 from finetext.inference import Classifier, load
 from finetext.serving import logs
-from finetext.serving.batch_runner import ModelFailed, TextTooLong
-from finetext.serving.batcher import Batcher, Closed, PendingRequest, QueueFull
-from finetext.serving.errors import ApiError, internal_error, shutting_down
+from finetext.serving.batcher import Batcher
+from finetext.serving.errors import ApiError
 from finetext.serving.http import CLIENT_DISCONNECTED, Receive
 from finetext.serving.model_info import read_card_and_metrics
 from finetext.serving.prometheus import Metrics
@@ -194,46 +193,23 @@ class Service:
         """
         if not texts:
             return np.zeros((0, len(batcher.classifier.class_names)), dtype=np.float32)
-        try:
-            request = batcher.submit(texts, whole=whole)
-        except QueueFull as full:
-            raise ApiError(
-                429,
-                "The queue is full. Try again later.",
-                ("max_queue", self.config.max_queue),
-                {"Retry-After": str(full.retry_seconds)},
-            ) from None
-        except Closed:
-            raise shutting_down() from None
+        request = batcher.submit(texts, whole=whole)
         hang_up = asyncio.ensure_future(_wait_for_disconnect(receive))
         try:
             timeout = max(0.0, deadline - asyncio.get_running_loop().time())
             events: set[asyncio.Future[Any]] = {request.future, hang_up}
             await asyncio.wait(events, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            return self._result(request, hang_up.done(), batcher)
+            if request.future.done():
+                return request.future.result()
+            if hang_up.done():
+                raise ApiError(CLIENT_DISCONNECTED, "The client hung up.")
+            limit = self.config.timeout_seconds
+            raise ApiError(504, f"The answer took longer than {limit:g} s.", ("timeout_seconds", limit))
         finally:
             hang_up.cancel()
             if not request.future.done():
                 batcher.drop(request)
                 request.future.cancel()
-
-    def _result(self, request: PendingRequest, disconnected: bool, batcher: Batcher) -> NDArray[np.float32]:
-        if not request.future.done():
-            if disconnected:
-                raise ApiError(CLIENT_DISCONNECTED, "The client hung up.")
-            limit = self.config.timeout_seconds
-            raise ApiError(504, f"The answer took longer than {limit:g} s.", ("timeout_seconds", limit))
-        try:
-            return request.future.result()
-        except TextTooLong as error:
-            limit = batcher.classifier.model.settings.max_length
-            raise ApiError(
-                422,
-                f"A text has {error.tokens} tokens; the model reads {limit}. Set truncate to cut long texts.",
-                ("max_length", limit),
-            ) from None
-        except ModelFailed:
-            raise internal_error() from None
 
     def close(self, seconds: float) -> bool:
         """End the models' threads, and return whether they all have ended."""
