@@ -14,7 +14,8 @@ from finetext.inference.prefetch import prefetch
 from finetext.inference.row_batches import row_batches
 
 PREDICTED, SCORE = "predicted", "score"
-Advance = Callable[[int], None]
+RowsDone = Callable[[int, int | None], None]
+"""Receives the rows done and the rows in all, None if that is not known."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def predict_rows(
     all_scores: bool = False,
     cells: Cells = "typed",
     skip: int = 0,
-    progress: Advance | None = None,
+    progress: RowsDone | None = None,
 ) -> Iterator[LabelledRows]:
     """Label the rows of a file of any size in batches; the next one is read and tokenized while the model runs.
 
@@ -53,7 +54,7 @@ def predict_rows(
             a `_2` if the name is taken.
         cells: What to read from JSON Lines: numbers, numbers as they are written, or the lines themselves.
         skip: Rows to leave out at the start.
-        progress: Called with the number of rows done since the last call.
+        progress: Called with the number of rows done.
 
     Yields:
         The rows with their predictions, in their order, at least once.
@@ -61,9 +62,17 @@ def predict_rows(
     names: list[str] = []
     for name in (PREDICTED, SCORE, *(f"prob_{name}" for name in classifier.class_names if all_scores)):
         names.append(free_name(name, [*rows.columns, *names]))
+    done = skip
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, rows.height)
+
     batches = row_batches(rows.batches(cells), skip)
     for block, present, texts in prefetch(_encode(classifier, block, rows.text_column) for block in batches):
-        yield _label(classifier, block, present, texts, names, progress)
+        yield _label(classifier, block, present, texts, names, advance)
 
 
 def free_name(name: str, taken: Sequence[str]) -> str:
@@ -90,12 +99,11 @@ def _label(
     present: list[int],
     texts: list[Encoded],
     names: list[str],
-    progress: Advance | None,
+    advance: Callable[[int], None],
 ) -> LabelledRows:
     height = block.frame.height
-    probs = classifier.score(texts, progress=progress)
-    if progress is not None:
-        progress(height - len(present))
+    probs = classifier.score(texts, progress=advance)
+    advance(height - len(present))
     labels: list[str | None] = [None] * height
     for row, chosen in zip(present, classifier.decide_all(probs), strict=True):
         labels[row] = "|".join(chosen) if chosen or classifier.task == "multi-label" else None

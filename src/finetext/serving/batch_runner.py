@@ -56,7 +56,9 @@ class BatchRunner:
             counts = self.classifier.model.token_counts([texts[n] for n in checked])
             for n, count in zip(checked, counts, strict=True):
                 if count > limit:
-                    message = f"A text has {count} tokens; the model reads {limit}. Set truncate to cut long texts."
+                    message = (
+                        f"A text has {count} tokens; the model reads {limit}. Set truncate to cut long texts."
+                    )
                     outcomes[n] = ApiError(422, message, ("max_length", limit))
         readable = [n for n in range(len(texts)) if n not in outcomes]
         if readable:
