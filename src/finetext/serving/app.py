@@ -70,24 +70,13 @@ def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
 def _add_inference(app: FastAPI, service: Service) -> None:
     errors = _errors(*_INFERENCE_ERRORS)
 
-    def accept(request: Request, model: str | None, texts: Sequence[str]) -> tuple[str, Batcher]:
-        name, batcher = service.find(model)
-        _check_and_note(request, service, name, texts)
-        return name, batcher
-
-    async def logits_of(
-        request: Request, batcher: Batcher, texts: Sequence[str], *, whole: bool = False
-    ) -> NDArray[np.float32]:
-        deadline = request.scope["finetext.deadline"]
-        return await service.run(batcher, texts, deadline, request.receive, whole=whole)
-
     @app.post("/classify", response_model=schemas.ClassifyResponse, responses=errors, tags=["texts"])
     async def classify(body: schemas.ClassifyRequest, request: Request) -> Response:
         """Label texts by the decision rule saved with the model, with the probability of every label."""
         texts = body.all_texts()
-        name, batcher = accept(request, body.model, texts)
+        name, batcher = _accept(request, service, body.model, texts)
         classifier = batcher.classifier
-        rows = probabilities(await logits_of(request, batcher, texts), classifier.task)
+        rows = probabilities(await service.run(batcher, texts, request), classifier.task)
         predictions = [_prediction(classifier, row, body.top_k) for row in rows]
         return _json({"model": name, "predictions": predictions})
 
@@ -97,14 +86,14 @@ def _add_inference(app: FastAPI, service: Service) -> None:
 
         In a long text neighbouring words are left out together, to stay within the limits of a request.
         """
-        name, batcher = accept(request, body.model, [body.text])
+        name, batcher = _accept(request, service, body.model, [body.text])
         classifier = batcher.classifier
         if body.label is not None and body.label not in classifier.class_names:
             raise ApiError(422, "label: the model has no such label; /info lists them.")
         spans = find_spans(body.text, _max_spans(service, body.text))
         texts = leave_one_out(body.text, spans)
         request.scope["finetext"].update(variants=len(texts))
-        logits = await logits_of(request, batcher, texts)
+        logits = await service.run(batcher, texts, request)
         explanation = classifier.explanation(body.text, spans, logits, body.label)
         return _json({"model": name, **explanation.to_dict()})
 
@@ -117,18 +106,21 @@ def _add_inference(app: FastAPI, service: Service) -> None:
     async def predict(body: schemas.PredictRequest, request: Request) -> Response:
         """Return the probability of every label, with the interface of text-embeddings-inference."""
         texts = body.all_texts()
-        _, batcher = accept(request, body.model, texts)
-        logits = await logits_of(request, batcher, texts, whole=not body.truncate)
+        _, batcher = _accept(request, service, body.model, texts)
+        logits = await service.run(batcher, texts, request, whole=not body.truncate)
         classifier = batcher.classifier
         values = logits if body.raw_scores else probabilities(logits, classifier.task)
         scores = [classifier.rank(row) for row in values]
         return _json(scores if body.batch else scores[0])
 
 
-def _check_and_note(request: Request, service: Service, model: str, texts: Sequence[str]) -> None:
-    """Note what the access log says of a request, and refuse one that exceeds a limit."""
+def _accept(
+    request: Request, service: Service, model: str | None, texts: Sequence[str]
+) -> tuple[str, Batcher]:
+    """Return the model of a request, note what the access log says of it, and refuse one that exceeds a limit."""
+    name, batcher = service.find(model)
     characters = [len(text) for text in texts]
-    request.scope["finetext"].update(model=model, texts=len(texts), characters=sum(characters))
+    request.scope["finetext"].update(model=name, texts=len(texts), characters=sum(characters))
     limit = service.config.max_texts
     if len(texts) > limit:
         raise ApiError(
@@ -138,6 +130,7 @@ def _check_and_note(request: Request, service: Service, model: str, texts: Seque
     if longest > limit:
         message = f"A text has {longest} characters; the limit is {limit}."
         raise ApiError(422, message, ("max_characters", limit))
+    return name, batcher
 
 
 def _prediction(classifier: Classifier, probs: NDArray[np.float32], top_k: int | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 import uvicorn
+from uvicorn.loops.auto import auto_loop_factory
 
 from finetext.errors import FinetextError, RunError
 from finetext.options import check_options
@@ -49,7 +50,7 @@ def serve(models: Sequence[str], config: ServeConfig = ServeConfig()) -> None:
     service = Service(folders, config, set_switch_interval)
     lifecycle = _Lifecycle(service, listening, token)
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
             runner.run(lifecycle.run())
     finally:
         gc.unfreeze()
@@ -61,14 +62,6 @@ def serve(models: Sequence[str], config: ServeConfig = ServeConfig()) -> None:
         os._exit(bool(service.abandoned))
     if service.abandoned:
         raise RunError(f"{service.abandoned} requests were not finished. Raise --shutdown-seconds.")
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if sys.platform == "win32":
-        return None
-    import uvloop
-
-    return uvloop.new_event_loop
 
 
 class _Server(uvicorn.Server):

@@ -5,11 +5,13 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from starlette.requests import Request
 
 from finetext.engine import usable_threads
 from finetext.errors import ModelError
@@ -63,7 +65,7 @@ class Service:
         self._retired: list[threading.Thread] = []  # not their batchers, which hold the old models
         self.metrics.in_flight.set_function(lambda: self.in_flight)
         for name in self._folders:
-            self.metrics.watch_queue(name, lambda name=name: self._waiting(name))  # type: ignore[misc]
+            self.metrics.watch_queue(name, partial(self._waiting, name))
 
     @property
     def is_full(self) -> bool:
@@ -173,8 +175,7 @@ class Service:
         self,
         batcher: Batcher,
         texts: Sequence[str],
-        deadline: float,
-        receive: Receive,
+        request: Request,
         *,
         whole: bool = False,
     ) -> NDArray[np.float32]:
@@ -183,8 +184,7 @@ class Service:
         Args:
             batcher: The model's, from `find`.
             texts: The texts.
-            deadline: The event loop's time at which the request is given up.
-            receive: Tells when the client hangs up.
+            request: Has the deadline, and tells when the client hangs up.
             whole: Refuse a text that the model would truncate.
 
         Raises:
@@ -193,23 +193,23 @@ class Service:
         """
         if not texts:
             return np.zeros((0, len(batcher.classifier.class_names)), dtype=np.float32)
-        request = batcher.submit(texts, whole=whole)
-        hang_up = asyncio.ensure_future(_wait_for_disconnect(receive))
+        pending = batcher.submit(texts, whole=whole)
+        hang_up = asyncio.ensure_future(_wait_for_disconnect(request.receive))
         try:
-            timeout = max(0.0, deadline - asyncio.get_running_loop().time())
-            events: set[asyncio.Future[Any]] = {request.future, hang_up}
+            timeout = max(0.0, request.scope["finetext.deadline"] - asyncio.get_running_loop().time())
+            events: set[asyncio.Future[Any]] = {pending.future, hang_up}
             await asyncio.wait(events, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if request.future.done():
-                return request.future.result()
+            if pending.future.done():
+                return pending.future.result()
             if hang_up.done():
                 raise ApiError(CLIENT_DISCONNECTED, "The client hung up.")
             limit = self.config.timeout_seconds
             raise ApiError(504, f"The answer took longer than {limit:g} s.", ("timeout_seconds", limit))
         finally:
             hang_up.cancel()
-            if not request.future.done():
-                batcher.drop(request)
-                request.future.cancel()
+            if not pending.future.done():
+                batcher.drop(pending)
+                pending.future.cancel()
 
     def close(self, seconds: float) -> bool:
         """End the models' threads, and return whether they all have ended."""
