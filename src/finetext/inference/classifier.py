@@ -249,7 +249,12 @@ def load(
     if not folder.exists():
         raise UsageError(f"{path}: no such folder. Name a run folder or a saved model.")
     if is_exported(model_folder(folder)):
-        return _load_exported(folder, device, precision)
+        if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
+            raise UsageError(
+                f"{folder}: an ONNX export runs on the CPU, in the precision it was exported in. "
+                "Leave out --device and --precision."
+            )
+        return Classifier(load_exported(model_folder(folder)))
     target = choose_device(device)
     chosen = choose_precision(precision, target)
     model = load_bundle(model_folder(folder), allow_pickle=allow_pickle)
@@ -261,12 +266,3 @@ def load(
     if target.type == "cpu":
         pack([model.network], torch.bfloat16 if chosen.name == "bf16" else torch.float32)
     return Classifier(model, chosen)
-
-
-def _load_exported(folder: Path, device: str, precision: str) -> Classifier:
-    if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
-        raise UsageError(
-            f"{folder}: an ONNX export runs on the CPU, in the precision it was exported in. "
-            "Leave out --device and --precision."
-        )
-    return Classifier(load_exported(model_folder(folder)))
