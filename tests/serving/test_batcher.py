@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from finetext.serving import ServeConfig
 from finetext.serving.batcher import Batcher
 from finetext.serving.errors import ApiError
 
@@ -18,10 +19,10 @@ TEXTS = [f"rain and tea {'win a prize ' * (place % 6)}{place % 10}" for place in
 def batching(classifier, threads=2, **options):
     """A batcher, its batches as (worker, texts), and the number of threads that each ran on."""
     batches, counts = [], []
-    settings = {"max_tokens": 100_000, "max_wait": 0.003, "max_queue": 1000}
+    settings = {"max_tokens": 100_000, "max_wait_ms": 3, "max_queue": 1000}
     batcher = Batcher(
         classifier,
-        **(settings | options),
+        ServeConfig(**(settings | options)),
         threads=threads,
         observe=lambda texts, _: batches.append((threading.current_thread(), texts)),
     )

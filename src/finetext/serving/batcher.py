@@ -22,6 +22,7 @@ from finetext.inference import Classifier
 from finetext.serving import logs
 from finetext.serving.batch_runner import BatchRunner, Outcome
 from finetext.serving.errors import ApiError, shutting_down
+from finetext.serving.settings import ServeConfig
 
 FILL = 0.9
 """Share of its budget to which a batch is filled by estimate: tokens over the budget become a small batch of their
@@ -113,10 +114,8 @@ class Batcher:
     def __init__(
         self,
         classifier: Classifier,
+        config: ServeConfig,
         *,
-        max_tokens: int | None,
-        max_wait: float,
-        max_queue: int,
         observe: Callable[[int, int], None],
         threads: int = 1,
         on_contention: Callable[[bool], None] = lambda contended: None,
@@ -125,18 +124,16 @@ class Batcher:
 
         Args:
             classifier: The model.
-            max_tokens: Tokens of a batch; None for what suits the device.
-            max_wait: Seconds to wait for the next of the expected requests.
-            max_queue: Texts that may wait.
+            config: Has the limits of batches and of the queue.
             observe: Called in a worker with the number of texts and tokens of each batch.
             threads: Cores that the workers may use.
             on_contention: Called in a worker before each batch with whether others share the cores; must be quick.
         """
         self.classifier = classifier
         self.warm = threading.Event()
-        self._runner = BatchRunner(classifier, max_tokens, observe)
-        self._max_wait = max_wait
-        self._max_queue = max_queue
+        self._runner = BatchRunner(classifier, config.max_tokens, observe)
+        self._max_wait = config.max_wait_ms / 1000
+        self._max_queue = config.max_queue
         self._on_contention = on_contention
         self._all_threads = threads
         self._lock = threading.Lock()

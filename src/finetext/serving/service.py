@@ -138,9 +138,7 @@ class Service:
         config = self.config
         batcher = Batcher(
             load(folder, device=config.device, precision=config.precision, in_memory=True),
-            max_tokens=config.max_tokens,
-            max_wait=config.max_wait_ms / 1000,
-            max_queue=config.max_queue,
+            config,
             observe=self.metrics.batches_of(name),
             threads=self._threads,
             on_contention=self._on_contention,
