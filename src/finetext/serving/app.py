@@ -31,10 +31,6 @@ from finetext.serving.settings import LIMITS
 STATIC = Path(__file__).with_name("static")
 """The page's files, served below `/static/`."""
 
-_INFERENCE_ERRORS = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504)
-_PRIVATE_ERRORS = (401, 403, 500)
-_PUBLIC_ERRORS = (403, 500)
-
 
 def build_app(service: Service, token: str | None) -> App:
     """Return the ASGI application that serves the models of `service`.
@@ -68,7 +64,7 @@ def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _add_inference(app: FastAPI, service: Service) -> None:
-    errors = _errors(*_INFERENCE_ERRORS)
+    errors = _errors(400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504)
 
     @app.post("/classify", response_model=schemas.ClassifyResponse, responses=errors, tags=["texts"])
     async def classify(body: schemas.ClassifyRequest, request: Request) -> Response:
@@ -157,7 +153,7 @@ def _json(content: Any) -> Response:
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
-    private, public = _errors(*_PRIVATE_ERRORS), _errors(*_PUBLIC_ERRORS)
+    private, public = _errors(401, 403, 500), _errors(403, 500)
 
     @app.get("/health", response_model=schemas.Status, responses=public, tags=["state"])
     async def health() -> Response:
