@@ -1,10 +1,10 @@
 """The served models, and the path of a request through them."""
 
 import asyncio
-import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,8 @@ class Service:
         self.in_flight = 0
         self.abandoned = 0
         self.loading = 0
+        # Not asyncio's own pool, whose threads asyncio waits for at the end, however long they load.
+        self._loader = ThreadPoolExecutor(1, "load")
         self.cards: dict[str, dict[str, Any]] = {}
         self._folders = dict(folders)
         self._on_contention = on_contention
@@ -102,13 +104,14 @@ class Service:
         Raises:
             FinetextError: A model cannot be loaded; then all stay as they were.
         """
-        began = time.monotonic()
+        began, loop = time.monotonic(), asyncio.get_running_loop()
         # Asked here: a thread that starts later inherits the number that a worker set last.
         self._threads = usable_threads()
         loaded: dict[str, Batcher] = {}
         try:
             for name, folder in self._folders.items():
-                loaded[name] = await self._start_in_thread(name, folder)
+                self.loading += 1
+                loaded[name] = await loop.run_in_executor(self._loader, self._start, name, folder)
         except BaseException:
             self._retire(loaded)
             raise
@@ -117,36 +120,22 @@ class Service:
         self._retire(replaced)
         logs.event("models loaded", models=list(loaded), seconds=round(time.monotonic() - began, 3))
 
-    def _start_in_thread(self, name: str, folder: Path) -> "asyncio.Future[Batcher]":
-        # Not in asyncio's pool, whose threads asyncio waits for at the end, however long they load.
-        outcome: concurrent.futures.Future[Batcher] = concurrent.futures.Future()
-        outcome.set_running_or_notify_cancel()
-
-        def work() -> None:
-            try:
-                outcome.set_result(self._start(name, folder))
-            except BaseException as error:
-                outcome.set_exception(error)
-            finally:
-                self.loading -= 1
-
-        self.loading += 1
-        threading.Thread(target=work, name="load", daemon=True).start()
-        return asyncio.wrap_future(outcome)
-
     def _start(self, name: str, folder: Path) -> Batcher:
         config = self.config
-        batcher = Batcher(
-            load(folder, device=config.device, precision=config.precision, in_memory=True),
-            config,
-            observe=self.metrics.batches_of(name),
-            threads=self._threads,
-            on_contention=self._on_contention,
-        )
-        while not batcher.warm.wait(0.05):
-            if not batcher.is_running and not batcher.warm.is_set():
-                raise ModelError(f"{folder}: the model fails during warm-up. The log says where.")
-        return batcher
+        try:
+            batcher = Batcher(
+                load(folder, device=config.device, precision=config.precision, in_memory=True),
+                config,
+                observe=self.metrics.batches_of(name),
+                threads=self._threads,
+                on_contention=self._on_contention,
+            )
+            while not batcher.warm.wait(0.05):
+                if not batcher.is_running and not batcher.warm.is_set():
+                    raise ModelError(f"{folder}: the model fails during warm-up. The log says where.")
+            return batcher
+        finally:
+            self.loading -= 1
 
     def _retire(self, batchers: Mapping[str, Batcher]) -> None:
         for batcher in batchers.values():
