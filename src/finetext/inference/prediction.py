@@ -5,7 +5,6 @@ A crash while writing a file costs at most the rows in progress.
 
 import contextlib
 import shutil
-import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -156,7 +155,7 @@ def _check_output(
 
 @contextlib.contextmanager
 def _open_rows(source: Sequence[str] | Path | BinaryIO, config: DataConfig) -> Iterator[Rows]:
-    if isinstance(source, Path) and source.exists() and stat.S_ISFIFO(source.stat().st_mode):
+    if isinstance(source, Path) and source.is_fifo():
         with source.open("rb") as stream:  # such as <(zcat in.gz)
             yield open_rows(stream, config, str(source))
     elif isinstance(source, Path):

@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from finetext.decision import confidence
 from finetext.inference import Classifier, find_spans, leave_one_out
@@ -22,7 +23,7 @@ from finetext.serving.access_log import AccessLog
 from finetext.serving.batcher import Batcher
 from finetext.serving.docs import docs_page
 from finetext.serving.errors import STATUSES, ApiError, internal_error
-from finetext.serving.http import PUBLIC_ROUTES, App
+from finetext.serving.http import PUBLIC_ROUTES
 from finetext.serving.model_info import describe
 from finetext.serving.request_limits import RequestLimits
 from finetext.serving.service import Service
@@ -32,7 +33,7 @@ STATIC = Path(__file__).with_name("static")
 """The page's files, served below `/static/`."""
 
 
-def build_app(service: Service, token: str | None) -> App:
+def build_app(service: Service, token: str | None) -> ASGIApp:
     """Return the ASGI application that serves the models of `service`.
 
     Args:

@@ -1,15 +1,8 @@
-"""What the ASGI middleware share: types, routes, headers, and how to send an error."""
+"""What the ASGI middleware share: routes, headers, and how to send an error."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from starlette.types import Scope, Send
 
 from finetext.serving.errors import ApiError
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 INFERENCE_ROUTES = ("/classify", "/explain", "/predict")
 ROUTES = (*INFERENCE_ROUTES, "/health", "/ready", "/info", "/card", "/metrics", "/docs", "/openapi.json", "/")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
+from starlette.types import Receive
 
 from finetext.engine import usable_threads
 from finetext.errors import ModelError
@@ -19,7 +20,7 @@ from finetext.inference import Classifier, load
 from finetext.serving import logs
 from finetext.serving.batcher import Batcher
 from finetext.serving.errors import ApiError
-from finetext.serving.http import CLIENT_DISCONNECTED, Receive
+from finetext.serving.http import CLIENT_DISCONNECTED
 from finetext.serving.model_info import read_card_and_metrics
 from finetext.serving.prometheus import Metrics
 from finetext.serving.settings import ServeConfig
