@@ -50,7 +50,6 @@ class PendingRequest:
 
     texts: Sequence[str]
     whole: bool
-    loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[NDArray[np.float32]]"
     outcomes: list[Outcome | None]
     taken: int = 0
@@ -163,8 +162,8 @@ class Batcher:
         Raises:
             ApiError: They do not fit, or no more work is taken.
         """
-        loop = asyncio.get_running_loop()
-        request = PendingRequest(texts, whole, loop, loop.create_future(), [None] * len(texts))
+        future = asyncio.get_running_loop().create_future()
+        request = PendingRequest(texts, whole, future, [None] * len(texts))
         with self._lock:
             if self._closing:
                 raise shutting_down()
@@ -279,7 +278,7 @@ class Batcher:
                 request.outcomes[index] = outcome
                 request.answered += 1
                 if request.answered == len(request.texts):
-                    complete.setdefault(request.loop, []).append(request)
+                    complete.setdefault(request.future.get_loop(), []).append(request)
             worker.ended = time.monotonic()
             worker.patience = max(self._max_wait, seconds)
             worker.running = 0
