@@ -51,12 +51,11 @@ class _MetricsFile(BaseModel):
 def describe(name: str, classifier: Classifier) -> dict[str, Any]:
     """Return the settings of a model for `/info`."""
     settings = classifier.model.settings
-    thresholds = settings.decision.thresholds
     return {
         "name": name,
         "task": classifier.task,
-        "labels": list(classifier.class_names),
-        "thresholds": None if thresholds is None else list(thresholds),
+        "labels": classifier.class_names,
+        "thresholds": settings.decision.thresholds,
         "abstain_below": settings.decision.abstain_below,
         "max_length": settings.max_length,
         "long_texts": settings.long_texts,
