@@ -31,7 +31,7 @@ class Metrics:
             buckets=SECONDS,
         )
         self.in_flight = gauge("finetext_in_flight_requests", "Requests for a model in progress.")
-        self._queue = gauge("finetext_queue_texts", "Texts in the queue.", ["model"])
+        self.queue = gauge("finetext_queue_texts", "Texts in the queue.", ["model"])
         self._texts = histogram("finetext_batch_texts", "Texts of a batch.", ["model"], buckets=TEXTS)
         self._tokens = histogram(
             "finetext_batch_tokens", "Tokens of a batch, without padding.", ["model"], buckets=TOKENS
@@ -46,10 +46,6 @@ class Metrics:
         self._counter(route, str(status)).inc()
         if seconds is not None:
             self._histogram(route).observe(seconds)
-
-    def watch_queue(self, model: str, length: Callable[[], float]) -> None:
-        """Read the queue length of a model from a function."""
-        self._queue.labels(model).set_function(length)
 
     def batches_of(self, model: str) -> Callable[[int, int], None]:
         """Return a function that records the texts and tokens of each batch of a model."""

@@ -68,7 +68,7 @@ class Service:
         self._retired: list[threading.Thread] = []  # not their batchers, which hold the old models
         self.metrics.in_flight.set_function(lambda: self.in_flight)
         for name in self._folders:
-            self.metrics.watch_queue(name, partial(self._waiting, name))
+            self.metrics.queue.labels(name).set_function(partial(self._waiting, name))
 
     @property
     def is_full(self) -> bool:
