@@ -248,16 +248,17 @@ def load(
     folder = Path(path)
     if not folder.exists():
         raise UsageError(f"{path}: no such folder. Name a run folder or a saved model.")
-    if is_exported(model_folder(folder)):
+    bundle = model_folder(folder)
+    if is_exported(bundle):
         if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
             raise UsageError(
                 f"{folder}: an ONNX export runs on the CPU, in the precision it was exported in. "
                 "Leave out --device and --precision."
             )
-        return Classifier(load_exported(model_folder(folder)))
+        return Classifier(load_exported(bundle))
     target = choose_device(device)
     chosen = choose_precision(precision, target)
-    model = load_bundle(model_folder(folder), allow_pickle=allow_pickle)
+    model = load_bundle(bundle, allow_pickle=allow_pickle)
     model.network.to(target)
     model.network.eval()
     if in_memory and target.type == "cpu":

@@ -130,7 +130,8 @@ def predict_into_table(
     prediction: Prediction, *, progress: RowsDone | None = None
 ) -> tuple[pl.DataFrame, Tally]:
     """Label texts into a table in memory, with every column of the input."""
-    parts, tally = [], Tally()
+    parts: list[pl.DataFrame] = []
+    tally = Tally()
     with _open_rows(prediction.source, prediction.data) as rows:
         all_scores = prediction.all_scores
         for labelled in predict_rows(_load(prediction), rows, all_scores=all_scores, progress=progress):
