@@ -232,8 +232,7 @@ def _openapi(app: FastAPI, with_token: bool) -> dict[str, Any]:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    refusal = _api_error(error)
-    return Response(refusal.body(), refusal.status, headers=refusal.headers, media_type="application/json")
+    return _api_error(error).response()
 
 
 def _api_error(error: Exception) -> ApiError:

@@ -43,12 +43,6 @@ def route_of(path: str) -> str:
 
 async def send_error(error: ApiError, send: Send, *, more: bool = False) -> None:
     """Send an error response; with `more` the caller ends its body."""
-    body = error.body()
-    headers = {
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        **{name.lower(): value for name, value in error.headers.items()},
-    }
-    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body, "more_body": more})
+    response = error.response()
+    await send({"type": "http.response.start", "status": error.status, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": more})

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -128,7 +129,7 @@ class _Lifecycle:
             except Exception as error:  # whatever it is, the loaded models must keep working
                 self._service.metrics.reloads.labels("failed").inc()
                 reason = str(error) if isinstance(error, FinetextError) else type(error).__name__
-                logs.warning("reload failed, the loaded models stay", reason=reason)
+                logs.event("reload failed, the loaded models stay", logging.WARNING, reason=reason)
 
     def _stop(self) -> None:
         if self._draining is not None:  # the second signal
