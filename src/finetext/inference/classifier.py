@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from finetext.decision import Decision, abstains, confidence, decide
 from finetext.engine import Encoded, Precision, choose_device, choose_precision, pack
 from finetext.errors import UsageError, closest
-from finetext.inference.explanation import Explanation, find_spans, leave_one_out, log_odds, word_weights
+from finetext.inference.explanation import Explanation, Word, find_spans, leave_one_out, log_odds
 from finetext.models import Model, is_exported, load_bundle, load_exported, predict_logits, probabilities
 from finetext.runs import model_folder
 
@@ -160,7 +160,10 @@ class Classifier:
             label=self.class_names[chosen],
             score=float(probs[0, chosen]),
             log_odds=float(odds[0]),
-            words=word_weights(spans, text, odds),
+            words=tuple(
+                Word(text[start:end], start, end, float(odds[0] - without))
+                for (start, end), without in zip(spans, odds[1:], strict=True)
+            ),
         )
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
