@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from finetext.data import Cells, RowBatch, Rows
 from finetext.decision import confidence
@@ -70,9 +71,15 @@ def predict_rows(
         if progress is not None:
             progress(done, rows.height)
 
-    batches = row_batches(rows.batches(cells), skip)
-    for block, present, texts in prefetch(_encode(classifier, block, rows.text_column) for block in batches):
-        yield _label(classifier, block, present, texts, names, advance)
+    def encode(block: RowBatch) -> tuple[RowBatch, list[int], list[Encoded]]:
+        texts = block.frame[rows.text_column].cast(pl.String).to_list()
+        present = [row for row, text in enumerate(texts) if text is not None and text.strip()]
+        return block, present, classifier.encode([texts[row] for row in present])
+
+    for block, present, texts in prefetch(map(encode, row_batches(rows.batches(cells), skip))):
+        probs = classifier.score(texts, progress=advance)
+        advance(block.frame.height - len(present))
+        yield _label(classifier, block, present, probs, names)
 
 
 def free_name(name: str, taken: Sequence[str]) -> str:
@@ -84,26 +91,19 @@ def free_name(name: str, taken: Sequence[str]) -> str:
     return candidate
 
 
-def _encode(
-    classifier: Classifier, block: RowBatch, text_column: str
-) -> tuple[RowBatch, list[int], list[Encoded]]:
-    """Return the rows, the indices of those that have a text, and those texts' token ids."""
-    texts = block.frame[text_column].cast(pl.String).to_list()
-    present = [row for row, text in enumerate(texts) if text is not None and text.strip()]
-    return block, present, classifier.encode([texts[row] for row in present])
-
-
 def _label(
-    classifier: Classifier,
-    block: RowBatch,
-    present: list[int],
-    texts: list[Encoded],
-    names: list[str],
-    advance: Callable[[int], None],
+    classifier: Classifier, block: RowBatch, present: list[int], probs: NDArray[np.float32], names: list[str]
 ) -> LabelledRows:
+    """Return rows with their predictions.
+
+    Args:
+        classifier: The classifier.
+        block: The rows.
+        present: The indices of those that have a text.
+        probs: `(len(present), C)`.
+        names: Of the added columns.
+    """
     height = block.frame.height
-    probs = classifier.score(texts, progress=advance)
-    advance(height - len(present))
     labels: list[str | None] = [None] * height
     for row, chosen in zip(present, classifier.decide_all(probs), strict=True):
         labels[row] = "|".join(chosen) if chosen or classifier.task == "multi-label" else None
