@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from finetext.serving.batch_runner import ModelFailed
-from finetext.serving.batcher import Batcher, Closed, QueueFull
+from finetext.serving import ServeConfig
+from finetext.serving.batcher import Batcher
+from finetext.serving.errors import ApiError
 
 TEXTS = [f"rain and tea {'win a prize ' * (place % 6)}{place % 10}" for place in range(80)]
 
@@ -18,10 +19,10 @@ TEXTS = [f"rain and tea {'win a prize ' * (place % 6)}{place % 10}" for place in
 def batching(classifier, threads=2, **options):
     """A batcher, its batches as (worker, texts), and the number of threads that each ran on."""
     batches, counts = [], []
-    settings = {"max_tokens": 100_000, "max_wait": 0.003, "max_queue": 1000}
+    settings = {"max_tokens": 100_000, "max_wait_ms": 3, "max_queue": 1000}
     batcher = Batcher(
         classifier,
-        **(settings | options),
+        ServeConfig(**(settings | options)),
         threads=threads,
         observe=lambda texts, _: batches.append((threading.current_thread(), texts)),
     )
@@ -139,8 +140,9 @@ def test_a_failing_text_fails_only_its_own_request(library):
 
     with batching(classifier) as (batcher, _, _):
         outcomes = asyncio.run(ask(batcher))
-    assert [isinstance(outcome, ModelFailed) for outcome in outcomes] == [n % 3 == 0 for n in range(30)]
-    assert {len(logits) for logits in outcomes if not isinstance(logits, ModelFailed)} == {5}
+    statuses = [outcome.status if isinstance(outcome, ApiError) else 200 for outcome in outcomes]
+    assert statuses == [200 if n % 3 else 500 for n in range(30)]
+    assert {len(logits) for logits in outcomes if not isinstance(logits, ApiError)} == {5}
 
 
 def test_queued_requests_are_answered_after_the_queue_is_full_or_closed(library):
@@ -148,12 +150,12 @@ def test_queued_requests_are_answered_after_the_queue_is_full_or_closed(library)
 
     async def ask(batcher):
         requests = []
-        with pytest.raises(QueueFull) as full:
+        with pytest.raises(ApiError) as full:
             for _ in range(10):
                 requests.append(batcher.submit(TEXTS))
-        assert full.value.retry_seconds >= 1
+        assert full.value.status == 429 and int(full.value.headers["Retry-After"]) >= 1
         batcher.close()
-        with pytest.raises(Closed):
+        with pytest.raises(ApiError, match="shutting down"):
             batcher.submit(["tea"])
         return [len(logits) for logits in await asyncio.gather(*(request.future for request in requests))]
 

@@ -128,9 +128,11 @@ def test_row_batches_give_the_predictions_of_the_whole_table(trained, table, sma
     classifier = trained("bert").classifier()
     rows = open_rows(table, DataConfig())
     seen = []
-    parts = list(predict_rows(classifier, rows, all_scores=all_scores, progress=seen.append))
+    parts = list(
+        predict_rows(classifier, rows, all_scores=all_scores, progress=lambda *done: seen.append(done))
+    )
     assert [part.block.frame.height for part in parts] == [7, 7, 7, 7, 7, 5]
-    assert sum(seen) == 40 and sum(part.empty for part in parts) == 8
+    assert seen[-1] == (40, 40) and sum(part.empty for part in parts) == 8
     labelled = pl.concat([part.table for part in parts])
     scores = [f"prob_{name}" for name in classifier.class_names] if all_scores else []
     assert labelled.columns == ["id", "text", "score", "predicted", "score_2", *scores]

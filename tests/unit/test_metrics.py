@@ -3,7 +3,6 @@ import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from finetext import serving
 from finetext.errors import DataError
 from finetext.evaluation import (
     Metrics,
@@ -138,11 +136,6 @@ def test_losses_are_better_when_lower():
 
 def test_every_metric_that_can_choose_an_epoch_has_a_label_and_is_computed():
     assert set(SELECTION_METRICS) < set(METRICS) <= {field.name for field in dataclasses.fields(Metrics)}
-
-
-def test_the_page_of_the_server_uses_the_same_labels():
-    card = (Path(serving.__file__).parent / "static" / "card.js").read_text()
-    assert [name for name, label in METRICS.items() if f'{name}: "{label.title}"' not in card] == []
 
 
 @pytest.mark.parametrize("task", ["binary", "multi-class", "multi-label"])

@@ -3,12 +3,12 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from cyclopts import App, ArgumentCollection, CycloptsError
 
 from finetext import __version__
-from finetext.errors import FinetextError
+from finetext.errors import FinetextError, first_line
 
 COMMANDS = {
     "train": "Fine-tune a pretrained model on labelled text, and evaluate it beside simple baselines.",
@@ -97,14 +97,9 @@ def _run(words: Sequence[str], debug: bool) -> int:
         if debug:
             raise
         return _fail(
-            f"unexpected {type(error).__name__}: {_first_line(error)} Repeat with --debug to see where.", 1
+            f"unexpected {type(error).__name__}: {first_line(error)}. Repeat with --debug to see where.", 1
         )
     return 0
-
-
-def _first_line(error: BaseException) -> str:
-    lines: list[Any] = str(error).strip().splitlines()
-    return f"{lines[0]}." if lines else ""
 
 
 def _fail(message: str, exit_code: int) -> int:

@@ -9,9 +9,7 @@ from finetext.cli.console import say, write
 from finetext.cli.tables import plain_table
 from finetext.errors import UsageError, closest
 
-cache = App(
-    name="cache", help="List the cached activations of frozen layers, or remove them.", version_flags=()
-)
+cache = App(name="cache", version_flags=())
 
 
 @cache.default

@@ -10,7 +10,7 @@ from finetext.cli.console import write
 from finetext.cli.tables import plain_table
 from finetext.options import Parameter
 
-models = App(name="models", help="List the models with a short name, or check one.", version_flags=())
+models = App(name="models", version_flags=())
 
 
 @models.default

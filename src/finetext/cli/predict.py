@@ -61,16 +61,26 @@ def predict(
         raise UsageError("give texts or --file, not both.")
     if resume and output is None:
         raise UsageError("--resume needs --file and --output: only a file can be read again.")
+    if format == "auto":
+        format = "table" if sys.stdout.isatty() else "csv"
+    if output is None and spreadsheet_safe and format not in ("csv", "tsv"):
+        raise UsageError(f"--spreadsheet-safe is for CSV and TSV, not for {format}.")
     data = DataConfig(text_column=text_column, encoding=encoding, quoting=quoting)
     prediction = inference.Prediction(
         model, _source(texts, file), data, runtime, all_scores, spreadsheet_safe
     )
     with ConsoleProgress() as bar:
         progress = partial(bar.working, "labelling")
-        if output is None:
-            done = _to_stdout(prediction, _stdout_format(format, spreadsheet_safe), progress)
-        else:
+        if output is not None:
             done = _to_file(prediction, output, overwrite, resume, progress)
+        elif format not in ("table", "json"):
+            done = inference.predict_into_stream(prediction, sys.stdout.buffer, format, progress=progress)
+        else:
+            table, done = inference.predict_into_table(prediction, progress=progress)
+            if format == "table":
+                write(_table(table))
+            else:
+                write_json(table.to_dicts())
     if output is not None:
         say(f"{done.rows:,} rows written to {output}")
     _tell_counts(done)
@@ -84,13 +94,6 @@ def _source(texts: tuple[str, ...], file: str | None) -> tuple[str, ...] | Path 
     return sys.stdin.buffer if file in (None, "-") else Path(str(file))
 
 
-def _stdout_format(format: Format, spreadsheet_safe: bool) -> str:
-    chosen = "table" if format == "auto" and sys.stdout.isatty() else "csv" if format == "auto" else format
-    if spreadsheet_safe and chosen not in ("csv", "tsv"):
-        raise UsageError(f"--spreadsheet-safe is for CSV and TSV, not for {chosen}.")
-    return chosen
-
-
 def _to_file(
     prediction: "inference.Prediction", output: Path, overwrite: bool, resume: bool, progress: Advance
 ) -> "inference.Tally":
@@ -102,17 +105,6 @@ def _to_file(
         if kept := inference.resumable_rows(output):
             note(f"{kept:,} rows are done; --resume continues from there.")
         raise
-
-
-def _to_stdout(prediction: "inference.Prediction", format: str, progress: Advance) -> "inference.Tally":
-    if format not in ("table", "json"):
-        return inference.predict_into_stream(prediction, sys.stdout.buffer, format, progress=progress)
-    table, done = inference.predict_into_table(prediction, progress=progress)
-    if format == "table":
-        write(_table(table))
-    else:
-        write_json(table.to_dicts())
-    return done
 
 
 def _tell_counts(done: "inference.Tally") -> None:

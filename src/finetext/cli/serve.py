@@ -1,5 +1,6 @@
 """`finetext serve`."""
 
+import importlib
 import os
 import sys
 from typing import Annotated
@@ -9,6 +10,9 @@ from finetext.errors import UsageError
 from finetext.options import Flat
 from finetext.serving import ServeConfig
 
+PACKAGES = ["fastapi", "httptools", "prometheus_client", "uvicorn"]
+if sys.platform != "win32":
+    PACKAGES.append("uvloop")
 TORCH = {
     # oneDNN caches the code it generates for each batch size, by default for 1,024 sizes in two places: with MiniLM
     # that grows to 450 MB, and the next batch has another size anyway.
@@ -29,13 +33,8 @@ def serve(*models: str, options: Annotated[ServeConfig, Flat] = ServeConfig()) -
     """
     serving.name_models(models)  # reports a mistake before the heavy imports
     try:
-        import fastapi  # noqa: F401
-        import httptools  # noqa: F401
-        import prometheus_client  # noqa: F401
-        import uvicorn  # noqa: F401
-
-        if sys.platform != "win32":
-            import uvloop  # noqa: F401
+        for package in PACKAGES:
+            importlib.import_module(package)
     except ImportError as error:
         raise UsageError(f'serving needs the package {error.name}: pip install "finetext[serve]"') from error
     for name, value in TORCH.items():

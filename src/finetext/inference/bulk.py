@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from finetext.data import Cells, RowBatch, Rows
 from finetext.decision import confidence
@@ -14,7 +15,8 @@ from finetext.inference.prefetch import prefetch
 from finetext.inference.row_batches import row_batches
 
 PREDICTED, SCORE = "predicted", "score"
-Advance = Callable[[int], None]
+RowsDone = Callable[[int, int | None], None]
+"""Receives the rows done and the rows in all, None if that is not known."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def predict_rows(
     all_scores: bool = False,
     cells: Cells = "typed",
     skip: int = 0,
-    progress: Advance | None = None,
+    progress: RowsDone | None = None,
 ) -> Iterator[LabelledRows]:
     """Label the rows of a file of any size in batches; the next one is read and tokenized while the model runs.
 
@@ -53,7 +55,7 @@ def predict_rows(
             a `_2` if the name is taken.
         cells: What to read from JSON Lines: numbers, numbers as they are written, or the lines themselves.
         skip: Rows to leave out at the start.
-        progress: Called with the number of rows done since the last call.
+        progress: Called with the number of rows done.
 
     Yields:
         The rows with their predictions, in their order, at least once.
@@ -61,9 +63,23 @@ def predict_rows(
     names: list[str] = []
     for name in (PREDICTED, SCORE, *(f"prob_{name}" for name in classifier.class_names if all_scores)):
         names.append(free_name(name, [*rows.columns, *names]))
-    batches = row_batches(rows.batches(cells), skip)
-    for block, present, texts in prefetch(_encode(classifier, block, rows.text_column) for block in batches):
-        yield _label(classifier, block, present, texts, names, progress)
+    done = skip
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, rows.height)
+
+    def encode(block: RowBatch) -> tuple[RowBatch, list[int], list[Encoded]]:
+        texts = block.frame[rows.text_column].cast(pl.String).to_list()
+        present = [row for row, text in enumerate(texts) if text is not None and text.strip()]
+        return block, present, classifier.encode([texts[row] for row in present])
+
+    for block, present, texts in prefetch(map(encode, row_batches(rows.batches(cells), skip))):
+        probs = classifier.score(texts, progress=advance)
+        advance(block.frame.height - len(present))
+        yield _label(classifier, block, present, probs, names)
 
 
 def free_name(name: str, taken: Sequence[str]) -> str:
@@ -75,27 +91,19 @@ def free_name(name: str, taken: Sequence[str]) -> str:
     return candidate
 
 
-def _encode(
-    classifier: Classifier, block: RowBatch, text_column: str
-) -> tuple[RowBatch, list[int], list[Encoded]]:
-    """Return the rows, the indices of those that have a text, and those texts' token ids."""
-    texts = block.frame[text_column].cast(pl.String).to_list()
-    present = [row for row, text in enumerate(texts) if text is not None and text.strip()]
-    return block, present, classifier.encode([texts[row] for row in present])
-
-
 def _label(
-    classifier: Classifier,
-    block: RowBatch,
-    present: list[int],
-    texts: list[Encoded],
-    names: list[str],
-    progress: Advance | None,
+    classifier: Classifier, block: RowBatch, present: list[int], probs: NDArray[np.float32], names: list[str]
 ) -> LabelledRows:
+    """Return rows with their predictions.
+
+    Args:
+        classifier: The classifier.
+        block: The rows.
+        present: The indices of those that have a text.
+        probs: `(len(present), C)`.
+        names: Of the added columns.
+    """
     height = block.frame.height
-    probs = classifier.score(texts, progress=progress)
-    if progress is not None:
-        progress(height - len(present))
     labels: list[str | None] = [None] * height
     for row, chosen in zip(present, classifier.decide_all(probs), strict=True):
         labels[row] = "|".join(chosen) if chosen or classifier.task == "multi-label" else None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from finetext.decision import Decision, abstains, confidence, decide
 from finetext.engine import Encoded, Precision, choose_device, choose_precision, pack
 from finetext.errors import UsageError, closest
-from finetext.inference.explanation import Explanation, find_spans, leave_one_out, log_odds, word_weights
+from finetext.inference.explanation import Explanation, Word, find_spans, leave_one_out, log_odds
 from finetext.models import Model, is_exported, load_bundle, predict_logits, probabilities
 from finetext.runs import model_folder
 
@@ -160,7 +160,10 @@ class Classifier:
             label=self.class_names[chosen],
             score=float(probs[0, chosen]),
             log_odds=float(odds[0]),
-            words=word_weights(spans, text, odds),
+            words=tuple(
+                Word(text[start:end], start, end, float(odds[0] - without))
+                for (start, end), without in zip(spans, odds[1:], strict=True)
+            ),
         )
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
@@ -248,11 +251,17 @@ def load(
     folder = Path(path)
     if not folder.exists():
         raise UsageError(f"{path}: no such folder. Name a run folder or a saved model.")
-    if is_exported(model_folder(folder)):
-        return _load_exported(folder, device, precision)
+    bundle = model_folder(folder)
+    if is_exported(bundle):
+        if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
+            raise UsageError(
+                f"{folder}: an ONNX export runs on the CPU, in the precision it was exported in. "
+                "Leave out --device and --precision."
+            )
+        return Classifier(load_bundle(bundle))
     target = choose_device(device)
     chosen = choose_precision(precision, target)
-    model = load_bundle(model_folder(folder), allow_pickle=allow_pickle)
+    model = load_bundle(bundle, allow_pickle=allow_pickle)
     model.network.to(target)
     model.network.eval()
     if in_memory and target.type == "cpu":
@@ -261,12 +270,3 @@ def load(
     if target.type == "cpu":
         pack([model.network], torch.bfloat16 if chosen.name == "bf16" else torch.float32)
     return Classifier(model, chosen)
-
-
-def _load_exported(folder: Path, device: str, precision: str) -> Classifier:
-    if device not in ("auto", "cpu") or precision not in ("auto", "fp32"):
-        raise UsageError(
-            f"{folder}: an ONNX export runs on the CPU, in the precision it was exported in. "
-            "Leave out --device and --precision."
-        )
-    return Classifier(load_bundle(folder))

@@ -105,17 +105,3 @@ def log_odds(logits: NDArray[np.float32], task: str) -> NDArray[np.float64]:
     after = np.logaddexp.accumulate(exact[:, ::-1], axis=1)[:, ::-1][:, 1:]
     others = np.logaddexp(np.hstack([edge, before]), np.hstack([after, edge]))  # (N, C), all but each class
     return np.asarray(exact - others)
-
-
-def word_weights(spans: Sequence[tuple[int, int]], text: str, odds: NDArray[np.float64]) -> tuple[Word, ...]:
-    """Return the words with their weights.
-
-    Args:
-        spans: Where the words are.
-        text: The text.
-        odds: `(1 + spans,)`, the label's log-odds for the text and for the text without each span.
-    """
-    return tuple(
-        Word(text[start:end], start, end, float(odds[0] - without))
-        for (start, end), without in zip(spans, odds[1:], strict=True)
-    )

@@ -18,7 +18,6 @@ from finetext.models import (
     ONNX_OPSET,
     ONNX_TOLERANCE,
     load_bundle,
-    predict_logits,
     quantize,
     read_bundle,
     save_companions,
@@ -124,8 +123,7 @@ def _size(folder: Path) -> int:
 
 def _check(original: Classifier, exported: Classifier, texts: Sequence[str]) -> dict[str, Any]:
     """Compare logits; raise ModelError if they differ."""
-    expected = predict_logits(original.model, texts)
-    actual = predict_logits(exported.model, texts)
+    expected, actual = original.logits(texts), exported.logits(texts)
     scale = max(1.0, float(np.abs(expected).max()))
     difference = float(np.abs(actual - expected).max())
     if not difference <= ONNX_TOLERANCE * scale:

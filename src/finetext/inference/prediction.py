@@ -5,9 +5,8 @@ A crash while writing a file costs at most the rows in progress.
 
 import contextlib
 import shutil
-import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -15,9 +14,9 @@ from typing import BinaryIO
 import polars as pl
 import torch
 
-from finetext.data import Cells, DataConfig, Rows, open_rows, rows_of_texts
+from finetext.data import DataConfig, Rows, open_rows, rows_of_texts
 from finetext.errors import DataError, UsageError
-from finetext.inference.bulk import LabelledRows, predict_rows
+from finetext.inference.bulk import RowsDone, predict_rows
 from finetext.inference.classifier import Classifier, load
 from finetext.inference.resumable_output import Identity, Tally, resumable_output
 from finetext.inference.row_batches import BATCH_BYTES, BATCH_ROWS
@@ -27,8 +26,6 @@ from finetext.options import RuntimeOptions
 from finetext.runs import model_folder
 
 JOURNAL_VERSION = 1
-RowsDone = Callable[[int, int | None], None]
-"""Receives the rows done and the rows in all, None if that is not known."""
 
 
 @dataclass(frozen=True)
@@ -51,26 +48,6 @@ class Prediction:
     runtime: RuntimeOptions = RuntimeOptions()
     all_scores: bool = False
     spreadsheet_safe: bool = False
-
-    def label(
-        self,
-        rows: Rows,
-        classifier: Classifier,
-        progress: RowsDone | None,
-        cells: Cells = "typed",
-        skip: int = 0,
-    ) -> Iterator[LabelledRows]:
-        """Label rows in batches, without those to skip."""
-        done = skip
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            if progress is not None:
-                progress(done, rows.height)
-
-        all_scores = self.all_scores
-        return predict_rows(classifier, rows, all_scores=all_scores, cells=cells, skip=skip, progress=advance)
 
 
 def predict_into_file(
@@ -106,7 +83,10 @@ def predict_into_file(
         classifier = _load(prediction)
         identity = _identity(prediction, rows, classifier)
         with resumable_output(output, identity, overwrite=overwrite, resume=resume) as partial:
-            for labelled in prediction.label(rows, classifier, progress, target.cells, partial.tally.rows):
+            all_scores, skip = prediction.all_scores, partial.tally.rows
+            for labelled in predict_rows(
+                classifier, rows, all_scores=all_scores, cells=target.cells, skip=skip, progress=progress
+            ):
                 partial.append(target.encode(labelled, first=not partial.tally.rows), labelled)
             if rows.height is not None and partial.tally.rows != rows.height:
                 raise DataError(f"{rows.name}: changed while it was read. Start again once it is complete.")
@@ -135,7 +115,10 @@ def predict_into_stream(
         return tally
     tally = Tally()
     with _open_rows(prediction.source, prediction.data) as rows:
-        for labelled in prediction.label(rows, _load(prediction), progress, target.cells):
+        classifier, all_scores = _load(prediction), prediction.all_scores
+        for labelled in predict_rows(
+            classifier, rows, all_scores=all_scores, cells=target.cells, progress=progress
+        ):
             content = target.encode(labelled, first=not tally.rows)
             stream.write(content)
             stream.flush()
@@ -147,11 +130,14 @@ def predict_into_table(
     prediction: Prediction, *, progress: RowsDone | None = None
 ) -> tuple[pl.DataFrame, Tally]:
     """Label texts into a table in memory, with every column of the input."""
+    parts: list[pl.DataFrame] = []
+    tally = Tally()
     with _open_rows(prediction.source, prediction.data) as rows:
-        parts = list(prediction.label(rows, _load(prediction), progress))
-    table = pl.concat([part.table for part in parts])
-    empty, abstained = sum(part.empty for part in parts), sum(part.abstained for part in parts)
-    return table, Tally(table.height, empty, abstained)
+        all_scores = prediction.all_scores
+        for labelled in predict_rows(_load(prediction), rows, all_scores=all_scores, progress=progress):
+            parts.append(labelled.table)
+            tally = tally.plus(labelled)
+    return pl.concat(parts), tally
 
 
 def _check_output(
@@ -170,7 +156,7 @@ def _check_output(
 
 @contextlib.contextmanager
 def _open_rows(source: Sequence[str] | Path | BinaryIO, config: DataConfig) -> Iterator[Rows]:
-    if isinstance(source, Path) and source.exists() and stat.S_ISFIFO(source.stat().st_mode):
+    if isinstance(source, Path) and source.is_fifo():
         with source.open("rb") as stream:  # such as <(zcat in.gz)
             yield open_rows(stream, config, str(source))
     elif isinstance(source, Path):

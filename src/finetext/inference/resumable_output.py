@@ -35,7 +35,7 @@ class Tally:
     abstained: int = 0
     size: int = 0
 
-    def plus(self, labelled: LabelledRows, size: int) -> "Tally":
+    def plus(self, labelled: LabelledRows, size: int = 0) -> "Tally":
         """Return the tally after some more rows, which take up `size` bytes."""
         return Tally(
             self.rows + labelled.block.frame.height,
@@ -129,51 +129,41 @@ def resumable_output(
         RunError: The disk is full.
     """
     refuse_existing(target, overwrite)
+    lock = target.with_name(f".{target.name}.lock")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target):
-            output = ResumableOutput(target, identity, _starting_point(target, identity, overwrite, resume))
+        with FileLock(lock, timeout=0):
             try:
-                yield output
+                tally = _starting_point(target, identity, overwrite, resume)
+                with contextlib.closing(ResumableOutput(target, identity, tally)) as output:
+                    yield output
             finally:
-                output.close()
+                with contextlib.suppress(PermissionError):  # Windows cannot remove an open file
+                    lock.unlink(missing_ok=True)
+    except Timeout:
+        raise UsageError(f"{target}: another process is writing it. Wait for it, or stop it.") from None
     except OSError as error:
         raise files.explain_os_error(error, target) from error
 
 
 def _starting_point(target: Path, identity: Identity | None, overwrite: bool, resume: bool) -> Tally:
-    if resume and identity is None:
-        raise UsageError("--resume needs a file, which can be read again, and the folder of a model.")
     journal = _read_journal(target)
-    if journal is None or (overwrite and not resume):
-        return Tally()
-    before, tally = journal
     if not resume:
+        if journal is None or overwrite:
+            return Tally()
         raise UsageError(
-            f"{target}: an interrupted prediction left {tally.rows:,} rows. "
+            f"{target}: an interrupted prediction left {journal[1].rows:,} rows. "
             "Pass --resume to continue it, or --overwrite to start over."
         )
-    now = identity or {}
-    changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    if identity is None:
+        raise UsageError("--resume needs a file, which can be read again, and the folder of a model.")
+    if journal is None:
+        return Tally()
+    before, tally = journal
+    changed = [name for name in {**before, **identity} if before.get(name) != identity.get(name)]
     if changed:
         raise UsageError(
             f"{target}: cannot resume, changed since the start: {', '.join(changed)}. "
             "Restore that, or pass --overwrite without --resume to start over."
         )
     return tally
-
-
-@contextlib.contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    path = target.with_name(f".{target.name}.lock")
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UsageError(f"{target}: another process is writing it. Wait for it, or stop it.") from None
-    try:
-        yield
-    finally:
-        with contextlib.suppress(PermissionError):  # Windows cannot remove an open file
-            path.unlink(missing_ok=True)
-        lock.release()

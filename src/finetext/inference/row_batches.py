@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from finetext.data import RowBatch
 
@@ -27,37 +25,31 @@ def row_batches(blocks: Iterable[RowBatch], skip: int = 0) -> Iterator[RowBatch]
     parts: list[RowBatch] = []
     rows = size = 0
     yielded = False
-    empty: RowBatch | None = None  # the columns without a row, only for a file without rows
     for block in blocks:
         skipped = min(skip, block.frame.height)
         skip -= skipped
         rest = block.slice(skipped)
-        empty = rest.slice(0, 0)
-        while rest.frame.height:
-            sizes = np.cumsum(_sizes(rest))
-            fitting = min(BATCH_ROWS - rows, int(np.searchsorted(sizes, BATCH_BYTES - size, side="right")))
-            fitting = max(fitting, 0 if rows else 1)
-            parts.append(rest.slice(0, fitting))
-            rows, size = rows + fitting, size + (int(sizes[fitting - 1]) if fitting else 0)
-            rest = rest.slice(fitting)
-            if rest.frame.height or rows == BATCH_ROWS:
-                yield _join(parts)
-                parts, rows, size, yielded = [], 0, 0, True
-    if parts:
+        start = 0
+        for row, length in enumerate(_sizes(rest)):
+            if rows == BATCH_ROWS or (rows and size + length > BATCH_BYTES):
+                yield _join([*parts, rest.slice(start, row - start)])
+                parts, rows, size, start, yielded = [], 0, 0, row, True
+            rows, size = rows + 1, size + length
+        if rest.frame.height or not parts:
+            parts.append(rest.slice(start))
+    if rows or (parts and not yielded):
         yield _join(parts)
-    elif empty is not None and not yielded:
-        yield empty
 
 
-def _sizes(block: RowBatch) -> NDArray[np.int64]:
+def _sizes(block: RowBatch) -> list[int]:
     """Return the bytes of text in each row."""
     if block.lines is not None:
-        return np.asarray([len(line) for line in block.lines], dtype=np.int64)
+        return [len(line) for line in block.lines]
     texts = [name for name, dtype in block.frame.schema.items() if dtype == pl.String]
     if not texts:
-        return np.zeros(block.frame.height, dtype=np.int64)
+        return [0] * block.frame.height
     lengths = block.frame.select(pl.sum_horizontal(pl.col(texts).str.len_bytes().fill_null(0).cast(pl.Int64)))
-    return lengths.to_series().to_numpy()
+    return lengths.to_series().to_list()
 
 
 def _join(parts: list[RowBatch]) -> RowBatch:

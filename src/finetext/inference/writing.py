@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, Literal, get_args
 
 import polars as pl
 
@@ -133,28 +133,17 @@ def write_parquet(parts: Path, target: Path) -> None:
     """Convert the parts written so far to a Parquet file, in constant memory."""
     from polars.io.plugins import register_io_source
 
-    with parts.open("rb") as file:
-        first = _next_part(file)
-    if first is None:
-        raise DataError(f"{target}: no rows to write.")
-
-    def source(*_: object) -> Iterator[pl.DataFrame]:
-        with parts.open("rb") as file:
-            while (frame := _next_part(file)) is not None:
-                yield frame
-
+    schema = next(_read_parts(parts)).schema
+    table = register_io_source(lambda *_: _read_parts(parts), schema=schema)
     with files.writing(target) as out:
         try:
             # With the statistics and codec that Polars uses by default.
-            register_io_source(source, schema=first.schema).sink_parquet(
-                out, maintain_order=True, row_group_size=1 << 16
-            )
+            table.sink_parquet(out, maintain_order=True, row_group_size=1 << 16)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise files.explain_write_error(error, target) from error
 
 
-def _next_part(file: BinaryIO) -> pl.DataFrame | None:
-    length = file.read(8)
-    if len(length) < 8:
-        return None
-    return pl.read_ipc_stream(BytesIO(file.read(struct.unpack("<Q", length)[0])))
+def _read_parts(parts: Path) -> Iterator[pl.DataFrame]:
+    with parts.open("rb") as file:
+        while length := file.read(8):
+            yield pl.read_ipc_stream(BytesIO(file.read(struct.unpack("<Q", length)[0])))

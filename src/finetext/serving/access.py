@@ -5,15 +5,17 @@ import hmac
 import ipaddress
 import socket
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from finetext.serving.errors import ApiError
-from finetext.serving.http import PUBLIC_ROUTES, STATIC, App, Receive, Scope, Send, header
+from finetext.serving.http import PUBLIC_ROUTES, STATIC, header
 from finetext.serving.settings import ServeConfig
 
 
 class AccessControl:
     """Admits requests that name this server, come from no other site, and have the token."""
 
-    def __init__(self, app: App, config: ServeConfig, token: str | None) -> None:
+    def __init__(self, app: ASGIApp, config: ServeConfig, token: str | None) -> None:
         self.app = app
         self._names = _names(config)
         self._any_address = _is_wildcard(config.host)

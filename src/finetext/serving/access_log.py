@@ -5,20 +5,11 @@ import random
 import time
 from typing import Any
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from finetext.serving import logs
 from finetext.serving.errors import ApiError, internal_error, shutting_down
-from finetext.serving.http import (
-    CLIENT_DISCONNECTED,
-    HEADERS,
-    App,
-    Message,
-    Receive,
-    Scope,
-    Send,
-    is_inference,
-    route_of,
-    send_error,
-)
+from finetext.serving.http import CLIENT_DISCONNECTED, HEADERS, is_inference, route_of, send_error
 from finetext.serving.service import Service
 
 # Not `secrets`: after its system call the event loop would wait for the model's thread.
@@ -29,7 +20,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 class AccessLog:
     """The outermost middleware: counts and logs requests, adds headers to responses, and sends errors."""
 
-    def __init__(self, app: App, service: Service) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
         self.service = service
 

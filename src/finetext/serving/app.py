@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from finetext.decision import confidence
 from finetext.inference import Classifier, find_spans, leave_one_out
@@ -22,7 +23,7 @@ from finetext.serving.access_log import AccessLog
 from finetext.serving.batcher import Batcher
 from finetext.serving.docs import docs_page
 from finetext.serving.errors import STATUSES, ApiError, internal_error
-from finetext.serving.http import PUBLIC_ROUTES, App
+from finetext.serving.http import PUBLIC_ROUTES
 from finetext.serving.model_info import describe
 from finetext.serving.request_limits import RequestLimits
 from finetext.serving.service import Service
@@ -31,12 +32,8 @@ from finetext.serving.settings import LIMITS
 STATIC = Path(__file__).with_name("static")
 """The page's files, served below `/static/`."""
 
-_INFERENCE_ERRORS = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504)
-_PRIVATE_ERRORS = (401, 403, 500)
-_PUBLIC_ERRORS = (403, 500)
 
-
-def build_app(service: Service, token: str | None) -> App:
+def build_app(service: Service, token: str | None) -> ASGIApp:
     """Return the ASGI application that serves the models of `service`.
 
     Args:
@@ -68,26 +65,15 @@ def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _add_inference(app: FastAPI, service: Service) -> None:
-    errors = _errors(*_INFERENCE_ERRORS)
-
-    def accept(request: Request, model: str | None, texts: Sequence[str]) -> tuple[str, Batcher]:
-        name, batcher = service.find(model)
-        _check_and_note(request, service, name, texts)
-        return name, batcher
-
-    async def logits_of(
-        request: Request, batcher: Batcher, texts: Sequence[str], *, whole: bool = False
-    ) -> NDArray[np.float32]:
-        deadline = request.scope["finetext.deadline"]
-        return await service.run(batcher, texts, deadline, request.receive, whole=whole)
+    errors = _errors(400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504)
 
     @app.post("/classify", response_model=schemas.ClassifyResponse, responses=errors, tags=["texts"])
     async def classify(body: schemas.ClassifyRequest, request: Request) -> Response:
         """Label texts by the decision rule saved with the model, with the probability of every label."""
         texts = body.all_texts()
-        name, batcher = accept(request, body.model, texts)
+        name, batcher = _accept(request, service, body.model, texts)
         classifier = batcher.classifier
-        rows = probabilities(await logits_of(request, batcher, texts), classifier.task)
+        rows = probabilities(await service.run(batcher, texts, request), classifier.task)
         predictions = [_prediction(classifier, row, body.top_k) for row in rows]
         return _json({"model": name, "predictions": predictions})
 
@@ -97,14 +83,14 @@ def _add_inference(app: FastAPI, service: Service) -> None:
 
         In a long text neighbouring words are left out together, to stay within the limits of a request.
         """
-        name, batcher = accept(request, body.model, [body.text])
+        name, batcher = _accept(request, service, body.model, [body.text])
         classifier = batcher.classifier
         if body.label is not None and body.label not in classifier.class_names:
             raise ApiError(422, "label: the model has no such label; /info lists them.")
         spans = find_spans(body.text, _max_spans(service, body.text))
         texts = leave_one_out(body.text, spans)
         request.scope["finetext"].update(variants=len(texts))
-        logits = await logits_of(request, batcher, texts)
+        logits = await service.run(batcher, texts, request)
         explanation = classifier.explanation(body.text, spans, logits, body.label)
         return _json({"model": name, **explanation.to_dict()})
 
@@ -117,18 +103,21 @@ def _add_inference(app: FastAPI, service: Service) -> None:
     async def predict(body: schemas.PredictRequest, request: Request) -> Response:
         """Return the probability of every label, with the interface of text-embeddings-inference."""
         texts = body.all_texts()
-        _, batcher = accept(request, body.model, texts)
-        logits = await logits_of(request, batcher, texts, whole=not body.truncate)
+        _, batcher = _accept(request, service, body.model, texts)
+        logits = await service.run(batcher, texts, request, whole=not body.truncate)
         classifier = batcher.classifier
         values = logits if body.raw_scores else probabilities(logits, classifier.task)
         scores = [classifier.rank(row) for row in values]
         return _json(scores if body.batch else scores[0])
 
 
-def _check_and_note(request: Request, service: Service, model: str, texts: Sequence[str]) -> None:
-    """Note what the access log says of a request, and refuse one that exceeds a limit."""
+def _accept(
+    request: Request, service: Service, model: str | None, texts: Sequence[str]
+) -> tuple[str, Batcher]:
+    """Return the model of a request, note what the access log says of it, and refuse one that exceeds a limit."""
+    name, batcher = service.find(model)
     characters = [len(text) for text in texts]
-    request.scope["finetext"].update(model=model, texts=len(texts), characters=sum(characters))
+    request.scope["finetext"].update(model=name, texts=len(texts), characters=sum(characters))
     limit = service.config.max_texts
     if len(texts) > limit:
         raise ApiError(
@@ -138,6 +127,7 @@ def _check_and_note(request: Request, service: Service, model: str, texts: Seque
     if longest > limit:
         message = f"A text has {longest} characters; the limit is {limit}."
         raise ApiError(422, message, ("max_characters", limit))
+    return name, batcher
 
 
 def _prediction(classifier: Classifier, probs: NDArray[np.float32], top_k: int | None) -> dict[str, Any]:
@@ -164,7 +154,7 @@ def _json(content: Any) -> Response:
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
-    private, public = _errors(*_PRIVATE_ERRORS), _errors(*_PUBLIC_ERRORS)
+    private, public = _errors(401, 403, 500), _errors(403, 500)
 
     @app.get("/health", response_model=schemas.Status, responses=public, tags=["state"])
     async def health() -> Response:
@@ -242,8 +232,7 @@ def _openapi(app: FastAPI, with_token: bool) -> dict[str, Any]:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    refusal = _api_error(error)
-    return Response(refusal.body(), refusal.status, headers=refusal.headers, media_type="application/json")
+    return _api_error(error).response()
 
 
 def _api_error(error: Exception) -> ApiError:

@@ -8,24 +8,13 @@ from numpy.typing import NDArray
 from finetext.engine import default_token_budget
 from finetext.inference import Classifier
 from finetext.serving import logs
+from finetext.serving.errors import ApiError, internal_error
 from finetext.serving.token_estimate import TokenEstimator
 
 WARM_UP_TEXTS = ("a", "warm up the model " * 8, "and its arithmetic for long texts too " * 40)
 
 
-class ModelFailed(Exception):
-    """The model failed on a text; the log says how."""
-
-
-class TextTooLong(Exception):
-    """A text has more tokens than the model reads, and must not be truncated."""
-
-    def __init__(self, tokens: int) -> None:
-        super().__init__()
-        self.tokens = tokens
-
-
-Outcome = NDArray[np.float32] | ModelFailed | TextTooLong
+Outcome = NDArray[np.float32] | ApiError
 """The logits of a text, `(C,)`, or why there are none."""
 
 
@@ -49,7 +38,7 @@ class BatchRunner:
             self.classifier.logits(texts, max_tokens=self.max_tokens)
 
     def run(self, texts: Sequence[str], whole: Sequence[bool]) -> list[Outcome]:
-        """Return the outcome of each text; with `whole` it is `TextTooLong` if the model would truncate it."""
+        """Return the outcome of each text; with `whole` it is an error if the model would truncate it."""
         try:
             return self._run(texts, whole)
         except BaseException as error:  # panics of a tokenizer do not derive from Exception
@@ -57,15 +46,20 @@ class BatchRunner:
                 pairs = zip(texts, whole, strict=True)
                 return [outcome for text, flag in pairs for outcome in self.run([text], [flag])]
             logs.failure("model failed", error)
-            return [ModelFailed()]
+            return [internal_error()]
 
     def _run(self, texts: Sequence[str], whole: Sequence[bool]) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}
         checked = [n for n, flag in enumerate(whole) if flag]
-        if self._max_length is not None and checked:
+        limit = self._max_length
+        if limit is not None and checked:
             counts = self.classifier.model.token_counts([texts[n] for n in checked])
-            pairs = zip(checked, counts, strict=True)
-            outcomes |= {n: TextTooLong(count) for n, count in pairs if count > self._max_length}
+            for n, count in zip(checked, counts, strict=True):
+                if count > limit:
+                    message = (
+                        f"A text has {count} tokens; the model reads {limit}. Set truncate to cut long texts."
+                    )
+                    outcomes[n] = ApiError(422, message, ("max_length", limit))
         readable = [n for n in range(len(texts)) if n not in outcomes]
         if readable:
             chosen = [texts[n] for n in readable]

@@ -21,6 +21,8 @@ from finetext.engine import use_threads
 from finetext.inference import Classifier
 from finetext.serving import logs
 from finetext.serving.batch_runner import BatchRunner, Outcome
+from finetext.serving.errors import ApiError, shutting_down
+from finetext.serving.settings import ServeConfig
 
 FILL = 0.9
 """Share of its budget to which a batch is filled by estimate: tokens over the budget become a small batch of their
@@ -31,18 +33,6 @@ MIN_TEXTS = 8
 
 ANSWERS_PER_TURN = 8
 """Requests of a batch that are answered before the event loop looks at its sockets again."""
-
-
-class QueueFull(Exception):
-    """The texts do not fit in the queue."""
-
-    def __init__(self, retry_seconds: int) -> None:
-        super().__init__()
-        self.retry_seconds = retry_seconds
-
-
-class Closed(Exception):
-    """The batcher takes no more work."""
 
 
 @dataclass(eq=False)
@@ -60,7 +50,6 @@ class PendingRequest:
 
     texts: Sequence[str]
     whole: bool
-    loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[NDArray[np.float32]]"
     outcomes: list[Outcome | None]
     taken: int = 0
@@ -70,7 +59,7 @@ class PendingRequest:
         """Set the future; called on the event loop."""
         if self.future.done():
             return
-        error = next((outcome for outcome in self.outcomes if isinstance(outcome, Exception)), None)
+        error = next((outcome for outcome in self.outcomes if isinstance(outcome, ApiError)), None)
         if error is not None:
             self.future.set_exception(error)
         else:
@@ -124,10 +113,8 @@ class Batcher:
     def __init__(
         self,
         classifier: Classifier,
+        config: ServeConfig,
         *,
-        max_tokens: int | None,
-        max_wait: float,
-        max_queue: int,
         observe: Callable[[int, int], None],
         threads: int = 1,
         on_contention: Callable[[bool], None] = lambda contended: None,
@@ -136,18 +123,16 @@ class Batcher:
 
         Args:
             classifier: The model.
-            max_tokens: Tokens of a batch; None for what suits the device.
-            max_wait: Seconds to wait for the next of the expected requests.
-            max_queue: Texts that may wait.
+            config: Has the limits of batches and of the queue.
             observe: Called in a worker with the number of texts and tokens of each batch.
             threads: Cores that the workers may use.
             on_contention: Called in a worker before each batch with whether others share the cores; must be quick.
         """
         self.classifier = classifier
         self.warm = threading.Event()
-        self._runner = BatchRunner(classifier, max_tokens, observe)
-        self._max_wait = max_wait
-        self._max_queue = max_queue
+        self._runner = BatchRunner(classifier, config.max_tokens, observe)
+        self._max_wait = config.max_wait_ms / 1000
+        self._max_queue = config.max_queue
         self._on_contention = on_contention
         self._all_threads = threads
         self._lock = threading.Lock()
@@ -175,16 +160,21 @@ class Batcher:
         """Queue a request's texts; called on the event loop.
 
         Raises:
-            QueueFull: They do not fit.
-            Closed: No more work is taken.
+            ApiError: They do not fit, or no more work is taken.
         """
-        loop = asyncio.get_running_loop()
-        request = PendingRequest(texts, whole, loop, loop.create_future(), [None] * len(texts))
+        future = asyncio.get_running_loop().create_future()
+        request = PendingRequest(texts, whole, future, [None] * len(texts))
         with self._lock:
             if self._closing:
-                raise Closed
+                raise shutting_down()
             if self.waiting and self.waiting + len(texts) > self._max_queue:
-                raise QueueFull(max(1, math.ceil(self.waiting * self._seconds_per_text)))
+                seconds = max(1, math.ceil(self.waiting * self._seconds_per_text))
+                raise ApiError(
+                    429,
+                    "The queue is full. Try again later.",
+                    ("max_queue", self._max_queue),
+                    {"Retry-After": str(seconds)},
+                )
             self._queue.append(request)
             self.waiting += len(texts)
             self._last_arrival = time.monotonic()
@@ -288,7 +278,7 @@ class Batcher:
                 request.outcomes[index] = outcome
                 request.answered += 1
                 if request.answered == len(request.texts):
-                    complete.setdefault(request.loop, []).append(request)
+                    complete.setdefault(request.future.get_loop(), []).append(request)
             worker.ended = time.monotonic()
             worker.patience = max(self._max_wait, seconds)
             worker.running = 0

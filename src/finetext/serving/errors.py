@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.responses import Response
+
 STATUSES = {
     400: ("BadRequest", "The body is not valid JSON."),
     401: ("Unauthorized", "The token is missing or wrong."),
@@ -52,6 +54,10 @@ class ApiError(Exception):
         if self.limit is not None:
             content["limit"] = {"name": self.limit[0], "value": self.limit[1]}
         return json.dumps(content).encode()
+
+    def response(self) -> Response:
+        """Return the response."""
+        return Response(self.body(), self.status, self.headers, "application/json")
 
 
 def internal_error() -> ApiError:

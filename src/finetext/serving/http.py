@@ -1,15 +1,8 @@
-"""What the ASGI middleware share: types, routes, headers, and how to send an error."""
+"""What the ASGI middleware share: routes, headers, and how to send an error."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from starlette.types import Scope, Send
 
 from finetext.serving.errors import ApiError
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 INFERENCE_ROUTES = ("/classify", "/explain", "/predict")
 ROUTES = (*INFERENCE_ROUTES, "/health", "/ready", "/info", "/card", "/metrics", "/docs", "/openapi.json", "/")
@@ -50,12 +43,6 @@ def route_of(path: str) -> str:
 
 async def send_error(error: ApiError, send: Send, *, more: bool = False) -> None:
     """Send an error response; with `more` the caller ends its body."""
-    body = error.body()
-    headers = {
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        **{name.lower(): value for name, value in error.headers.items()},
-    }
-    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body, "more_body": more})
+    response = error.response()
+    await send({"type": "http.response.start", "status": error.status, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": more})

@@ -48,19 +48,14 @@ def configure() -> None:
     logging.captureWarnings(True)
 
 
-def event(name: str, /, **fields: Any) -> None:
+def event(name: str, /, level: int = logging.INFO, **fields: Any) -> None:
     """Log an event."""
-    _logger.info(name, extra={"fields": fields})
-
-
-def warning(name: str, /, **fields: Any) -> None:
-    """Log an event that needs attention."""
-    _logger.warning(name, extra={"fields": fields})
+    _logger.log(level, name, extra={"fields": fields})
 
 
 def failure(name: str, error: BaseException, /, **fields: Any) -> None:
     """Log an error of the server itself."""
-    _logger.error(name, extra={"fields": {**fields, **describe(error)}})
+    event(name, logging.ERROR, **fields, **describe(error))
 
 
 def describe(error: BaseException) -> dict[str, Any]:

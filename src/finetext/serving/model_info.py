@@ -1,5 +1,6 @@
 """What the server tells about a model: its settings, its card, and the test metrics of the run that it is from."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from finetext.serving.schemas import Baseline, ClassMetrics, Metric, TestMetrics
 
 MAX_BYTES = 4_194_304
 """Of a card or of metrics; finetext writes none that are larger."""
+_FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
 class _Scores(BaseModel):
@@ -49,12 +51,11 @@ class _MetricsFile(BaseModel):
 def describe(name: str, classifier: Classifier) -> dict[str, Any]:
     """Return the settings of a model for `/info`."""
     settings = classifier.model.settings
-    thresholds = settings.decision.thresholds
     return {
         "name": name,
         "task": classifier.task,
-        "labels": list(classifier.class_names),
-        "thresholds": None if thresholds is None else list(thresholds),
+        "labels": classifier.class_names,
+        "thresholds": settings.decision.thresholds,
         "abstain_below": settings.decision.abstain_below,
         "max_length": settings.max_length,
         "long_texts": settings.long_texts,
@@ -76,7 +77,7 @@ def read_card_and_metrics(folder: Path) -> dict[str, Any]:
     card = _read(model / "README.md")
     metrics = _read(RunFolder(run).metrics)
     return {
-        "card": None if card is None else _without_front_matter(card),
+        "card": None if card is None else _FRONT_MATTER.sub("", card).strip(),
         "test": None if metrics is None else _test_metrics(metrics),
     }
 
@@ -86,13 +87,6 @@ def _read(path: Path) -> str | None:
         return None if path.stat().st_size > MAX_BYTES else path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def _without_front_matter(card: str) -> str:
-    if not card.startswith("---\n"):
-        return card
-    _, end, body = card[4:].partition("\n---\n")
-    return body.strip() if end else card
 
 
 def _test_metrics(content: str) -> dict[str, Any] | None:

@@ -1,13 +1,14 @@
 """Metrics for Prometheus, served at `/metrics`."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-POWERS_OF_TWO = tuple(2.0**n for n in range(10))
+TEXTS = tuple(2.0**n for n in range(10))
+TOKENS = tuple(2.0**n for n in range(3, 15))
 
 
 class Metrics:
@@ -16,38 +17,26 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._requests = Counter(
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self._requests = counter(
             "finetext_requests",
             "Requests by route and status; 499 is a client that hung up before its answer.",
             ["route", "status"],
-            registry=self.registry,
         )
-        self._seconds = Histogram(
+        self._seconds = histogram(
             "finetext_request_seconds",
             "Seconds from a request's head to that of its response.",
             ["route"],
             buckets=SECONDS,
-            registry=self.registry,
         )
-        self.in_flight = Gauge(
-            "finetext_in_flight_requests", "Requests for a model in progress.", registry=self.registry
+        self.in_flight = gauge("finetext_in_flight_requests", "Requests for a model in progress.")
+        self.queue = gauge("finetext_queue_texts", "Texts in the queue.", ["model"])
+        self._texts = histogram("finetext_batch_texts", "Texts of a batch.", ["model"], buckets=TEXTS)
+        self._tokens = histogram(
+            "finetext_batch_tokens", "Tokens of a batch, without padding.", ["model"], buckets=TOKENS
         )
-        self._queue = Gauge("finetext_queue_texts", "Texts in the queue.", ["model"], registry=self.registry)
-        self._texts = Histogram(
-            "finetext_batch_texts",
-            "Texts of a batch.",
-            ["model"],
-            buckets=POWERS_OF_TWO,
-            registry=self.registry,
-        )
-        self._tokens = Histogram(
-            "finetext_batch_tokens",
-            "Tokens of a batch, without padding.",
-            ["model"],
-            buckets=tuple(8 * size for size in (*POWERS_OF_TWO, 1024.0, 2048.0)),
-            registry=self.registry,
-        )
-        self.reloads = Counter("finetext_reloads", "Reloads by outcome.", ["outcome"], registry=self.registry)
+        self.reloads = counter("finetext_reloads", "Reloads by outcome.", ["outcome"])
         # `labels` validates its values and takes a lock each time; there are few different ones.
         self._counter = cache(self._requests.labels)
         self._histogram = cache(self._seconds.labels)
@@ -57,10 +46,6 @@ class Metrics:
         self._counter(route, str(status)).inc()
         if seconds is not None:
             self._histogram(route).observe(seconds)
-
-    def watch_queue(self, model: str, length: Callable[[], float]) -> None:
-        """Read the queue length of a model from a function."""
-        self._queue.labels(model).set_function(length)
 
     def batches_of(self, model: str) -> Callable[[int, int], None]:
         """Return a function that records the texts and tokens of each batch of a model."""

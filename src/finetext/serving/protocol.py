@@ -73,8 +73,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel all timers."""
-        self._cancel_head_timer()
-        self._cancel_read_timer()
+        for timer in (self._head_timer, self._read_timer):
+            if timer is not None:
+                timer.cancel()
         if self._running is not None:  # uvicorn notifies only the latest request
             self._running.disconnected = True
             self._running.message_event.set()
@@ -87,7 +88,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         """Cancel it."""
-        self._cancel_read_timer()
+        if self._read_timer is not None:
+            self._read_timer.cancel()
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
@@ -108,7 +110,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Cancel the timer of the head, and start the request."""
-        self._cancel_head_timer()
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
         if len(self.pipeline) >= MAX_PIPELINED:
             raise httptools.HttpParserError("too many pipelined requests")
         super().on_headers_complete()
@@ -138,16 +142,6 @@ class LimitedProtocol(HttpToolsProtocol):
     def _start_head_timer(self) -> None:
         seconds = min(HEAD_SECONDS, self._limits.timeout_seconds)
         self._head_timer = self.loop.call_later(seconds, self.transport.close)
-
-    def _cancel_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _cancel_read_timer(self) -> None:
-        if self._read_timer is not None:
-            self._read_timer.cancel()
-            self._read_timer = None
 
     def send_400_response(self, msg: str) -> None:
         """Answer input that is not HTTP, and close."""

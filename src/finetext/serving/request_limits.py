@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 from collections.abc import Iterable
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from finetext.serving.errors import ApiError, shutting_down
-from finetext.serving.http import App, Message, Receive, Scope, Send, header, is_inference, send_error
+from finetext.serving.http import header, is_inference, send_error
 from finetext.serving.service import Service
 
 LINGER_SECONDS = 1.0
@@ -15,7 +17,7 @@ LINGER_SECONDS = 1.0
 class RequestLimits:
     """Limits how many requests are in progress, how large they are and how long they take; reads their bodies."""
 
-    def __init__(self, app: App, service: Service) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
         self.service = service
 

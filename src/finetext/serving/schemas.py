@@ -2,16 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StrictInt,
-    StrictStr,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from finetext.models import well_formed
 
@@ -46,7 +37,7 @@ def _read_inputs(value: Any) -> Any:
     return cleaned if is_batch else cleaned[0]
 
 
-Text = Annotated[StrictStr, BeforeValidator(_read_text)]
+Text = Annotated[str, BeforeValidator(_read_text)]
 Texts = Annotated[list[str], BeforeValidator(_read_texts)]
 Inputs = Annotated[str | list[str] | list[list[str]], BeforeValidator(_read_inputs)]
 ModelName = Annotated[
@@ -55,7 +46,7 @@ ModelName = Annotated[
 
 
 class _Schema(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class _StrictRequest(_Schema):
@@ -81,7 +72,7 @@ class ClassifyRequest(_StrictRequest):
     """One text."""
     texts: Texts | None = None
     """Several texts."""
-    top_k: Annotated[StrictInt, Field(ge=1)] | None = None
+    top_k: Annotated[int, Field(ge=1)] | None = None
     """How many scores per text, the most likely first; by default all."""
     model: ModelName = None
 
@@ -115,9 +106,9 @@ class PredictRequest(_Schema):
 
     inputs: Inputs
     """A text, a list with one text, or a batch: a list of such lists. Pairs are refused."""
-    truncate: StrictBool = True
+    truncate: bool = True
     """Truncate long texts as in training; false refuses them."""
-    raw_scores: StrictBool = False
+    raw_scores: bool = False
     """Return logits instead of probabilities."""
     model: ModelName = None
 

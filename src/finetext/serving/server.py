@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 import uvicorn
+from uvicorn.loops.auto import auto_loop_factory
 
 from finetext.errors import FinetextError, RunError
 from finetext.options import check_options
@@ -49,7 +51,7 @@ def serve(models: Sequence[str], config: ServeConfig = ServeConfig()) -> None:
     service = Service(folders, config, set_switch_interval)
     lifecycle = _Lifecycle(service, listening, token)
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=auto_loop_factory()) as runner:
             runner.run(lifecycle.run())
     finally:
         gc.unfreeze()
@@ -61,14 +63,6 @@ def serve(models: Sequence[str], config: ServeConfig = ServeConfig()) -> None:
         os._exit(bool(service.abandoned))
     if service.abandoned:
         raise RunError(f"{service.abandoned} requests were not finished. Raise --shutdown-seconds.")
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if sys.platform == "win32":
-        return None
-    import uvloop
-
-    return uvloop.new_event_loop
 
 
 class _Server(uvicorn.Server):
@@ -135,7 +129,7 @@ class _Lifecycle:
             except Exception as error:  # whatever it is, the loaded models must keep working
                 self._service.metrics.reloads.labels("failed").inc()
                 reason = str(error) if isinstance(error, FinetextError) else type(error).__name__
-                logs.warning("reload failed, the loaded models stay", reason=reason)
+                logs.event("reload failed, the loaded models stay", logging.WARNING, reason=reason)
 
     def _stop(self) -> None:
         if self._draining is not None:  # the second signal

@@ -1,24 +1,26 @@
 """The served models, and the path of a request through them."""
 
 import asyncio
-import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.types import Receive
 
 from finetext.engine import usable_threads
 from finetext.errors import ModelError
 from finetext.inference import Classifier, load
 from finetext.serving import logs
-from finetext.serving.batch_runner import ModelFailed, TextTooLong
-from finetext.serving.batcher import Batcher, Closed, PendingRequest, QueueFull
-from finetext.serving.errors import ApiError, internal_error, shutting_down
-from finetext.serving.http import CLIENT_DISCONNECTED, Receive
+from finetext.serving.batcher import Batcher
+from finetext.serving.errors import ApiError
+from finetext.serving.http import CLIENT_DISCONNECTED
 from finetext.serving.model_info import read_card_and_metrics
 from finetext.serving.prometheus import Metrics
 from finetext.serving.settings import ServeConfig
@@ -56,6 +58,8 @@ class Service:
         self.in_flight = 0
         self.abandoned = 0
         self.loading = 0
+        # Not asyncio's own pool, whose threads asyncio waits for at the end, however long they load.
+        self._loader = ThreadPoolExecutor(1, "load")
         self.cards: dict[str, dict[str, Any]] = {}
         self._folders = dict(folders)
         self._on_contention = on_contention
@@ -64,7 +68,7 @@ class Service:
         self._retired: list[threading.Thread] = []  # not their batchers, which hold the old models
         self.metrics.in_flight.set_function(lambda: self.in_flight)
         for name in self._folders:
-            self.metrics.watch_queue(name, lambda name=name: self._waiting(name))  # type: ignore[misc]
+            self.metrics.queue.labels(name).set_function(partial(self._waiting, name))
 
     @property
     def is_full(self) -> bool:
@@ -101,13 +105,14 @@ class Service:
         Raises:
             FinetextError: A model cannot be loaded; then all stay as they were.
         """
-        began = time.monotonic()
+        began, loop = time.monotonic(), asyncio.get_running_loop()
         # Asked here: a thread that starts later inherits the number that a worker set last.
         self._threads = usable_threads()
         loaded: dict[str, Batcher] = {}
         try:
             for name, folder in self._folders.items():
-                loaded[name] = await self._start_in_thread(name, folder)
+                self.loading += 1
+                loaded[name] = await loop.run_in_executor(self._loader, self._start, name, folder)
         except BaseException:
             self._retire(loaded)
             raise
@@ -116,38 +121,22 @@ class Service:
         self._retire(replaced)
         logs.event("models loaded", models=list(loaded), seconds=round(time.monotonic() - began, 3))
 
-    def _start_in_thread(self, name: str, folder: Path) -> "asyncio.Future[Batcher]":
-        # Not in asyncio's pool, whose threads asyncio waits for at the end, however long they load.
-        outcome: concurrent.futures.Future[Batcher] = concurrent.futures.Future()
-        outcome.set_running_or_notify_cancel()
-
-        def work() -> None:
-            try:
-                outcome.set_result(self._start(name, folder))
-            except BaseException as error:
-                outcome.set_exception(error)
-            finally:
-                self.loading -= 1
-
-        self.loading += 1
-        threading.Thread(target=work, name="load", daemon=True).start()
-        return asyncio.wrap_future(outcome)
-
     def _start(self, name: str, folder: Path) -> Batcher:
         config = self.config
-        batcher = Batcher(
-            load(folder, device=config.device, precision=config.precision, in_memory=True),
-            max_tokens=config.max_tokens,
-            max_wait=config.max_wait_ms / 1000,
-            max_queue=config.max_queue,
-            observe=self.metrics.batches_of(name),
-            threads=self._threads,
-            on_contention=self._on_contention,
-        )
-        while not batcher.warm.wait(0.05):
-            if not batcher.is_running and not batcher.warm.is_set():
-                raise ModelError(f"{folder}: the model fails during warm-up. The log says where.")
-        return batcher
+        try:
+            batcher = Batcher(
+                load(folder, device=config.device, precision=config.precision, in_memory=True),
+                config,
+                observe=self.metrics.batches_of(name),
+                threads=self._threads,
+                on_contention=self._on_contention,
+            )
+            while not batcher.warm.wait(0.05):
+                if not batcher.is_running and not batcher.warm.is_set():
+                    raise ModelError(f"{folder}: the model fails during warm-up. The log says where.")
+            return batcher
+        finally:
+            self.loading -= 1
 
     def _retire(self, batchers: Mapping[str, Batcher]) -> None:
         for batcher in batchers.values():
@@ -174,8 +163,7 @@ class Service:
         self,
         batcher: Batcher,
         texts: Sequence[str],
-        deadline: float,
-        receive: Receive,
+        request: Request,
         *,
         whole: bool = False,
     ) -> NDArray[np.float32]:
@@ -184,8 +172,7 @@ class Service:
         Args:
             batcher: The model's, from `find`.
             texts: The texts.
-            deadline: The event loop's time at which the request is given up.
-            receive: Tells when the client hangs up.
+            request: Has the deadline, and tells when the client hangs up.
             whole: Refuse a text that the model would truncate.
 
         Raises:
@@ -194,46 +181,23 @@ class Service:
         """
         if not texts:
             return np.zeros((0, len(batcher.classifier.class_names)), dtype=np.float32)
+        pending = batcher.submit(texts, whole=whole)
+        hang_up = asyncio.ensure_future(_wait_for_disconnect(request.receive))
         try:
-            request = batcher.submit(texts, whole=whole)
-        except QueueFull as full:
-            raise ApiError(
-                429,
-                "The queue is full. Try again later.",
-                ("max_queue", self.config.max_queue),
-                {"Retry-After": str(full.retry_seconds)},
-            ) from None
-        except Closed:
-            raise shutting_down() from None
-        hang_up = asyncio.ensure_future(_wait_for_disconnect(receive))
-        try:
-            timeout = max(0.0, deadline - asyncio.get_running_loop().time())
-            events: set[asyncio.Future[Any]] = {request.future, hang_up}
+            timeout = max(0.0, request.scope["finetext.deadline"] - asyncio.get_running_loop().time())
+            events: set[asyncio.Future[Any]] = {pending.future, hang_up}
             await asyncio.wait(events, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            return self._result(request, hang_up.done(), batcher)
-        finally:
-            hang_up.cancel()
-            if not request.future.done():
-                batcher.drop(request)
-                request.future.cancel()
-
-    def _result(self, request: PendingRequest, disconnected: bool, batcher: Batcher) -> NDArray[np.float32]:
-        if not request.future.done():
-            if disconnected:
+            if pending.future.done():
+                return pending.future.result()
+            if hang_up.done():
                 raise ApiError(CLIENT_DISCONNECTED, "The client hung up.")
             limit = self.config.timeout_seconds
             raise ApiError(504, f"The answer took longer than {limit:g} s.", ("timeout_seconds", limit))
-        try:
-            return request.future.result()
-        except TextTooLong as error:
-            limit = batcher.classifier.model.settings.max_length
-            raise ApiError(
-                422,
-                f"A text has {error.tokens} tokens; the model reads {limit}. Set truncate to cut long texts.",
-                ("max_length", limit),
-            ) from None
-        except ModelFailed:
-            raise internal_error() from None
+        finally:
+            hang_up.cancel()
+            if not pending.future.done():
+                batcher.drop(pending)
+                pending.future.cancel()
 
     def close(self, seconds: float) -> bool:
         """End the models' threads, and return whether they all have ended."""

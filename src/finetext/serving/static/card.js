@@ -5,20 +5,6 @@ import { renderMarkdown } from "./markdown.js";
 import { ask, model, onModel, waitsForServer } from "./server.js";
 import { scrollingTable } from "./tables.js";
 
-const METRICS = {
-  accuracy: "Accuracy",
-  balanced_accuracy: "Balanced accuracy",
-  macro_f1: "Macro-F1",
-  weighted_f1: "Weighted F1",
-  micro_f1: "Micro-F1",
-  mcc: "MCC",
-  roc_auc: "ROC-AUC",
-  pr_auc: "PR-AUC",
-  log_loss: "Log loss",
-  calibration_error: "Calibration error (ECE)",
-  hamming_loss: "Hamming loss",
-};
-
 async function showCard() {
   const { name } = model;
   const state = byId("about-state");
@@ -44,7 +30,7 @@ function metricParts(test) {
   const columns = [{ name: "this model", figures: test.figures }, ...test.baselines];
   const rows = test.figures
     .filter(({ name }) => name !== hidden)
-    .map(({ name }) => [METRICS[name] ?? name, ...columns.map(({ figures }) => metricCell(figures, name))]);
+    .map(({ name, title }) => [title, ...columns.map(({ figures }) => metricCell(figures, name))]);
   const texts = test.examples === null ? "the test texts" : `${count(test.examples)} test texts, which were not used in training`;
   const caption = `Metrics on ${texts}, each with its 95 % interval below`;
   parts.push(scrollingTable(caption, ["", ...columns.map(({ name }) => name)], rows, caption));

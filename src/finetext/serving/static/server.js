@@ -49,11 +49,11 @@ export function waitsForServer(error, again) {
   if (again) waiting.add(again);
   if (wrongToken) askForToken(token !== null);
   else {
-    byId("trouble-text").textContent =
+    showTrouble(
       error instanceof Unreachable
         ? "The server does not answer. Nothing you entered is lost; the page retries every few seconds."
-        : `${error.message} The page retries every few seconds.`;
-    byId("trouble").hidden = false;
+        : `${error.message} The page retries every few seconds.`,
+    );
     retry();
   }
   return true;
