@@ -88,7 +88,7 @@ def _more_findings(dataset: Dataset, classifier: Classifier, model: Path) -> lis
     if run.splits.is_dir() and run.config.is_file():
         splits = read_splits(run.splits)
         seen = {
-            fold(text) for name in ("train", "validation") if name in splits for text in splits[name].texts
+            fold(text) for name in ("train", "validation") if name in splits for text in splits[name]["text"]
         }
         rows = [row for row, key in zip(dataset.rows, dataset.keys, strict=True) if key in seen]
         first_rows = tuple(rows[:SHOWN_ROWS])

@@ -46,7 +46,7 @@ def write_report(path: Path, metrics: RunMetrics, command: str) -> None:
     sizes = " · ".join(f"{name} {metrics.examples[name]:,}" for name in SPLITS if name in metrics.examples)
     page = render(
         "report.html",
-        title=" · ".join(filter(None, (inputs.data_name, inputs.model_name))),
+        title=" · ".join(filter(None, (inputs.data_name or inputs.name, inputs.model_name))),
         subtitle=f"{metrics.task} classification, {len(metrics.class_names)} classes · "
         + (sizes or texts(metrics.test.examples)),
         synthetic=metrics.synthetic_data,
