@@ -59,7 +59,7 @@ def scores(history: pl.DataFrame, per_epoch: int, best: float | None) -> Plot:
     _epochs(ax, history, per_epoch, best)
     lowest = evaluations.select(HEADLINE_METRICS).to_numpy().min()
     ax.set(ylabel="on validation", ylim=(min(lowest - 0.03, 0.9), 1.01))
-    svg.legend_below(ax, 3)
+    svg.legend(ax, below=3)
     finding = sentences("scores", accuracy=evaluations["accuracy"].to_numpy(), epochs=epochs)
     return svg.save(figure, "accuracy", "Accuracy during training", finding)
 
@@ -167,10 +167,7 @@ def _ranking_plot(lines: Mapping[str, Curve], mean: Curve | None, inside: str, *
         _line(ax, thinned.x, thinned.y, name, index, linewidth=1.6 if mean is None else 1.0, **how)
     if mean is not None:
         _line(ax, mean.x, mean.y, "macro mean", 0, color=TEXT, linestyle="solid", linewidth=2.2)
-    if rows:
-        svg.legend_below(ax)
-    else:
-        svg.legend(ax, loc=inside)
+    svg.legend(ax, below=2 if rows else 0, loc=inside)
     return figure, ax
 
 
@@ -246,7 +243,7 @@ def class_shares(shares: Mapping[str, Mapping[str, float]], names: Sequence[str]
     ax.tick_params(axis="y", length=0)
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="texts of the split (%)")
     ax.grid(visible=False, axis="y")
-    svg.legend_below(ax, len(shares))
+    svg.legend(ax, below=len(shares))
     return svg.save(figure, "classes", "Classes in each split", finding)
 
 
