@@ -14,7 +14,7 @@ from finetext.experiments.curve_points import CurveTrial, LearningCurve
 from finetext.experiments.curve_report import write_curve
 from finetext.experiments.folder import ExperimentFolder
 from finetext.experiments.subsets import Draw, Pool
-from finetext.metric_names import SELECTION_METRICS
+from finetext.metric_names import METRICS, SELECTION_METRICS
 from finetext.options import fields_with_values
 from finetext.runs import next_run_folder
 from finetext.training import (
@@ -214,12 +214,8 @@ def _deciding_metrics(metrics: Metrics) -> dict[str, float | None]:
 
 def _summary(trial: CurveTrial) -> str:
     metrics = ", ".join(
-        f"{name} {_four_digits(trial.model[key])} (TF-IDF {_four_digits(trial.baseline[key])})"
-        for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"))
+        f"{METRICS[name].text} {trial.model[name]:.4f} (TF-IDF {trial.baseline[name]:.4f})"
+        for name in ("accuracy", "macro_f1")
     )
     seconds = trial.feature_seconds + trial.train_seconds
     return f"{trial.size:>6,} texts, trial {trial.trial}: {metrics}, {seconds:.1f} s"
-
-
-def _four_digits(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
