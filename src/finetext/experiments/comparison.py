@@ -134,10 +134,12 @@ def compare(paths: Sequence[str | Path], *, best: bool = False, seed: int = 0) -
     predicted = [_encode(table["predicted"], names, task) for table in tables]
     right = [_is_right(targets, labels) for labels in predicted]
     runs = []
-    for path, table, labels in zip(folders, tables, predicted, strict=True):
+    for path, table, labels, hits in zip(folders, tables, predicted, right, strict=True):
         probs = table.select(f"{PROB}{name}" for name in names).to_numpy()
         log_loss = compute_metrics(targets, probs, names, task).log_loss
-        runs.append(_summarise(RunFolder(path), targets, labels, len(names), log_loss))
+        # From the predicted labels, not the likeliest class: a run may have a threshold.
+        decided = decision_metrics(targets, labels, len(names))
+        runs.append(_summarise(RunFolder(path), hits, log_loss=log_loss, **decided))
     chosen = max(range(len(runs)), key=lambda index: runs[index].accuracy) if best else 0
     differences = []
     for index, run in enumerate(runs):
@@ -155,10 +157,7 @@ def _encode(cells: pl.Series, names: Sequence[str], task: str) -> NDArray[np.int
     return encode_targets(labels, names, task)
 
 
-def _summarise(
-    folder: RunFolder, targets: Targets, predicted: Targets, classes: int, log_loss: float
-) -> RunSummary:
-    right = _is_right(targets, predicted)
+def _summarise(folder: RunFolder, right: NDArray[np.bool_], **metrics: float) -> RunSummary:
     low, high = wilson_interval(int(right.sum()), len(right))
     model = _read(folder.config, tomllib.loads).get("model", {})
     seconds = _read(folder.environment, json.loads).get("seconds", {})
@@ -168,9 +167,7 @@ def _summarise(
         trainable=model.get("trainable"),
         accuracy_low=low,
         accuracy_high=high,
-        # From the predicted labels, not the likeliest class: a run may have a threshold.
-        **decision_metrics(targets, predicted, classes),
-        log_loss=log_loss,
+        **metrics,
         parameters=_count_parameters(folder.model),
         train_seconds=seconds["training"] + seconds.get("features", 0.0) if "training" in seconds else None,
     )

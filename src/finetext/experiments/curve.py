@@ -133,26 +133,22 @@ def _refuse_unused(config: TrainConfig) -> None:
 
 def _possible_sizes(sizes: Sequence[int], pool: Pool, test_size: int, progress: Progress) -> list[int]:
     """Return the sizes that the data allow, and give notice of the others."""
-    most = pool.most(test_size)
-    too_small = (
-        f"fewer than {pool.least} texts cannot put every class into training and leave one for validation."
-    )
+    least, most = pool.least, pool.most(test_size)
+    too_small = f"fewer than {least} texts cannot put every class into training and leave one for validation."
     too_large = f"besides {test_size:,} to test on, the data hold {most:,} different texts to learn from."
-    left_out = {
-        too_small: [size for size in sizes if size < pool.least],
-        too_large: [size for size in sizes if size > most],
-    }
-    notes = [f"left out {_numbers(those)}: {reason}" for reason, those in left_out.items() if those]
-    chosen = [size for size in sizes if pool.least <= size <= most]
+    notes = []
+    for reason, those in (
+        (too_small, [f"{size:,}" for size in sizes if size < least]),
+        (too_large, [f"{size:,}" for size in sizes if size > most]),
+    ):
+        if those:
+            notes.append(f"left out size{'s' if len(those) > 1 else ''} {', '.join(those)}: {reason}")
+    chosen = [size for size in sizes if least <= size <= most]
     if not chosen:
         raise UsageError("no size is possible: " + (" ".join(notes) or "name some with --sizes 8,16,32."))
     for note in notes:
         progress.notice(note)
     return chosen
-
-
-def _numbers(sizes: Sequence[int]) -> str:
-    return ("size " if len(sizes) == 1 else "sizes ") + ", ".join(f"{size:,}" for size in sizes)
 
 
 def _complete(
