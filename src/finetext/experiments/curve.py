@@ -119,11 +119,9 @@ def _flag(option: str) -> str:
 
 def _refuse_unused(config: TrainConfig) -> None:
     """Refuse options that only affect a model that is kept."""
-    unused = [
-        _flag(name)
-        for name, value in fields_with_values(config.decision)
-        if value != getattr(DecisionConfig(), name)
-    ]
+    default = DecisionConfig()
+    decision = fields_with_values(config.decision)
+    unused = [_flag(name) for name, value in decision if value != getattr(default, name)]
     unused += ["--track"] if config.train.track else []
     if unused:
         raise UsageError(

@@ -172,13 +172,8 @@ def _flat(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the environment's entries as names and values, without the command, which is shown above."""
     pairs = []
     for name, value in environment.items():
-        label = name.replace("_", " ")
-        if name == "seconds" and isinstance(value, Mapping):
-            pairs += [(f"time, {stage}", seconds(duration)) for stage, duration in value.items()]
-        elif isinstance(value, Mapping):
-            pairs += [
-                (f"{label}, {key.replace('_', ' ')}", _shown(v)) for key, v in value.items() if v is not None
-            ]
-        elif name != "command" and value is not None:
-            pairs.append((label, _shown(value)))
+        label, show = ("time", seconds) if name == "seconds" else (name, _shown)
+        for key, part in value.items() if isinstance(value, Mapping) else [("", value)]:
+            if part is not None and name != "command":
+                pairs.append((", ".join(filter(None, (label, key))).replace("_", " "), show(part)))
     return pairs
