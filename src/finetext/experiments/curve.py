@@ -9,7 +9,7 @@ from typing import Any
 from finetext import files
 from finetext.data import balance, read
 from finetext.errors import RunError, UsageError
-from finetext.evaluation import TFIDF, BaselineResult, Metrics, is_right, mcnemar
+from finetext.evaluation import TFIDF, Metrics, is_right, mcnemar
 from finetext.experiments.curve_points import CurveTrial, LearningCurve
 from finetext.experiments.curve_report import write_curve
 from finetext.experiments.folder import ExperimentFolder
@@ -22,7 +22,6 @@ from finetext.training import (
     Progress,
     StopRequest,
     TrainConfig,
-    Trial,
     check_config,
     create_folder,
     holding,
@@ -175,9 +174,11 @@ def _complete(
 
 def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequest) -> CurveTrial:
     config = override(config, {"seed": (config.train.seed + number - 1) % 2**32})
-    trial = run_trial(config, (draw.dataset, draw.splits), stop=stop)
-    baseline = _baseline(trial, draw)
-    splits = draw.splits
+    trial, splits = run_trial(config, (draw.dataset, draw.splits), stop=stop), draw.splits
+    # The baseline chooses nothing on validation, so it learns from those texts too.
+    labelled = balance(draw.labelled, trial.setup.config.data, config.train.seed)
+    beside = simple_baselines(dataclasses.replace(trial.setup, train=labelled))
+    baseline = next(result for result in beside if result.name == TFIDF)
     right = is_right(trial.setup.targets(splits.test), trial.test, draw.dataset.task)
     return CurveTrial(
         size=size,
@@ -193,13 +194,6 @@ def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequ
         train_seconds=trial.train_seconds,
         computed_tokens=trial.computed_tokens,
     )
-
-
-def _baseline(trial: Trial, draw: Draw) -> BaselineResult:
-    # It chooses nothing on validation, so it learns from those texts too.
-    config = trial.setup.config
-    setup = dataclasses.replace(trial.setup, train=balance(draw.labelled, config.data, config.train.seed))
-    return next(result for result in simple_baselines(setup) if result.name == TFIDF)
 
 
 def _deciding_metrics(metrics: Metrics) -> dict[str, float | None]:
