@@ -69,12 +69,12 @@ def _lengths(inputs: ReportInputs) -> list[Element]:
         return []
     if not len(lengths):
         return []
-    by_class: dict[str, Floats] = {"all": lengths}
-    if 0 < len(members) <= CLASSES_OF_LENGTHS:
-        by_class = {name: lengths[rows] for name, rows in zip(names, members, strict=True)}
+    by_class: dict[str, Floats] = {}  # stays empty for multi-label
+    if len(members) <= CLASSES_OF_LENGTHS:
+        by_class = {name: lengths[rows] for name, rows in zip(names, members, strict=False)}
     medians = [f"{np.median(part):,.0f} for {quoted(name)}" for name, part in by_class.items() if len(part)]
     finding = sentences("lengths", lengths=lengths, median=np.median(lengths), by_class=medians)
-    return [plots.lengths(by_class, finding)]
+    return [plots.lengths(by_class or {"all": lengths}, finding)]
 
 
 def _classes(inputs: ReportInputs) -> list[Element]:
