@@ -81,7 +81,7 @@ def making_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         yield temporary
-        for path in temporary.iterdir():
+        for path in filter(Path.is_file, temporary.rglob("*")):
             path.chmod(0o666 & ~umask())  # safetensors writes for the owner alone
             with path.open("rb+") as file:
                 os.fsync(file.fileno())

@@ -302,6 +302,7 @@ def test_a_search_prunes_bad_trials_and_is_reproducible(tmp_path, home, checkpoi
     assert [trial.options for trial in first.trials] == [trial.options for trial in second.trials]
     assert len({trial.options["learning_rate"] for trial in first.trials}) == 8
     assert all(2 <= trial.options["lora_rank"] <= 4 for trial in first.trials)
+    assert all(trial.value is not None for trial in first.trials)  # of a pruned one after its last epoch
 
 
 def test_a_sweep_without_a_completed_trial_fails(tmp_path, home, checkpoint, messages, capsys):

@@ -35,6 +35,20 @@ def test_texts_survive_the_round_trip_through_the_predictions_file(tmp_path, tex
     assert comparison.texts == 3 and comparison.runs[0].accuracy == pytest.approx(2 / 3)
 
 
+def test_damaged_optional_files_are_no_obstacle(tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder, environment in zip(folders, ("{", "[1]"), strict=True):
+        folder.mkdir()
+        (folder / "metrics.json").write_text(json.dumps({"task": "binary"}))
+        (folder / "config.toml").write_text("not TOML")
+        (folder / "environment.json").write_text(environment)
+        write_predictions(
+            folder / "predictions.csv", ["a", "b", "c"], TARGETS, PROBS, ["ham", "spam"], "binary"
+        )
+    for run in compare(folders).runs:
+        assert run.model is None and run.trainable is None and run.train_seconds is None
+
+
 def test_repeated_texts_are_paired_by_occurrence_in_any_order():
     rows = [
         ("tea", "ham", "ham", 0.9),

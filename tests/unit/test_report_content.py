@@ -407,6 +407,12 @@ def test_a_constant_prediction_is_pointed_out(tmp_path):
     assert "0.3 – 0.000 0.000 0.000 0" in page.text  # the precision of no predictions is not defined
 
 
+def test_a_class_name_of_several_lines_stays_in_its_sentence(tmp_path):
+    targets, probs = np.zeros(8, dtype=np.int64), np.tile([0.8, 0.2], (8, 1))
+    report(tmp_path, make_folder(tmp_path, ["two\n\nlines", "spam"], targets, probs))
+    assert "<p>It predicts “two lines” for every text.</p>" in (tmp_path / "report.html").read_text()
+
+
 @pytest.mark.parametrize("right", [True, False])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_one_text_is_enough(tmp_path, right, classes):

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,17 +132,22 @@ def compare(paths: Sequence[str | Path], *, best: bool = False, seed: int = 0) -
     names, task = class_names(first), read_task(folders[0], first)
     targets = _encode(first["label"], names, task)
     predicted = [_encode(table["predicted"], names, task) for table in tables]
+    right = [_is_right(targets, labels) for labels in predicted]
     runs = []
-    for folder, table, labels in zip(folders, tables, predicted, strict=True):
+    for path, table, labels, hits in zip(folders, tables, predicted, right, strict=True):
         probs = table.select(f"{PROB}{name}" for name in names).to_numpy()
         log_loss = compute_metrics(targets, probs, names, task).log_loss
-        runs.append(_summarise(RunFolder(folder), targets, labels, len(names), log_loss))
+        # From the predicted labels, not the likeliest class: a run may have a threshold.
+        decided = decision_metrics(targets, labels, len(names))
+        runs.append(_summarise(RunFolder(path), hits, log_loss=log_loss, **decided))
     chosen = max(range(len(runs)), key=lambda index: runs[index].accuracy) if best else 0
-    differences = [
-        _difference(run.name, targets, predicted[chosen], labels, len(names), seed)
-        for run, labels in zip(runs, predicted, strict=True)
-        if run is not runs[chosen]
-    ]
+    differences = []
+    for index, run in enumerate(runs):
+        if index != chosen:
+            metrics = paired_differences(targets, predicted[chosen], predicted[index], len(names), seed=seed)
+            p_value = mcnemar(right[chosen], right[index])
+            conclusion = verdict(p_value, metrics["accuracy"].difference)
+            differences.append(Difference(run.name, metrics, p_value, conclusion))
     return Comparison(len(targets), task, names, runs[chosen].name, tuple(runs), tuple(differences))
 
 
@@ -152,32 +157,20 @@ def _encode(cells: pl.Series, names: Sequence[str], task: str) -> NDArray[np.int
     return encode_targets(labels, names, task)
 
 
-def _summarise(
-    folder: RunFolder, targets: Targets, predicted: Targets, classes: int, log_loss: float
-) -> RunSummary:
-    right = _is_right(targets, predicted)
+def _summarise(folder: RunFolder, right: NDArray[np.bool_], **metrics: float) -> RunSummary:
     low, high = wilson_interval(int(right.sum()), len(right))
-    model, trainable = _model_options(folder.config)
+    model = _read(folder.config, tomllib.loads).get("model", {})
+    seconds = _read(folder.environment, json.loads).get("seconds", {})
     return RunSummary(
         name=str(folder.path),
-        model=model,
-        trainable=trainable,
+        model=Path(model["model"]).name if model.get("model") else None,
+        trainable=model.get("trainable"),
         accuracy_low=low,
         accuracy_high=high,
-        # From the predicted labels, not the likeliest class: a run may have a threshold.
-        **decision_metrics(targets, predicted, classes),
-        log_loss=log_loss,
+        **metrics,
         parameters=_count_parameters(folder.model),
-        train_seconds=_train_seconds(folder.environment),
+        train_seconds=seconds["training"] + seconds.get("features", 0.0) if "training" in seconds else None,
     )
-
-
-def _difference(
-    name: str, targets: Targets, reference: Targets, predicted: Targets, classes: int, seed: int
-) -> Difference:
-    metrics = paired_differences(targets, reference, predicted, classes, seed=seed)
-    p_value = mcnemar(_is_right(targets, reference), _is_right(targets, predicted))
-    return Difference(name, metrics, p_value, verdict(p_value, metrics["accuracy"].difference))
 
 
 def _is_right(targets: Targets, predicted: Targets) -> NDArray[np.bool_]:
@@ -185,22 +178,13 @@ def _is_right(targets: Targets, predicted: Targets) -> NDArray[np.bool_]:
     return np.asarray(equal.all(axis=1) if equal.ndim == 2 else equal)
 
 
-def _model_options(path: Path) -> tuple[str | None, str | None]:
-    """Return the name of the backbone and what was trained, where the run's configuration says it."""
+def _read(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """Return a file's content; an empty one without such a file, which a comparison does not need."""
     try:
-        model: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8")).get("model", {})
+        content = parse(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        return None, None
-    name = model.get("model")
-    return Path(name).name if name else None, model.get("trainable")
-
-
-def _train_seconds(path: Path) -> float | None:
-    try:
-        seconds = json.loads(path.read_text(encoding="utf-8"))["seconds"]
-        return float(seconds["training"]) + float(seconds.get("features", 0.0))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _count_parameters(folder: Path) -> int | None:

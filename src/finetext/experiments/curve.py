@@ -9,12 +9,12 @@ from typing import Any
 from finetext import files
 from finetext.data import balance, read
 from finetext.errors import RunError, UsageError
-from finetext.evaluation import TFIDF, BaselineResult, Metrics, is_right, mcnemar
+from finetext.evaluation import TFIDF, Metrics, is_right, mcnemar
 from finetext.experiments.curve_points import CurveTrial, LearningCurve
 from finetext.experiments.curve_report import write_curve
 from finetext.experiments.folder import ExperimentFolder
 from finetext.experiments.subsets import Draw, Pool
-from finetext.metric_names import SELECTION_METRICS
+from finetext.metric_names import METRICS, SELECTION_METRICS
 from finetext.options import fields_with_values
 from finetext.runs import next_run_folder
 from finetext.training import (
@@ -22,7 +22,6 @@ from finetext.training import (
     Progress,
     StopRequest,
     TrainConfig,
-    Trial,
     check_config,
     create_folder,
     holding,
@@ -119,11 +118,9 @@ def _flag(option: str) -> str:
 
 def _refuse_unused(config: TrainConfig) -> None:
     """Refuse options that only affect a model that is kept."""
-    unused = [
-        _flag(name)
-        for name, value in fields_with_values(config.decision)
-        if value != getattr(DecisionConfig(), name)
-    ]
+    default = DecisionConfig()
+    decision = fields_with_values(config.decision)
+    unused = [_flag(name) for name, value in decision if value != getattr(default, name)]
     unused += ["--track"] if config.train.track else []
     if unused:
         raise UsageError(
@@ -133,26 +130,22 @@ def _refuse_unused(config: TrainConfig) -> None:
 
 def _possible_sizes(sizes: Sequence[int], pool: Pool, test_size: int, progress: Progress) -> list[int]:
     """Return the sizes that the data allow, and give notice of the others."""
-    most = pool.most(test_size)
-    too_small = (
-        f"fewer than {pool.least} texts cannot put every class into training and leave one for validation."
-    )
+    least, most = pool.least, pool.most(test_size)
+    too_small = f"fewer than {least} texts cannot put every class into training and leave one for validation."
     too_large = f"besides {test_size:,} to test on, the data hold {most:,} different texts to learn from."
-    left_out = {
-        too_small: [size for size in sizes if size < pool.least],
-        too_large: [size for size in sizes if size > most],
-    }
-    notes = [f"left out {_numbers(those)}: {reason}" for reason, those in left_out.items() if those]
-    chosen = [size for size in sizes if pool.least <= size <= most]
+    notes = []
+    for reason, those in (
+        (too_small, [f"{size:,}" for size in sizes if size < least]),
+        (too_large, [f"{size:,}" for size in sizes if size > most]),
+    ):
+        if those:
+            notes.append(f"left out size{'s' if len(those) > 1 else ''} {', '.join(those)}: {reason}")
+    chosen = [size for size in sizes if least <= size <= most]
     if not chosen:
         raise UsageError("no size is possible: " + (" ".join(notes) or "name some with --sizes 8,16,32."))
     for note in notes:
         progress.notice(note)
     return chosen
-
-
-def _numbers(sizes: Sequence[int]) -> str:
-    return ("size " if len(sizes) == 1 else "sizes ") + ", ".join(f"{size:,}" for size in sizes)
 
 
 def _complete(
@@ -181,9 +174,11 @@ def _complete(
 
 def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequest) -> CurveTrial:
     config = override(config, {"seed": (config.train.seed + number - 1) % 2**32})
-    trial = run_trial(config, (draw.dataset, draw.splits), stop=stop)
-    baseline = _baseline(trial, draw)
-    splits = draw.splits
+    trial, splits = run_trial(config, (draw.dataset, draw.splits), stop=stop), draw.splits
+    # The baseline chooses nothing on validation, so it learns from those texts too.
+    labelled = balance(draw.labelled, trial.setup.config.data, config.train.seed)
+    beside = simple_baselines(dataclasses.replace(trial.setup, train=labelled))
+    baseline = next(result for result in beside if result.name == TFIDF)
     right = is_right(trial.setup.targets(splits.test), trial.test, draw.dataset.task)
     baseline_right = is_right(trial.setup.targets(splits.test), baseline.probs, draw.dataset.task)
     return CurveTrial(
@@ -202,25 +197,14 @@ def _run(config: TrainConfig, draw: Draw, size: int, number: int, stop: StopRequ
     )
 
 
-def _baseline(trial: Trial, draw: Draw) -> BaselineResult:
-    # It chooses nothing on validation, so it learns from those texts too.
-    config = trial.setup.config
-    setup = dataclasses.replace(trial.setup, train=balance(draw.labelled, config.data, config.train.seed))
-    return next(result for result in simple_baselines(setup) if result.name == TFIDF)
-
-
 def _deciding_metrics(metrics: Metrics) -> dict[str, float | None]:
     return {name: metrics.value(name) for name in SELECTION_METRICS}
 
 
 def _summary(trial: CurveTrial) -> str:
     metrics = ", ".join(
-        f"{name} {_four_digits(trial.model[key])} (TF-IDF {_four_digits(trial.baseline[key])})"
-        for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"))
+        f"{METRICS[name].text} {trial.model[name]:.4f} (TF-IDF {trial.baseline[name]:.4f})"
+        for name in ("accuracy", "macro_f1")
     )
     seconds = trial.feature_seconds + trial.train_seconds
     return f"{trial.size:>6,} texts, trial {trial.trial}: {metrics}, {seconds:.1f} s"
-
-
-def _four_digits(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

@@ -10,6 +10,7 @@ from finetext.evaluation import TFIDF
 from finetext.experiments.curve_points import CurvePoint, LearningCurve
 from finetext.experiments.folder import SCHEMA_VERSION, ExperimentFolder
 from finetext.metric_names import METRICS, SELECTION_METRICS
+from finetext.reporting import sentences
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,50 +23,17 @@ def curve_verdict(points: Sequence[CurvePoint], metric: str) -> str:
     A size counts as ahead if the 95 % t interval of the paired difference lies on the model's side of zero. The model
     stops being ahead at the smallest size from which on no size does.
     """
-    name, trials = METRICS[metric].text, max(point.trials for point in points)
-    if trials < 2:
-        return (
-            f"One trial per size has no spread: it cannot show where the model stops being ahead of {TFIDF} in "
-            f"{name}. Use --trials 3 or more."
-        )
-    by = f"in {name}, by the 95 % t interval of the difference over {trials} paired trials"
     ahead = [index for index, point in enumerate(points) if point.verdict == "ahead"]
-    if not ahead:
-        return f"At no size is the fine-tuned model shown to be ahead of {TFIDF} {by}; {_never_ahead(points)}"
-    last, later = points[ahead[-1]], points[ahead[-1] + 1 :]
-    gaps = [f"{point.size:,}" for point in points[: ahead[-1]] if point.verdict != "ahead"]
-    but = f" (with {', '.join(gaps)} the trials do not show it)" if gaps else ""
-    if not later:
-        return (
-            f"The fine-tuned model is still ahead of {TFIDF} at the largest size{but}, {by}: "
-            f"{_difference(last)} with {last.size:,} texts. No size was found at which it stops being ahead."
-        )
-    behind = next((point for point in later if point.verdict == "behind"), None)
-    then = (
-        f"From {later[0].size:,} texts on the trials no longer show it ({_difference(later[0])}), "
-        "which is not to say that there is no difference."
-        if behind is None
-        else f"With {behind.size:,} texts the baseline is ahead: {_difference(behind)}."
-    )
-    return (
-        f"The fine-tuned model is shown to be ahead of {TFIDF} up to {last.size:,} texts{but}, {by}: "
-        f"{_difference(last)}. {then}"
-    )
-
-
-def _never_ahead(points: Sequence[CurvePoint]) -> str:
-    behind = next((point for point in points if point.verdict == "behind"), None)
-    if behind is not None:
-        return f"with {behind.size:,} texts it is behind: {_difference(behind)}."
-    last = points[-1]
-    return f"with {last.size:,} texts the difference is {_difference(last)}. More trials may show one."
-
-
-def _difference(point: CurvePoint) -> str:
-    if point.difference is None or point.low is None or point.high is None or point.difference_sd is None:
-        return "not defined"
-    return (
-        f"{point.difference:+.4f} ± {point.difference_sd:.4f}, interval {point.low:+.4f} to {point.high:+.4f}"
+    last = ahead[-1] if ahead else -1
+    return sentences(
+        "learning_curve",
+        baseline=TFIDF,
+        metric=METRICS[metric].text,
+        trials=max(point.trials for point in points),
+        last=points[last] if ahead else None,
+        later=points[last + 1 :],
+        behind=next((point for point in points[last + 1 :] if point.verdict == "behind"), None),
+        gaps=[f"{point.size:,}" for point in points[: last + 1] if point.verdict != "ahead"],
     )
 
 

@@ -21,8 +21,8 @@ from finetext.metric_names import higher_is_better
 MAX_ATTEMPTS = 3
 """A trial that was killed this often is given up: it may be what kills the process."""
 STUDY = "sweep"
-STATES = ("complete", "pruned", "failed")
-"""The states of a trial that has ended, in the order in which trials are listed."""
+STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+"""The states of a trial that has ended, by Optuna's names, in the order in which trials are listed."""
 _SEED_STRIDE = 1_000_003
 
 
@@ -134,8 +134,8 @@ class SharedStudy:
         """Return the trials that have ended: the best first, then those stopped early, then those that failed."""
         with self._folder_lock:
             trials = [_as_sweep_trial(trial) for trial in self._all() if _has_ended(trial)]
-        sign = -1 if self._higher_is_better else 1
-        return sorted(trials, key=lambda trial: (STATES.index(trial.state), sign * (trial.value or 0.0)))
+        order, sign = [*STATES.values()], -1 if self._higher_is_better else 1
+        return sorted(trials, key=lambda trial: (order.index(trial.state), sign * (trial.value or 0.0)))
 
     def _open(self) -> None:
         optuna, options = self._optuna, self._plan.options
@@ -211,11 +211,12 @@ def _has_ended(trial: Any) -> bool:
 
 
 def _as_sweep_trial(trial: Any) -> SweepTrial:
-    state = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}[trial.state.name]
-    value = trial.value if state == "complete" else None
-    if state == "pruned" and trial.intermediate_values:
-        value = trial.intermediate_values[max(trial.intermediate_values)]
     attributes = trial.user_attrs
-    name = attributes.get("name", f"trial {trial.number}")
-    options = json.loads(attributes.get("options", "{}"))
-    return SweepTrial(name, options, state, value, attributes.get("figures", {}), attributes.get("error"))
+    return SweepTrial(
+        name=attributes.get("name", f"trial {trial.number}"),
+        options=json.loads(attributes.get("options", "{}")),
+        state=STATES[trial.state.name],
+        value=trial.value,  # Optuna gives a pruned trial its last one
+        figures=attributes.get("figures", {}),
+        error=attributes.get("error"),
+    )

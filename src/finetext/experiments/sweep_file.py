@@ -3,15 +3,15 @@
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from finetext import files
 from finetext.errors import UsageError, closest
 from finetext.experiments.sweep_plan import Dimension, Row, SweepOptions, SweepPlan, describe_options
-from finetext.options import check_options, conform
-from finetext.training import TrainConfig, check_config, option_types, options_in, override
+from finetext.options import check_options, conform, fields_with_values
+from finetext.training import TrainConfig, check_config, options_in, override
 
 MAX_ROWS = 10_000
 TRIED = ("grid", "rows", "space")
@@ -73,17 +73,16 @@ def _read_options(values: Mapping[str, Any]) -> SweepOptions:
     return checked
 
 
-def _conformed(name: str, value: Any, where: str) -> Any:
-    """Return a value as the type of the option `name` of a training."""
-    types = option_types()
-    if name not in types:
-        raise UsageError(f"unknown option `{name}` in {where}.{closest(name, types)}")
-    if name == "metric":
+def _conform(options: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return options of a training, with values of their types."""
+    if "metric" in options:
         raise UsageError(f"`metric` in {where}: one metric decides over all trials; set it in [sweep].")
-    try:
-        return conform(value, types[name][1])
-    except ValueError as error:
-        raise UsageError(f"`{name}` in {where} {error}, not {value!r}.") from None
+    values = dict(fields_with_values(override(TrainConfig(), options, f"{where}: ")))
+    return {name: values[name] for name in options}
+
+
+def _conform_each(name: str, values: Iterable[Any], where: str) -> list[Any]:
+    return [_conform({name: value}, where)[name] for value in values]
 
 
 def _listed_rows(rows: Any) -> Iterator[Row]:
@@ -93,8 +92,8 @@ def _listed_rows(rows: Any) -> Iterator[Row]:
         name = row.get("name", f"row {number}")
         if not isinstance(name, str):
             raise UsageError(f"`name` in row {number} must be a text, not {name!r}.")
-        where = f"the row {name!r}"
-        yield Row(name, {key: _conformed(key, value, where) for key, value in row.items() if key != "name"})
+        options = {key: value for key, value in row.items() if key != "name"}
+        yield Row(name, _conform(options, f"the row {name!r}"))
 
 
 def _combinations(grid: Any) -> Iterator[Row]:
@@ -105,7 +104,7 @@ def _combinations(grid: Any) -> Iterator[Row]:
     for key, values in grid.items():
         if not isinstance(values, list) or not values:
             raise UsageError(f"`{key}` in [sweep.grid] must be a list of values, not {values!r}.")
-        axes[key] = [_conformed(key, value, "[sweep.grid]") for value in values]
+        axes[key] = _conform_each(key, values, "[sweep.grid]")
     combinations = itertools.product(*axes.values()) if axes else ()
     for values in itertools.islice(combinations, MAX_ROWS + 1):
         options = dict(zip(axes, values, strict=True))
@@ -120,7 +119,7 @@ def _dimensions(space: Any) -> Iterator[tuple[str, Dimension]]:
         if isinstance(choice, list):
             if not choice or any(isinstance(value, (list, dict)) for value in choice):
                 raise UsageError(f"`{name}` in {where} must be a list of plain values.")
-            yield name, Dimension(choices=tuple(_conformed(name, value, where) for value in choice))
+            yield name, Dimension(choices=tuple(_conform_each(name, choice, where)))
         elif isinstance(choice, dict):
             yield name, _range(name, choice)
         else:
@@ -138,7 +137,7 @@ def _range(name: str, limits: Mapping[str, Any]) -> Dimension:
     low, high, log = limits.get("low"), limits.get("high"), limits.get("log", False)
     if type(low) not in (int, float) or type(high) not in (int, float) or not isinstance(log, bool):
         raise UsageError(f"{where} needs numbers `low` and `high`, and `log` true or false.")
-    low, high = (_conformed(name, value, "[sweep.space]") for value in (low, high))
+    low, high = _conform_each(name, (low, high), "[sweep.space]")
     if not low < high or (log and low <= 0):
         raise UsageError(f"{where}: `low` must lie below `high`, and above 0 with `log`.")
     return Dimension(low=low, high=high, log=log, whole=isinstance(low, int) and isinstance(high, int))

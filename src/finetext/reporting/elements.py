@@ -72,22 +72,12 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A text that was labelled wrongly with confidence."""
-
-    text: str
-    label: str
-    predicted: str
-    confidence: float
-
-
-@dataclass(frozen=True)
-class MistakeList:
-    """The most confident mistakes, the most confident first."""
+class Mistakes:
+    """The most confident mistakes: the text, its true and its predicted label, and the confidence of each."""
 
     kind: ClassVar[str] = "mistakes"
-    items: Sequence[Mistake]
+    items: Sequence[tuple[str, str, str, float]]
 
 
-Element = str | Table | Code | Plot | MistakeList
+Element = str | Table | Code | Plot | Mistakes
 """A string is a paragraph."""

@@ -1,6 +1,5 @@
 """`write_evaluation()`: the folder that an evaluation of labelled texts leaves."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,7 +42,6 @@ def write_evaluation(
         RunError: The disk is full.
     """
     refuse_folder(path)
-    staging = RunFolder(path.with_name(f".{path.name}.tmp"))
     task, rule = classifier.task, classifier.decision
     metrics = RunMetrics(
         task=task,
@@ -57,19 +55,13 @@ def write_evaluation(
         source=named["source"],
         split=named["split"],
     )
-    try:
-        shutil.rmtree(staging.path, ignore_errors=True)
-        staging.path.mkdir(parents=True)
+    with files.making_folder(path) as staging:
+        folder = RunFolder(staging)
         write_predictions(
-            staging.predictions, dataset.texts, result.targets, result.probs, metrics.class_names, task, rule
+            folder.predictions, dataset.texts, result.targets, result.probs, metrics.class_names, task, rule
         )
-        write_report(staging.path, metrics, command)
-        metrics.write(staging.metrics)
-        staging.path.rename(path)
-    except OSError as error:
-        raise files.explain_os_error(error, path) from error
-    finally:
-        shutil.rmtree(staging.path, ignore_errors=True)
+        write_report(staging, metrics, command)
+        metrics.write(folder.metrics)
     return metrics
 
 
@@ -88,7 +80,7 @@ def _more_findings(dataset: Dataset, classifier: Classifier, model: Path) -> lis
     if run.splits.is_dir() and run.config.is_file():
         splits = read_splits(run.splits)
         seen = {
-            fold(text) for name in ("train", "validation") if name in splits for text in splits[name].texts
+            fold(text) for name in ("train", "validation") if name in splits for text in splits[name]["text"]
         }
         rows = [row for row, key in zip(dataset.rows, dataset.keys, strict=True) if key in seen]
         first_rows = tuple(rows[:SHOWN_ROWS])

@@ -13,7 +13,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from finetext.evaluation import RunMetrics, encode_targets
-from finetext.metric_names import HEADLINE_METRICS
 from finetext.runs import RunFolder
 
 SPLITS = ("train", "validation", "test")
@@ -64,39 +63,6 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class History:
-    """The course of a training.
-
-    Attributes:
-        examples: `(S,)`, examples seen after each step.
-        loss: `(S,)`, training loss of each step.
-        evaluated: `(E,)`, examples seen at each evaluation.
-        scores: `(E,)` each, validation loss and metrics by name.
-    """
-
-    examples: Floats
-    loss: Floats
-    evaluated: Floats
-    scores: Mapping[str, Floats]
-
-
-@dataclass(frozen=True)
-class Split:
-    """The texts and labels of a split."""
-
-    texts: pl.Series
-    labels: pl.Series
-
-    def class_counts(self, multi: bool) -> Counter[str]:
-        """Return how many texts have each class."""
-        counts: Counter[str] = Counter()
-        for cell, number in self.labels.value_counts().iter_rows():
-            for name in cell.split("|") if multi else [cell]:
-                counts[name] += number
-        return counts
-
-
-@dataclass(frozen=True)
 class ReportInputs:
     """Everything a report is made from; what the folder does not contain is None or empty.
 
@@ -104,8 +70,8 @@ class ReportInputs:
         metrics: The content of `metrics.json`.
         name: The folder's name.
         predictions: Of the test split.
-        history: Of the training.
-        splits: By name.
+        history: `history.csv` as numbers, a row per step; validation metrics are null between evaluations.
+        splits: The columns `text` and `label` of each split, by its name.
         config: The tables of `config.toml`.
         environment: The content of `environment.json`.
         bundle: The content of `model/finetext.json`.
@@ -114,8 +80,8 @@ class ReportInputs:
     metrics: RunMetrics
     name: str
     predictions: Predictions | None
-    history: History | None
-    splits: Mapping[str, Split]
+    history: pl.DataFrame | None
+    splits: Mapping[str, pl.DataFrame]
     config: Mapping[str, Mapping[str, Any]]
     environment: Mapping[str, Any]
     bundle: Mapping[str, Any]
@@ -132,13 +98,21 @@ class ReportInputs:
 
     @property
     def data_name(self) -> str:
-        """The last part of the data's source."""
-        return last_part(self.metrics.source or self.environment.get("data", {}).get("source") or self.name)
+        """The last part of the data's source; empty if that is not known, as is the model's name."""
+        return last_part(self.metrics.source or self.environment.get("data", {}).get("source") or "")
 
     @property
     def model_name(self) -> str:
         """The last part of the name of the model, or of a run's backbone."""
         return last_part(self.metrics.model or self.environment.get("model", {}).get("name") or "")
+
+    def class_counts(self) -> dict[str, Counter[str]]:
+        """Return how many texts of each split have each class."""
+        counts = {}
+        for name, split in self.splits.items():
+            labels = split["label"].str.split("|").explode() if self.multi else split["label"]
+            counts[name] = Counter(dict(labels.value_counts().iter_rows()))
+        return counts
 
 
 def last_part(path: str) -> str:
@@ -156,14 +130,15 @@ def read_folder(path: Path, metrics: RunMetrics) -> ReportInputs:
         metrics: The content of its `metrics.json`, which may not be written yet.
     """
     folder = RunFolder(path)
-    has_predictions = folder.predictions.is_file()
     return ReportInputs(
         metrics=metrics,
         name=path.resolve().name,
         predictions=read_predictions(folder.predictions, metrics.class_names, metrics.task)
-        if has_predictions
+        if folder.predictions.is_file()
         else None,
-        history=read_history(folder.history) if folder.history.is_file() else None,
+        history=_read_csv(folder.history).cast({pl.String: pl.Float64}, strict=False)
+        if folder.history.is_file()
+        else None,
         splits=read_splits(folder.splits),
         config=tomllib.loads(folder.config.read_text(encoding="utf-8")) if folder.config.is_file() else {},
         environment=_read_json(folder.environment),
@@ -196,29 +171,10 @@ def read_predictions(path: Path, class_names: Sequence[str], task: str) -> Predi
     )
 
 
-def read_history(path: Path) -> History | None:
-    """Read `history.csv`; None if no step was taken."""
-    cells = _read_csv(path)
-    if not len(cells):
-        return None
-    values = cells.cast({pl.String: pl.Float64}, strict=False)
-    evaluations = values.filter(pl.col("validation_loss").is_not_null())
-    return History(
-        values["examples"].to_numpy(),
-        values["loss"].to_numpy(),
-        evaluations["examples"].to_numpy(),
-        {name: evaluations[name].to_numpy() for name in ("validation_loss", *HEADLINE_METRICS)},
-    )
-
-
-def read_splits(folder: Path) -> dict[str, Split]:
+def read_splits(folder: Path) -> dict[str, pl.DataFrame]:
     """Read the texts and labels of a run's splits, by the split's name."""
-    splits = {}
-    for name in SPLITS:
-        if (path := folder / f"{name}.csv").is_file():
-            cells = _read_csv(path)
-            splits[name] = Split(cells["text"], cells["label"])
-    return splits
+    paths = {name: folder / f"{name}.csv" for name in SPLITS}
+    return {name: _read_csv(path) for name, path in paths.items() if path.is_file()}
 
 
 def _read_csv(path: Path) -> pl.DataFrame:

@@ -1,9 +1,8 @@
 """Numbers and names as they are shown."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from finetext.evaluation import Metrics
-from finetext.metric_names import higher_is_better
+from finetext.evaluation import MAJORITY, Metrics
 from finetext.reporting.elements import Number
 
 ELLIPSIS = "…"
@@ -57,6 +56,11 @@ def points(difference: float) -> str:
     return f"{difference * 100:+.1f}".replace("-", "−")
 
 
+def significant(value: float) -> str:
+    """Return a number with four significant digits."""
+    return f"{value:.4g}"
+
+
 def p_value(value: float) -> str:
     """Return a p-value such as `p = 0.012`."""
     return "p < 0.0001" if value < 0.0001 else f"p = {value:.2g}"
@@ -86,9 +90,14 @@ def texts(number: int) -> str:
     return f"{number:,} text{'' if number == 1 else 's'}"
 
 
+def the(baseline: str) -> str:
+    """Return the name of a baseline with the article that it may need."""
+    return f"the {baseline}" if baseline == MAJORITY else baseline
+
+
 def quoted(name: str) -> str:
-    """Return a class name in quotation marks, shortened."""
-    return f"“{shorten(name, 60)}”"
+    """Return a class name in quotation marks, on one line and shortened."""
+    return f"“{shorten(' '.join(name.split()), 60)}”"
 
 
 def shorten(text: str, most: int) -> str:
@@ -102,18 +111,5 @@ def plain(name: str, most: int = 24) -> str:
     return shorten(" ".join(printable.split()) or "(blank)", most)
 
 
-def better_than(name: str, first: Metrics, second: Metrics) -> bool:
-    """Tell whether the first value of a metric is better than the second, as shown with four digits."""
-    left, right = first.value(name), second.value(name)
-    if left is None or right is None or decimal(left) == decimal(right):
-        return False
-    return left > right if higher_is_better(name) else left < right
-
-
-def best_of(name: str, classifiers: Mapping[str, Metrics]) -> str | None:
-    """Return which classifier has the best value of a metric as shown, None if two share it or there is one only."""
-    values = {who: metrics.value(name) for who, metrics in classifiers.items()}
-    shown = {who: round(value, 4) for who, value in values.items() if value is not None}
-    best = (max if higher_is_better(name) else min)(shown.values(), default=None)
-    winners = [who for who, value in shown.items() if value == best]
-    return winners[0] if len(winners) == 1 < len(shown) else None
+FILTERS = (decimal, listing, p_value, percent, points, quoted, significant, span, texts, the)
+"""Those that templates use."""

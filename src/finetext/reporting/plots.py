@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from finetext.evaluation import CALIBRATION_BINS
 from finetext.metric_names import HEADLINE_METRICS, METRICS
 from finetext.reporting import curves, svg
 from finetext.reporting.curves import Curve
 from finetext.reporting.elements import Plot
-from finetext.reporting.folder import Floats, History
-from finetext.reporting.phrases import decimal, listing, plain, quoted, texts
+from finetext.reporting.folder import Floats
+from finetext.reporting.phrases import plain, quoted
+from finetext.reporting.rendering import sentences
 from finetext.reporting.svg import CELL, DASHES, MUTED, SERIES, TEXT
 
 if TYPE_CHECKING:
@@ -23,56 +25,48 @@ POINTS = {"marker": "o", "markersize": 4}
 THOUSANDS = "{x:,.0f}"
 
 
-def losses(history: History, per_epoch: int, best: float | None) -> Plot:
+def losses(history: pl.DataFrame, per_epoch: int, best: float | None) -> Plot:
     """Draw training and validation loss.
 
     Args:
-        history: The course of the training.
+        history: What `history.csv` says of each step.
         per_epoch: Examples of an epoch.
         best: Epoch of the weights that were kept, if it can be marked.
     """
     figure, ax = svg.subplots()
-    steps = curves.grouped(Curve(history.examples, history.loss))
+    evaluations = history.drop_nulls("validation_loss")
+    steps = curves.grouped(Curve(history["examples"].to_numpy(), history["loss"].to_numpy()))
     smoothed = curves.smooth(steps)
     ax.plot(steps.x / per_epoch, steps.y, color=SERIES[0], linewidth=0.7, alpha=0.45)
     _line(ax, smoothed.x / per_epoch, smoothed.y, "training, smoothed", 0)
-    validation = history.scores["validation_loss"]
-    _line(ax, history.evaluated / per_epoch, validation, "validation", 1, **POINTS)
+    epochs = (evaluations["examples"] / per_epoch).to_numpy()
+    validation = evaluations["validation_loss"].to_numpy()
+    _line(ax, epochs, validation, "validation", 1, **POINTS)
     _epochs(ax, history, per_epoch, best)
     ax.set(ylabel="loss (nats)", ylim=(0, None))
     svg.legend(ax)
-    finding = f"The training loss ends at about {decimal(float(smoothed.y[-1]), 3)}"
-    if len(validation):
-        lowest = int(np.argmin(validation))
-        finding += (
-            f"; the validation loss is lowest, {decimal(validation[lowest])}, at epoch "
-            f"{history.evaluated[lowest] / per_epoch:.3g} and ends at {decimal(validation[-1])}"
-        )
-    return svg.save(figure, "loss", "Loss during training", f"{finding}.")
+    finding = sentences("losses", training=smoothed.y, validation=validation, epochs=epochs)
+    return svg.save(figure, "loss", "Loss during training", finding)
 
 
-def scores(history: History, per_epoch: int, best: float | None) -> Plot:
+def scores(history: pl.DataFrame, per_epoch: int, best: float | None) -> Plot:
     """Draw accuracy, macro-F1 and MCC on validation."""
     figure, ax = svg.subplots()
+    evaluations = history.drop_nulls("validation_loss")
+    epochs = (evaluations["examples"] / per_epoch).to_numpy()
     for index, name in enumerate(HEADLINE_METRICS):
-        label = METRICS[name].text
-        _line(ax, history.evaluated / per_epoch, history.scores[name], label, index, **POINTS)
+        _line(ax, epochs, evaluations[name].to_numpy(), METRICS[name].text, index, **POINTS)
     _epochs(ax, history, per_epoch, best)
-    lowest = min(float(history.scores[name].min()) for name in HEADLINE_METRICS)
+    lowest = evaluations.select(HEADLINE_METRICS).to_numpy().min()
     ax.set(ylabel="on validation", ylim=(min(lowest - 0.03, 0.9), 1.01))
-    svg.legend_below(ax, 3)
-    accuracy = history.scores["accuracy"]
-    highest = int(np.argmax(accuracy))
-    finding = (
-        f"Accuracy on validation is highest, {decimal(float(accuracy[highest]))}, at epoch "
-        f"{history.evaluated[highest] / per_epoch:.3g} and ends at {decimal(float(accuracy[-1]))}."
-    )
+    svg.legend(ax, below=3)
+    finding = sentences("scores", accuracy=evaluations["accuracy"].to_numpy(), epochs=epochs)
     return svg.save(figure, "accuracy", "Accuracy during training", finding)
 
 
-def _epochs(ax: "Axes", history: History, per_epoch: int, best: float | None) -> None:
+def _epochs(ax: "Axes", history: pl.DataFrame, per_epoch: int, best: float | None) -> None:
     """Put epochs below the plot and examples seen above it, and mark the epoch that was kept."""
-    last = float(history.examples[-1]) / per_epoch
+    last = history["examples"][-1] / per_epoch
     ax.set(xlim=(0, last * 1.02), xlabel="epochs")
     ax.xaxis.get_major_locator().set_params(integer=last >= 1, nbins=8)
     above = ax.secondary_xaxis("top", functions=(lambda x: x * per_epoch, lambda x: x / per_epoch))
@@ -119,14 +113,7 @@ def confusion_in_words(matrix: Sequence[Sequence[int]], names: Sequence[str]) ->
         for i, (row, name) in enumerate(zip(matrix, names, strict=True))
         if sum(row)
     ]
-    text = f"Recognised: {listing(recognised, 20)}."
-    pairs = confused_pairs(matrix)
-    if not pairs:
-        return f"{text} No text is taken for another class."
-    number, true, predicted = pairs[0]
-    return (
-        f"{text} Most often, {quoted(names[true])} is taken for {quoted(names[predicted])}: {texts(number)}."
-    )
+    return sentences("confusion", recognised=recognised, pairs=confused_pairs(matrix), names=names)
 
 
 def confused_pairs(matrix: Sequence[Sequence[int]]) -> list[tuple[int, int, int]]:
@@ -180,10 +167,7 @@ def _ranking_plot(lines: Mapping[str, Curve], mean: Curve | None, inside: str, *
         _line(ax, thinned.x, thinned.y, name, index, linewidth=1.6 if mean is None else 1.0, **how)
     if mean is not None:
         _line(ax, mean.x, mean.y, "macro mean", 0, color=TEXT, linestyle="solid", linewidth=2.2)
-    if rows:
-        svg.legend_below(ax)
-    else:
-        svg.legend(ax, loc=inside)
+    svg.legend(ax, below=2 if rows else 0, loc=inside)
     return figure, ax
 
 
@@ -200,19 +184,8 @@ def reliability(bins: curves.Reliability, error: float) -> Plot:
     histogram.set(yscale="log", ylim=(0.7, None), ylabel="number", xlabel="confidence")
     histogram.yaxis.set_major_formatter(THOUSANDS)
     histogram.minorticks_off()
-    total = int(bins.count.sum())
-    sure, right = (float(mean @ bins.count) / total for mean in (bins.confidence, bins.accuracy))
-    finding = (
-        f"Over {total:,} predictions the mean confidence is {sure:.3f} and the accuracy {right:.3f}: on average "
-        f"{_tendency(sure - right)}. The expected calibration error is {decimal(error)}."
-    )
+    finding = sentences("reliability", bins=bins, total=int(bins.count.sum()), error=error)
     return svg.save(figure, "reliability", "Reliability diagram", finding)
-
-
-def _tendency(gap: float) -> str:
-    if abs(gap) < 0.005:
-        return "neither overconfident nor underconfident"
-    return f"{'over' if gap > 0 else 'under'}confident by {abs(gap):.3f}"
 
 
 def coverage(kept: curves.CoverageCurve, limit: float | None, finding: str) -> Plot:
@@ -270,7 +243,7 @@ def class_shares(shares: Mapping[str, Mapping[str, float]], names: Sequence[str]
     ax.tick_params(axis="y", length=0)
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="texts of the split (%)")
     ax.grid(visible=False, axis="y")
-    svg.legend_below(ax, len(shares))
+    svg.legend(ax, below=len(shares))
     return svg.save(figure, "classes", "Classes in each split", finding)
 
 

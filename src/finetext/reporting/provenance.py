@@ -7,12 +7,13 @@ import numpy as np
 import polars as pl
 
 from finetext.data import fold
-from finetext.evaluation import BestEvaluation, DataSummary, RunMetrics
+from finetext.evaluation import DataSummary, RunMetrics
 from finetext.metric_names import METRICS
 from finetext.reporting import plots
 from finetext.reporting.elements import Code, Element, Number, Row, Table
 from finetext.reporting.folder import Floats, ReportInputs
-from finetext.reporting.phrases import count, decimal, decimal_cell, listing, percent, quoted, seconds, texts
+from finetext.reporting.phrases import count, decimal_cell, listing, percent, quoted, seconds
+from finetext.reporting.rendering import sentences
 
 DRAWN_CLASSES = 12
 """Up to how many classes their shares are drawn."""
@@ -24,31 +25,16 @@ def training(inputs: ReportInputs) -> list[Element]:
     """Return the course of the training."""
     history, best, examples = inputs.history, inputs.metrics.best, inputs.metrics.examples
     per_epoch = examples.get("train_after_balancing") or examples.get("train")
-    if history is None or not per_epoch:
+    if history is None or history.is_empty() or not per_epoch:
         return []
     # Averaged weights and those of the linear probe have no place on the axis.
     kept = best.epoch or None if best is not None and not best.averaged_epochs else None
     elements: list[Element] = [plots.losses(history, per_epoch, kept)]
-    if len(history.evaluated):
+    if history["validation_loss"].count():
         elements.append(plots.scores(history, per_epoch, kept))
     if best is not None:
-        elements.append(_kept_weights(best))
+        elements.append(sentences("kept_weights", best=best, metric=METRICS[best.metric].text))
     return elements
-
-
-def _kept_weights(best: BestEvaluation) -> str:
-    name, value = METRICS[best.metric].text, decimal(best.value)
-    if best.averaged_epochs:
-        return (
-            f"The mean of the weights after each of {best.averaged_epochs} epochs was kept: {name} on validation "
-            f"{value}, and no single epoch clearly better."
-        )
-    when = (
-        f"after step {best.step:,} (epoch {best.epoch:.3g})"
-        if best.step
-        else "of the linear-probe initialisation"
-    )
-    return f"The weights {when} were kept, those with the best {name} on validation, {value}."
 
 
 def folds(metrics: RunMetrics) -> list[Element]:
@@ -73,12 +59,9 @@ def data(inputs: ReportInputs) -> list[Element]:
 def _lengths(inputs: ReportInputs) -> list[Element]:
     names, multi = inputs.metrics.class_names, inputs.multi
     if inputs.splits:
-        every, labels = (
-            pl.concat([getattr(split, part) for split in inputs.splits.values()])
-            for part in ("texts", "labels")
-        )
-        lengths = every.str.len_chars().to_numpy().astype(np.float64)
-        members = [] if multi else [(labels == name).to_numpy() for name in names]
+        every = pl.concat([split.select("text", "label") for split in inputs.splits.values()])
+        lengths = every["text"].str.len_chars().to_numpy().astype(np.float64)
+        members = [] if multi else [(every["label"] == name).to_numpy() for name in names]
     elif inputs.predictions is not None:
         lengths = np.array([len(text) for text in inputs.predictions.texts], dtype=np.float64)
         members = [] if multi else [inputs.predictions.targets == c for c in range(len(names))]
@@ -86,27 +69,20 @@ def _lengths(inputs: ReportInputs) -> list[Element]:
         return []
     if not len(lengths):
         return []
-    by_class: dict[str, Floats] = {"all": lengths}
-    if 0 < len(members) <= CLASSES_OF_LENGTHS:
-        by_class = {name: lengths[rows] for name, rows in zip(names, members, strict=True)}
-    finding = (
-        f"The {texts(len(lengths))} have {lengths.min():,.0f} to {lengths.max():,.0f} characters, "
-        f"the median is {np.median(lengths):,.0f}"
-    )
-    if len(by_class) > 1:
-        medians = (
-            f"{np.median(part):,.0f} for {quoted(name)}" for name, part in by_class.items() if len(part)
-        )
-        finding += f" ({listing(medians)})"
-    return [plots.lengths(by_class, f"{finding}.")]
+    by_class: dict[str, Floats] = {}  # stays empty for multi-label
+    if len(members) <= CLASSES_OF_LENGTHS:
+        by_class = {name: lengths[rows] for name, rows in zip(names, members, strict=False)}
+    medians = [f"{np.median(part):,.0f} for {quoted(name)}" for name, part in by_class.items() if len(part)]
+    finding = sentences("lengths", lengths=lengths, median=np.median(lengths), by_class=medians)
+    return [plots.lengths(by_class or {"all": lengths}, finding)]
 
 
 def _classes(inputs: ReportInputs) -> list[Element]:
     if not inputs.splits:
         return []
     names = inputs.metrics.class_names
-    counts = {name: split.class_counts(inputs.multi) for name, split in inputs.splits.items()}
-    totals = {name: len(split.texts) for name, split in inputs.splits.items()}
+    counts = inputs.class_counts()
+    totals = {name: len(split) for name, split in inputs.splits.items()}
     shares = {
         split: {name: counts[split][name] / max(totals[split], 1) for name in names} for split in counts
     }
@@ -126,31 +102,22 @@ def _shares_in_words(shares: Mapping[str, Mapping[str, float]]) -> str:
     split, first = next(iter(shares.items()))
     largest, smallest = max(first, key=first.__getitem__), min(first, key=first.__getitem__)
     apart = max(abs(other[name] - first[name]) for other in shares.values() for name in other)
-    return (
-        f"In {split}, {quoted(largest)} is the largest class with {first[largest]:.1%} of the texts and "
-        f"{quoted(smallest)} the smallest with {first[smallest]:.1%}; no class's share differs between the "
-        f"splits by more than {apart * 100:.1f} points."
+    return sentences(
+        "class_shares", split=split, largest=largest, smallest=smallest, shares=first, apart=apart
     )
 
 
 def _leakage(inputs: ReportInputs) -> list[Element]:
     """Say whether test texts are in the training split too, judged by the folder's own files."""
-    if not {"train", "test"} <= set(inputs.splits):
-        return []
-    shared, repeated = overlap(inputs)
-    test, train = (texts(len(inputs.splits[name].texts)) for name in ("test", "train"))
-    text = (
-        f"{f'{shared:,}' if shared else 'None'} of the {test} of the test split {'is' if shared == 1 else 'are'} "
-        f"in the training split too, case and white space aside; {repeated:,} of the {train} there repeat another."
-    )
-    if shared:
-        text += " The classifier may have memorised the labels of such texts."
-    return [text]
+    both = overlap(inputs)
+    return [] if both is None else [sentences("leakage", overlap=both, splits=inputs.splits)]
 
 
-def overlap(inputs: ReportInputs) -> tuple[int, int]:
+def overlap(inputs: ReportInputs) -> tuple[int, int] | None:
     """Return how many test texts are in the training split too, and how many there repeat an earlier one."""
-    train, test = (list(map(fold, inputs.splits[name].texts)) for name in ("train", "test"))
+    if not {"train", "test"} <= set(inputs.splits):
+        return None
+    train, test = (list(map(fold, inputs.splits[name]["text"])) for name in ("train", "test"))
     known = set(train)
     return sum(key in known for key in test), len(train) - len(known)
 
@@ -205,13 +172,8 @@ def _flat(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the environment's entries as names and values, without the command, which is shown above."""
     pairs = []
     for name, value in environment.items():
-        label = name.replace("_", " ")
-        if name == "seconds" and isinstance(value, Mapping):
-            pairs += [(f"time, {stage}", seconds(duration)) for stage, duration in value.items()]
-        elif isinstance(value, Mapping):
-            pairs += [
-                (f"{label}, {key.replace('_', ' ')}", _shown(v)) for key, v in value.items() if v is not None
-            ]
-        elif name != "command" and value is not None:
-            pairs.append((label, _shown(value)))
+        label, show = ("time", seconds) if name == "seconds" else (name, _shown)
+        for key, part in value.items() if isinstance(value, Mapping) else [("", value)]:
+            if part is not None and name != "command":
+                pairs.append((", ".join(filter(None, (label, key))).replace("_", " "), show(part)))
     return pairs

@@ -6,9 +6,10 @@ import numpy as np
 
 from finetext.evaluation import RunMetrics
 from finetext.reporting import curves, plots
-from finetext.reporting.elements import Element, Mistake, MistakeList, Number, Plot, Row, Table
+from finetext.reporting.elements import Element, Mistakes, Number, Plot, Row, Table
 from finetext.reporting.folder import Floats, Ids, Predictions, ReportInputs
-from finetext.reporting.phrases import count, decimal, decimal_cell, listing, percent, quoted, shorten, texts
+from finetext.reporting.phrases import count, decimal_cell, percent, quoted, shorten, texts
+from finetext.reporting.rendering import paragraphs, sentences
 
 MATRIX_CLASSES = 20
 """With more classes the pairs that are confused most take the place of the confusion matrix."""
@@ -58,18 +59,11 @@ def _classes(inputs: ReportInputs) -> Table:
         if limits:
             cells.append(decimal_cell(limits[index], f"decision.thresholds.{index}", 3))
         rows.append((label.name, *cells))
-    notes = []
-    if absent := [quoted(label.name) for label in test.classes if not label.support]:
-        notes.append(
-            f"The test split has no text of {listing(absent)}, which counts as 0 in the macro means."
-        )
-    if silent := [quoted(name) for name in _never_predicted(inputs)]:
-        notes.append(f"Never predicted: {listing(silent)}; the precision counts as 0.")
     return Table(
         "Metrics of each class",
         ("", "precision", "recall", "F1", "texts", *(("threshold",) if limits else ())),
         rows,
-        " ".join(notes),
+        sentences("class_notes", classes=test.classes, silent=_never_predicted(inputs)),
         long=len(rows) > 30,
         half=test.confusion is not None and len(rows) <= BESIDE_CLASSES,
     )
@@ -88,12 +82,7 @@ def _never_predicted(inputs: ReportInputs) -> list[str]:
 
 def _ranking(metrics: RunMetrics, predictions: Predictions) -> list[Element]:
     """Return the ROC and precision-recall curves of the classes that some texts have and some have not."""
-    one_hot, names, test, binary = (
-        predictions.one_hot(),
-        metrics.class_names,
-        metrics.test,
-        metrics.task == "binary",
-    )
+    one_hot, names, binary = predictions.one_hot(), metrics.class_names, metrics.task == "binary"
     ranked = [c for c in curves.varied(one_hot) if not binary or c == 1]
     if not ranked:
         return ["All test texts have the same labels: there is no ROC or precision-recall curve."]
@@ -101,34 +90,24 @@ def _ranking(metrics: RunMetrics, predictions: Predictions) -> list[Element]:
         {c: curve(one_hot[:, c], predictions.probs[:, c]) for c in ranked}
         for curve in (curves.roc, curves.precision_recall)
     )
-    if binary:
-        name, prevalence = quoted(names[1]), float(one_hot[:, 1].mean())
-        mean_roc = mean_staircase = None
-        roc_finding = (
-            f"For {name}, the area under the ROC curve is {decimal(test.roc_auc)}; with at most 1 % of the "
-            f"other texts taken for {name}, {curves.recall_at(rocs[1], 0.01):.1%} of them are found."
-        )
-        pr_finding = (
-            f"For {name}, the average precision is {decimal(test.pr_auc)}; predicting {name} for every text has a "
-            f"precision of {prevalence:.3f}."
-        )
-    else:
-        prevalence = None
-        mean_roc = curves.mean_curve(list(rocs.values()), staircase=False)
-        mean_staircase = curves.mean_curve(list(staircases.values()), staircase=True)
-        left_out = f" Drawn are the {CURVES} most frequent." if len(ranked) > CURVES else ""
-        roc_finding, pr_finding = (
-            f"One class against the rest, the mean {score} over {len(ranked)} classes is {decimal(value)}.{left_out}"
-            for score, value in (
-                ("area under the ROC curve", test.roc_auc),
-                ("average precision", test.pr_auc),
-            )
-        )
+    mean_roc = None if binary else curves.mean_curve(list(rocs.values()), staircase=False)
+    mean_staircase = None if binary else curves.mean_curve(list(staircases.values()), staircase=True)
+    prevalence = float(one_hot[:, 1].mean()) if binary else None
     drawn = sorted(sorted(ranked, key=lambda c: -int(one_hot[:, c].sum()))[:CURVES])
+    facts = {
+        "metrics": metrics,
+        "found": curves.recall_at(rocs[ranked[0]], 0.01),
+        "prevalence": prevalence,
+        "ranked": len(ranked),
+        "drawn": len(drawn),
+    }
     return [
-        plots.roc({names[c]: rocs[c] for c in drawn}, mean_roc, roc_finding),
+        plots.roc({names[c]: rocs[c] for c in drawn}, mean_roc, sentences("roc", **facts)),
         plots.precision_recall(
-            {names[c]: staircases[c] for c in drawn}, mean_staircase, prevalence, pr_finding
+            {names[c]: staircases[c] for c in drawn},
+            mean_staircase,
+            prevalence,
+            sentences("precision_recall", **facts),
         ),
     ]
 
@@ -150,9 +129,8 @@ def decision(inputs: ReportInputs) -> list[Element]:
     predictions, metrics = inputs.predictions, inputs.metrics
     if predictions is None or not len(predictions.texts):
         return []
-    elements: list[Element] = [_rule_in_words(metrics, predictions)]
-    if metrics.best is not None:
-        elements.append(_how_chosen(metrics))
+    abstained = None if predictions.abstained is None else int(predictions.abstained.sum())
+    elements: list[Element] = [*paragraphs("decision", metrics=metrics, abstained=abstained)]
     if metrics.task == "binary":
         elements.append(_thresholds(metrics, predictions))
     kept = curves.coverage(predictions)
@@ -161,41 +139,6 @@ def decision(inputs: ReportInputs) -> list[Element]:
         _coverage_plot(predictions, kept, metrics.decision.abstain_below),
         _coverage_table(kept),
     ]
-
-
-def _rule_in_words(metrics: RunMetrics, predictions: Predictions) -> str:
-    rule, limits = metrics.decision, metrics.decision.thresholds
-    chosen = f", chosen for {rule.criterion}" if rule.criterion else ""
-    if rule.chosen_on is not None:
-        chosen += f" {'by' if rule.chosen_on == 'cross-fitting' else 'on'} {rule.chosen_on}"
-    if metrics.task == "binary" and limits:
-        text = f"A text is labelled {quoted(metrics.class_names[1])} from a probability of {limits[0]:.4g}{chosen}."
-    elif metrics.task == "multi-label":
-        level = f"its own threshold{chosen}" if limits else "0.5"
-        text = f"A text gets every label whose probability reaches {level}."
-    else:
-        text = "A text gets its likeliest class."
-    if rule.abstain_below is not None:
-        text += f" Below a probability of {rule.abstain_below:.4g} it gets no label."
-        if predictions.abstained is not None:
-            text += (
-                f" That is so for {int(predictions.abstained.sum()):,} of {texts(len(predictions.texts))}; the other "
-                "sections count them with the label that they would get."
-            )
-    return text
-
-
-def _how_chosen(metrics: RunMetrics) -> str:
-    rule = metrics.decision
-    text = "The weights were chosen on the validation split"
-    choices = (("the temperature", rule.temperature), ("the threshold", rule.thresholds))
-    chosen = " and ".join(name for name, value in choices if value is not None)
-    if chosen and rule.chosen_on == "cross-fitting":
-        number = texts(rule.examples) if rule.examples else "the texts"
-        text += f", {chosen} by cross-fitting on {number} of training and validation"
-    elif chosen:
-        text += f", {chosen} too"
-    return f"{text}. The test split was read once, after all of that."
 
 
 def _thresholds(metrics: RunMetrics, predictions: Predictions) -> Table:
@@ -227,17 +170,16 @@ def _thresholds(metrics: RunMetrics, predictions: Predictions) -> Table:
 
 
 def _coverage_plot(predictions: Predictions, kept: curves.CoverageCurve, limit: float | None) -> Plot:
-    half = kept.at(0.5)
-    finding = (
-        f"Accuracy is {decimal(float(kept.accuracy[-1]))} on all texts and {decimal(float(kept.accuracy[half]))} on "
-        f"the most confident {kept.share[half]:.0%}."
-    )
     if predictions.multi:
         limit = None
-    if limit is not None and (above := predictions.confidence >= limit).any():
-        accuracy = float(predictions.right[above].mean())
-        finding += f" With the limit of {limit:.4g}, {above.mean():.1%} are kept, at {decimal(accuracy)}."
-    return plots.coverage(kept, limit, finding)
+    facts = {
+        "curve": kept,
+        "half": kept.at(0.5),
+        "limit": limit,
+        "confident": None if limit is None else predictions.confidence >= limit,
+        "right": predictions.right,
+    }
+    return plots.coverage(kept, limit, sentences("coverage", **facts))
 
 
 def _coverage_table(kept: curves.CoverageCurve) -> Table:
@@ -259,13 +201,13 @@ def mistakes(inputs: ReportInputs) -> list[Element]:
     predictions, names = inputs.predictions, inputs.metrics.class_names
     if predictions is None:
         return []
-    wrong, total = np.flatnonzero(~predictions.right), texts(len(predictions.texts))
+    wrong = np.flatnonzero(~predictions.right)
     if not len(wrong):
-        return [f"There is none among {total}."]
+        return [f"There is none among {texts(len(predictions.texts))}."]
     confidence = _confidence_of_mistakes(predictions, wrong)
     worst = np.argsort(-confidence, kind="stable")[:MISTAKES]
     items = [
-        Mistake(
+        (
             shorten(predictions.texts[row], MISTAKE_CHARACTERS),
             _label(predictions.targets[row], names),
             _label(predictions.predicted[row], names),
@@ -273,12 +215,8 @@ def mistakes(inputs: ReportInputs) -> list[Element]:
         )
         for row, sure in zip(wrong[worst].tolist(), confidence[worst].tolist(), strict=True)
     ]
-    text = f"{len(wrong):,} of {total} are labelled wrongly"
-    text += f"; here are the {len(items)} most confident ones." if len(wrong) > len(items) else "."
-    text += " Check the true labels too: some of them may be wrong."
-    if predictions.multi:
-        text += " The confidence is that of the most confident wrong decision on a label."
-    return [text, MistakeList(items)]
+    text = sentences("mistakes", predictions=predictions, wrong=len(wrong), shown=len(items))
+    return [text, Mistakes(items)]
 
 
 def _confidence_of_mistakes(predictions: Predictions, wrong: Ids) -> Floats:

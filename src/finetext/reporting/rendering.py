@@ -1,9 +1,14 @@
-"""`render()`: the templates of this package, filled in."""
+"""The templates of this package, filled in: pages and cards, and the sentences that stand in them."""
 
+import functools
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from finetext.reporting import phrases
 from finetext.reporting.svg import inline
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def render(template: str, **values: Any) -> str:
@@ -13,6 +18,22 @@ def render(template: str, **values: Any) -> str:
         template: Its file name.
         **values: What it shows.
     """
+    return _environment().get_template(template).render(values)
+
+
+def paragraphs(name: str, **values: Any) -> list[str]:
+    """Return the paragraphs of a macro of `sentences.txt`, each in one line of plain text."""
+    text: str = getattr(_environment().get_template("sentences.txt").module, name)(**values)
+    return [" ".join(paragraph.split()) for paragraph in text.split("\n\n") if paragraph.strip()]
+
+
+def sentences(name: str, **values: Any) -> str:
+    """Return what a macro of `sentences.txt` says, in one line of plain text."""
+    return " ".join(paragraphs(name, **values))
+
+
+@functools.cache
+def _environment() -> "Environment":
     import jinja2
 
     environment = jinja2.Environment(
@@ -23,7 +44,8 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"inline": inline, "markdown": escape_markdown}
-    return environment.get_template(template).render(values)
+    environment.filters |= {phrase.__name__: phrase for phrase in phrases.FILTERS}
+    return environment
 
 
 def escape_markdown(text: str) -> str:

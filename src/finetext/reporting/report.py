@@ -7,7 +7,6 @@ from finetext.evaluation import RunMetrics
 from finetext.reporting import provenance, quality, svg, verdict
 from finetext.reporting.elements import Element, Plot
 from finetext.reporting.folder import SPLITS, read_folder
-from finetext.reporting.phrases import texts
 from finetext.reporting.rendering import render
 from finetext.runs import RunFolder
 
@@ -43,18 +42,15 @@ def write_report(path: Path, metrics: RunMetrics, command: str) -> None:
                 files.write_text(folder.plots / f"{plot.name}.svg", plot.svg)
                 files.write_bytes(folder.plots / f"{plot.name}.png", plot.png)
     headline, tone = verdict.headline(metrics)
-    sizes = " · ".join(f"{name} {metrics.examples[name]:,}" for name in SPLITS if name in metrics.examples)
     page = render(
         "report.html",
-        title=" · ".join(filter(None, (inputs.data_name, inputs.model_name))),
-        subtitle=f"{metrics.task} classification, {len(metrics.class_names)} classes · "
-        + (sizes or texts(metrics.test.examples)),
-        synthetic=metrics.synthetic_data,
+        inputs=inputs,
+        metrics=metrics,
+        splits=SPLITS,
         headline=headline,
         tone=tone,
         summary=verdict.summary(metrics),
         statements=verdict.statements(metrics),
         sections=sections,
-        version=inputs.environment.get("versions", {}).get("finetext", ""),
     )
     files.write_text(folder.report, page)

@@ -5,6 +5,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
@@ -37,37 +38,15 @@ DASHES = ("solid", "dashed", "dotted", "dashdot")
 _VARIABLES = {TEXT: "currentColor", MUTED: "var(--muted)", GRID: "var(--grid)", CELL: "var(--cell)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)
 }
-_SETTINGS = {
-    "svg.fonttype": "none",  # text stays text: small, searchable, in the page's font
-    "svg.hashsalt": "finetext",
-    "text.parse_math": False,  # a class may be called $x$
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
+_COLOURS = {
     "text.color": TEXT,
     "axes.labelcolor": TEXT,
     "axes.edgecolor": MUTED,
-    "axes.linewidth": 0.8,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.labelcolor": TEXT,
     "ytick.labelcolor": TEXT,
-    "axes.grid": True,
-    "axes.axisbelow": True,
     "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "path.simplify": True,
 }
 PNG_DOTS_PER_INCH = 150
 
@@ -77,7 +56,9 @@ def style() -> Iterator[None]:
     """Draw in the report's style while the block runs."""
     import matplotlib
 
-    with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
+    path = Path(__file__).with_name("templates") / "plots.mplstyle"
+    settings = matplotlib.rc_params_from_file(path, use_default_template=False)
+    with matplotlib.rc_context({**settings, **_COLOURS}), warnings.catch_warnings():
         # A script that matplotlib's font lacks: the SVG keeps its letters, the PNG shows boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
@@ -97,20 +78,14 @@ def subplots(width: float = 4.8, height: float = 3.5, **layout: Any) -> "tuple[F
     return figure, figure.subplots(**layout)
 
 
-def legend(ax: "Axes", **where: Any) -> None:
-    """Put a legend of everything that has a `shown_as` into the plot."""
-    ax.legend(*_entries(ax), **where)
-
-
-def legend_below(ax: "Axes", columns: int = 2) -> None:
-    """Put the legend under the plot and its axis label."""
-    handles, labels = _entries(ax)
-    ax.figure.legend(handles, labels, ncols=columns, loc="outside lower center", handlelength=2.4)
-
-
-def _entries(ax: "Axes") -> tuple[list[Any], list[str]]:
+def legend(ax: "Axes", below: int = 0, **where: Any) -> None:
+    """Put a legend of everything that has a `shown_as` into the plot, or with `below` columns under its axis label."""
     handles = [part for part in (*ax.get_lines(), *ax.patches) if getattr(part, "shown_as", None)]
-    return handles, [part.shown_as for part in handles]
+    labels = [part.shown_as for part in handles]
+    if below:
+        ax.figure.legend(handles, labels, ncols=below, loc="outside lower center", handlelength=2.4)
+    else:
+        ax.legend(handles, labels, **where)
 
 
 def save(figure: "Figure", name: str, title: str, finding: str) -> Plot:
@@ -139,18 +114,14 @@ def save(figure: "Figure", name: str, title: str, finding: str) -> Plot:
 def _describe(svg: str, title: str, finding: str) -> str:
     """Give an SVG file a title, a description and shorter numbers."""
     start = svg.index(">", svg.index("<svg")) + 1
-    description = "".join(
-        sign if sign.isprintable() else " " for sign in finding
-    )  # XML knows no control characters
+    # XML knows no control characters.
+    description = "".join(sign if sign.isprintable() else " " for sign in finding)
     labels = f'\n <title id="title">{escape(title)}</title>\n <desc id="desc">{escape(description)}</desc>'
     head = svg[: start - 1] + ' role="img" aria-labelledby="title desc">'
     body = re.sub(r'(<g) id="[^"]*"', r"\1", svg[start:])
-    body = re.sub(r' (?:d|x|y|transform)="[^"]*"', _short_numbers, body)
+    shorter = re.compile(r"(\.\d\d)\d+")
+    body = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda place: shorter.sub(r"\1", place[0]), body)
     return head + labels + body
-
-
-def _short_numbers(attribute: re.Match[str]) -> str:
-    return re.sub(r"(\.\d\d)\d+", r"\1", attribute[0])
 
 
 def inline(svg: str, name: str) -> Markup:
