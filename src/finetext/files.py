@@ -75,7 +75,7 @@ def making_folder(folder: Path) -> Iterator[Path]:
 
     Raises:
         RunError: The disk is full.
-        UsageError: The folder is there already or cannot be written.
+        UsageError: The folder already exists or cannot be written.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

@@ -37,7 +37,7 @@ def save_bundle(model: Model, folder: Path, provenance: dict[str, Any]) -> None:
 
     Raises:
         RunError: The disk is full.
-        UsageError: The folder is there already or cannot be written.
+        UsageError: The folder already exists or cannot be written.
     """
     with files.making_folder(folder) as temporary:
         with quiet():

@@ -1,4 +1,4 @@
-"""The short names of models, with what one wants to know before choosing. Importable without torch."""
+"""The short names of models, with the facts to choose by. Importable without torch."""
 
 from dataclasses import dataclass
 

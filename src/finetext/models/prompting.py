@@ -55,7 +55,7 @@ def default_questions(
     if task == "multi-label":
         if words:
             raise UsageError(
-                "--label-words: a multi-label task asks for yes or no of each label. Leave it out."
+                "--label-words: a multi-label task asks yes or no for each label. Leave it out."
             )
         asked = template or _ask_yes_or_no("{label}")
         return [Question(asked.replace("{label}", name), (NO, YES)) for name in class_names]

@@ -47,10 +47,10 @@ def plan_upload(path: Path, repository: str, *, public: bool = False) -> Upload:
 
     Raises:
         ModelError: There is no model, or one that is damaged or not safe to load.
-        UsageError: `repository` is no name of one.
+        UsageError: `repository` is not the name of one.
     """
     if not HUB_ID.fullmatch(repository):
-        raise UsageError(f"{repository!r} is no name of a repository. Write it as owner/name.")
+        raise UsageError(f"{repository!r} is not the name of a repository. Write it as owner/name.")
     folder = model_folder(path)
     check_folder(folder, exported=is_exported(folder))
     paths = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
@@ -61,7 +61,7 @@ def find_token(folder: Path) -> str | None:
     """Return the token of the environment variable HF_TOKEN, else of the line `HF_TOKEN=…` of `folder/.env`.
 
     Raises:
-        UsageError: It holds characters that no token has. The message does not show it.
+        UsageError: It contains characters that no token can have. The message does not show it.
     """
     token, place = os.environ.get(TOKEN, "").strip(), TOKEN
     path = folder / ".env"
@@ -71,7 +71,7 @@ def find_token(folder: Path) -> str | None:
         tokens = [match[2] for line in lines if (match := _TOKEN_LINE.fullmatch(line.strip()))]
         token = tokens[-1].strip() if tokens else ""
     if token and not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise UsageError(f"{place}: the token holds characters that no token has. Copy it again.")
+        raise UsageError(f"{place}: the token contains characters that no token can have. Copy it again.")
     return token or None
 
 

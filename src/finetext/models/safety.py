@@ -68,11 +68,11 @@ def check_config(folder: Path, shipped: str | None = None) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise ModelError(
-            f"{folder}: is no model folder, it has no config.json. Name a folder that save_pretrained wrote."
+            f"{folder}: is not a model folder: it has no config.json. Name a folder that save_pretrained wrote."
         )
     config = _read_json(path)
     if not isinstance(config, dict):
-        raise ModelError(f"{path}: is damaged, it must hold a JSON object. Copy or download the model again.")
+        raise ModelError(f"{path}: is damaged: it must hold a JSON object. Copy or download the model again.")
     known = shipped is not None and config.get("model_type") == shipped
     _refuse_foreign_code({k: v for k, v in config.items() if not (known and k == "auto_map")}, path)
     if "transformers_weights" in config:
@@ -89,7 +89,7 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ModelError(
-            f"{path}: is damaged, it is no valid JSON. Copy or download the model again."
+            f"{path}: is damaged: it is not valid JSON. Copy or download the model again."
         ) from error
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}).") from error
@@ -151,7 +151,7 @@ def _refuse_links_out(folder: Path) -> None:
                 f"{path}: is a link that leads out of the model folder. Put the file itself there."
             )
         if path.exists() and not (path.is_file() or path.is_dir()):
-            raise ModelError(f"{path}: is no ordinary file (a pipe or a device). Remove it.")
+            raise ModelError(f"{path}: is not a regular file (a pipe or a device). Remove it.")
 
 
 def _check_weights(folder: Path, allow_pickle: bool) -> None:
@@ -181,7 +181,7 @@ def _shards(index: Path, kind: str) -> list[str]:
     content = _read_json(index)
     mapping = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(mapping, dict) or not mapping:
-        raise ModelError(f"{index}: is damaged, it names no weight files. Copy or download the model again.")
+        raise ModelError(f"{index}: is damaged: it names no weight files. Copy or download the model again.")
     names = sorted({str(name) for name in mapping.values()})
     for name in names:
         if Path(name).name != name or not name.endswith(kind):
@@ -203,5 +203,5 @@ def _check_shard(path: Path) -> None:
                 pass
     except (SafetensorError, OSError) as error:
         raise ModelError(
-            f"{path}: is no whole safetensors file ({first_line(error)}). Copy or download the model again."
+            f"{path}: is not a complete safetensors file ({first_line(error)}). Copy or download the model again."
         ) from error

@@ -98,7 +98,7 @@ def resume(path: str | Path, *, progress: Progress | None = None, **options: Any
     folder = RunFolder(Path(path))
     if not folder.config.is_file():
         raise UsageError(
-            f"{path}: is not a run folder, it has no {folder.config.name}. Name the folder that `train` made."
+            f"{path}: is not a run folder: it has no {folder.config.name}. Name the folder that `train` made."
         )
     config = read_config(folder.config)
     refuse_other_options(config, options)

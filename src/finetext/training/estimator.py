@@ -129,14 +129,14 @@ class FinetextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Write the fitted model as a folder, for `finetext.load` and plain transformers.
 
         Raises:
-            UsageError: The folder is there already or cannot be written.
+            UsageError: The folder already exists or cannot be written.
         """
         from finetext import files
 
         check_is_fitted(self)
         path = Path(folder)
         if path.exists():
-            raise UsageError(f"{path}: is there already. Choose another folder.")
+            raise UsageError(f"{path}: already exists. Choose another folder.")
         for name, content in self._bundle.items():
             files.write_bytes(path / name, content)
 

@@ -34,7 +34,7 @@ def make_accelerator(**options: Any) -> Accelerator:
     try:
         return Accelerator(mixed_precision="no", device_placement=False, **options)
     except ValueError as error:
-        raise RunError(f"Accelerate is in use in this process already: {error}") from error
+        raise RunError(f"Accelerate is already in use in this process: {error}") from error
 
 
 class Trackers:

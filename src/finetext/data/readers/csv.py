@@ -175,7 +175,7 @@ def _uneven(name: str, dialect: Dialect, row: int, width: int, count: int) -> Da
     more = f" ({count} such rows)" if count > 1 else ""
     return DataError(
         f"{name}: row {row} has {width} {'field' if width == 1 else 'fields'} where the first row has "
-        f"{dialect.width}{more}. Mend it; if quotation marks are the reason, try --quoting csv or none."
+        f"{dialect.width}{more}. Correct it; if quotation marks are the reason, try --quoting csv or none."
     )
 
 
