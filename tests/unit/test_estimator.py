@@ -169,7 +169,7 @@ def test_a_saved_classifier_loads_in_plain_transformers(tmp_path, fitted):
         scores = {score["label"]: score["score"] for score in plain([text])[0]}
         assert [scores["ham"], scores["spam"]] == pytest.approx(probs.tolist(), abs=1e-5)
     assert finetext.load(tmp_path / "model").predict(TEXTS[:2]) == [("spam",), ("ham",)]
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         fitted.save(tmp_path / "model")
 
 

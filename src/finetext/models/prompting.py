@@ -54,9 +54,7 @@ def default_questions(
     _check_template(template, task)
     if task == "multi-label":
         if words:
-            raise UsageError(
-                "--label-words: a multi-label task asks yes or no for each label. Leave it out."
-            )
+            raise UsageError("--label-words: a multi-label task asks yes or no for each label. Leave it out.")
         asked = template or _ask_yes_or_no("{label}")
         return [Question(asked.replace("{label}", name), (NO, YES)) for name in class_names]
     if words:
