@@ -1,4 +1,4 @@
-"""The command line: a module a command, each parses, calls one library function, and prints."""
+"""The command line: one module per command, which parses, calls one library function and prints."""
 
 from finetext.cli.app import main
 
