@@ -61,16 +61,16 @@ def logged(server):
 
 def test_at_overload_each_request_has_one_correct_response_and_the_counters_agree(crowded, expected):
     capacity = asyncio.run(open_loop.closed_loop(crowded.port, TEXTS, 16, 1.0))
-    before = open_loop.figures(crowded.port)
+    before = open_loop.read_metrics(crowded.port)
     tally, _ = asyncio.run(
         open_loop.open_loop(crowded.port, TEXTS, open_loop.arrivals(4 * capacity, 3.0, seed=1))
     )
-    assert tally.lost == tally.stray == 0 and len(tally.requests) > 6 * capacity
+    assert tally.lost == tally.unexpected == 0 and len(tally.requests) > 6 * capacity
     assert set(tally.statuses) == {200, 429} and min(tally.statuses.values()) > 20
     assert open_loop.wrong_answers(tally, expected) == 0
     for request in tally.requests:
         assert (request.retry_after is not None and int(request.retry_after) >= 1) == (request.status == 429)
-    assert open_loop.counted(before, open_loop.figures(crowded.port)) == tally.answers
+    assert open_loop.counted(before, open_loop.read_metrics(crowded.port)) == tally.answers
     crowded.settle("finetext_in_flight_requests", 0)
     crowded.settle('finetext_queue_texts{model="clear"}', 0)
 
@@ -79,7 +79,7 @@ def test_below_capacity_nothing_is_refused(crowded, expected):
     tally, _ = asyncio.run(
         open_loop.open_loop(crowded.port, TEXTS, open_loop.arrivals(20, 2.0, seed=2, poisson=False))
     )
-    assert tally.statuses == {200: 40} and not tally.stray
+    assert tally.statuses == {200: 40} and not tally.unexpected
     assert open_loop.wrong_answers(tally, expected) == 0
 
 
@@ -93,7 +93,7 @@ def test_the_stop_signal_at_overload_loses_no_accepted_request(tmp_path, bundles
     flags = ["--max-requests=24", "--max-queue=12", "--drain-seconds=0.5", "--shutdown-seconds=20"]
     with servers.Server(tmp_path / "log", bundles("clear"), *flags) as server:
         capacity = asyncio.run(open_loop.closed_loop(server.port, TEXTS, 16, 0.5))
-        before = open_loop.figures(server.port)
+        before = open_loop.read_metrics(server.port)
         moments = open_loop.arrivals(3 * capacity, 1.8, seed=3)
         found = []
         load = threading.Thread(
@@ -108,7 +108,7 @@ def test_the_stop_signal_at_overload_loses_no_accepted_request(tmp_path, bundles
         assert server.process.wait(30) == 0 and time.monotonic() - told < 20
         load.join()
         tally = found[0][0]
-        assert {200, 503} <= set(tally.statuses) <= {200, 429, 503} and not tally.stray
+        assert {200, 503} <= set(tally.statuses) <= {200, 429, 503} and not tally.unexpected
         assert open_loop.wrong_answers(tally, expected) == 0
         earlier = Counter({key: round(before[name(key)]) for key in logged(server) if name(key) in before})
         assert logged(server) - earlier == tally.answers  # each answer that left the server arrived
