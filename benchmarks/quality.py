@@ -126,8 +126,8 @@ def compare(sets: Path, work: Path) -> str:
         [
             "MiniLM with the defaults, the same splits for all: mean ± standard deviation of the test accuracy "
             "(micro-F1 for multi-label tasks) over the seeds "
-            f"{', '.join(map(str, SEEDS))}, for YouTube also {', '.join(map(str, MORE_SEEDS[len(SEEDS) :]))}, then mean "
-            "macro-F1. "
+            f"{', '.join(map(str, SEEDS))}, for YouTube also {', '.join(map(str, MORE_SEEDS[len(SEEDS) :]))} / "
+            "mean macro-F1. "
             f"{tables.machine()}.",
             tables.table(HEADER, rows),
             f"finetext's smallest lead over the better of the two others is {min(leads) * 100:+.1f} points.",

@@ -19,7 +19,7 @@ from finetext.cli.app import SPINS
 
 METRICS = ("accuracy", "macro_f1", "micro_f1", "mcc")
 OFFLINE = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-FINETEXT_MEASUREMENTS = ("finetext", "predict", "in process", "bulk", "curve")
+OF_FINETEXT = ("finetext", "predict", "in process", "bulk", "curve")
 """Measurements that run under the environment which finetext's commands set."""
 TFIDF = "TF-IDF + logistic regression"
 
@@ -38,7 +38,7 @@ def measure(what: str, environment: dict[str, str] | None = None, **arguments: A
         env={
             **os.environ,
             **OFFLINE,
-            **(dict([SPINS]) if what in FINETEXT_MEASUREMENTS else {}),
+            **(dict([SPINS]) if what in OF_FINETEXT else {}),
             **(environment or {}),
         },
         check=False,
@@ -224,9 +224,7 @@ MEASUREMENTS = {
 def _main() -> None:
     request = json.load(sys.stdin)
     what = request.pop("what")
-    if (
-        what in FINETEXT_MEASUREMENTS and what != "finetext"
-    ):  # `finetext_run` does it itself, within the time it measures
+    if what in OF_FINETEXT and what != "finetext":  # which does it itself, as part of its time
         _prepare_cpu()
     result = MEASUREMENTS[what](**request)
     result["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
