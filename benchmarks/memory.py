@@ -158,7 +158,7 @@ class _Sampler(threading.Thread):
         return Usage(self._peak, max(b for _, b in last) / max(b for _, b in second) - 1)
 
     def _epoch(self) -> int:
-        """Return the current epoch of a training, counted from 1; 0 before it begins, the last plus 1 when it is over."""
+        """Return the current epoch, counted from 1; 0 before training begins, one past the last when it is over."""
         if self._history is None or not self._history.is_file():
             return 0
         with self._history.open(encoding="utf-8", newline="") as file:

@@ -351,7 +351,7 @@ def measure(bundle: Path, texts: Sequence[str], seconds: float, loads: Sequence[
         *("refused, p99 ms", "served, of capacity", "memory before / after, MB", "counters equal"),
     ]
     text = (
-        f"Capacity, measured with a closed loop of {CLIENTS} clients: {capacity:.0f} texts/s. Each load was preceded by "
+        f"Capacity, measured with a closed loop of {CLIENTS} clients: {capacity:.0f} texts/s. Each load followed "
         f"a warm-up of {seconds / 4:g} s; the server took {ready / 1e6:.0f} MB when it became ready."
     )
     return f"{text}\n\n{tables.table(header, rows)}"

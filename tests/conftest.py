@@ -106,25 +106,25 @@ def bundles(tmp_path_factory, checkpoint):
     folder = tmp_path_factory.mktemp("bundles")
     bert, gpt2 = checkpoint("bert"), checkpoint("gpt2")
     recipes = {
-        "spam": lambda own: servers.bundle(own, bert, ("ham", "spam"), "binary"),
+        "spam": lambda path: servers.bundle(path, bert, ("ham", "spam"), "binary"),
         # Of all these the one whose logits differ much from text to text.
-        "clear": lambda own: servers.bundle(own, gpt2, ("ham", "spam"), "binary", seed=2),
-        "careful": lambda own: servers.bundle(
-            own, gpt2, "xyz", "multi-class", decision=Decision(abstain_below=0.6)
+        "clear": lambda path: servers.bundle(path, gpt2, ("ham", "spam"), "binary", seed=2),
+        "careful": lambda path: servers.bundle(
+            path, gpt2, "xyz", "multi-class", decision=Decision(abstain_below=0.6)
         ),
-        "moods": lambda own: servers.bundle(
-            own, bert, ("calm", "glad", "sad"), "multi-label", decision=Decision(thresholds=(0.4, 0.5, 0.6))
+        "moods": lambda path: servers.bundle(
+            path, bert, ("calm", "glad", "sad"), "multi-label", decision=Decision(thresholds=(0.4, 0.5, 0.6))
         ),
-        "twelve": lambda own: servers.bundle(own, gpt2, servers.TWELVE, "multi-class", seed=4),
-        "windows": lambda own: servers.bundle(own, bert, ("ham", "spam"), "binary", long_texts="windows"),
-        "fragile": lambda own: servers.bundle(
-            own, servers.fragile_checkpoint(bert, folder / "backbone"), ("ham", "spam"), "binary"
+        "twelve": lambda path: servers.bundle(path, gpt2, servers.TWELVE, "multi-class", seed=4),
+        "windows": lambda path: servers.bundle(path, bert, ("ham", "spam"), "binary", long_texts="windows"),
+        "fragile": lambda path: servers.bundle(
+            path, servers.fragile_checkpoint(bert, folder / "backbone"), ("ham", "spam"), "binary"
         ),
     }
 
     def make(name: str):
-        own = folder / name
-        return own if own.is_dir() else recipes[name](own)
+        path = folder / name
+        return path if path.is_dir() else recipes[name](path)
 
     return make
 

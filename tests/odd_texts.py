@@ -34,8 +34,8 @@ def varied_texts(count: int) -> list[str]:
     """Return odd texts, and messages of the data set that comes with finetext, made different from each other."""
     from finetext.data import DataConfig, read
 
-    found = [*ODD, *dict.fromkeys(read("sample", DataConfig()).texts)]
+    texts = [*ODD, *dict.fromkeys(read("sample", DataConfig()).texts)]
     pick = random.Random(0)
-    while len(found) < count:
-        found.append(" ".join(pick.choices(servers.WORDS.split(), k=pick.randrange(1, 60))))
-    return found
+    while len(texts) < count:
+        texts.append(" ".join(pick.choices(servers.WORDS.split(), k=pick.randrange(1, 60))))
+    return texts

@@ -19,11 +19,11 @@ def answer_line(classifier, text: str) -> str:
     return ", ".join(f"{name} {percent(probs[classifier.class_names.index(name)])}" for name in labels)
 
 
-def marked_words(found) -> list[list[str]]:
+def marked_words(explanation) -> list[list[str]]:
     """Return text and classes of each word of an explanation that the page colours."""
-    largest = max(0.1, *(abs(word.weight) for word in found.words))
+    largest = max(0.1, *(abs(word.weight) for word in explanation.words))
     marks = []
-    for word in found.words:
+    for word in explanation.words:
         share = abs(word.weight) / largest
         depth = 1 if share < 0.35 else 2 if share < 0.7 else 3
         if share >= 0.05:
@@ -31,13 +31,13 @@ def marked_words(found) -> list[list[str]]:
     return marks
 
 
-def strongest_words(found) -> list[list[str]]:
+def strongest_words(explanation) -> list[list[str]]:
     """Return the rows of the table of the strongest words."""
-    largest = max(0.1, *(abs(word.weight) for word in found.words))
-    words = [word for word in found.strongest(8) if abs(word.weight) / largest >= 0.05]
+    largest = max(0.1, *(abs(word.weight) for word in explanation.words))
+    words = [word for word in explanation.strongest(8) if abs(word.weight) / largest >= 0.05]
     side = {True: "for", False: "against"}
     return [
-        [word.word, f"{side[word.weight > 0]} {found.label}", f"{word.weight:+.2f}".replace("-", "−")]
+        [word.word, f"{side[word.weight > 0]} {explanation.label}", f"{word.weight:+.2f}".replace("-", "−")]
         for word in words
     ]
 

@@ -18,7 +18,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponents / exponents.sum(axis=1, keepdims=True)
 
 
-def guesses(number: int, classes: int, *, multi: bool = False, skill: float = 2.0, seed: int = 0):
+def random_predictions(number: int, classes: int, *, multi: bool = False, skill: float = 2.0, seed: int = 0):
     """Return targets, and probabilities that are right more often than not."""
     random = np.random.default_rng(seed)
     if multi:

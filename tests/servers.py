@@ -52,9 +52,9 @@ class Server:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             whole = self.log.read_text().rpartition("\n")[0]
-            found = [line for line in whole.splitlines() if f'"event": "{event}' in line]
-            if len(found) >= number:
-                return json.loads(found[number - 1])
+            matches = [line for line in whole.splitlines() if f'"event": "{event}' in line]
+            if len(matches) >= number:
+                return json.loads(matches[number - 1])
             assert self.process.poll() is None, (self.process.returncode, self.log.read_text()[-2000:])
             time.sleep(0.02)
         raise AssertionError(self.log.read_text()[-2000:])
@@ -64,21 +64,21 @@ class Server:
 
     def ask(self, method, path, body=None, headers=(), connection=None):
         """Return status, headers and body (JSON where it is) of a request."""
-        own = connection or self.connect()
+        client = connection or self.connect()
         sent = {"Content-Type": "application/json"} if body is not None else {}
         if self.token is not None:
             sent["Authorization"] = f"Bearer {self.token}"
         sent |= dict(headers)
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         try:
-            own.request(
+            client.request(
                 method, path, content, {key: value for key, value in sent.items() if value is not None}
             )
-            answer = own.getresponse()
+            answer = client.getresponse()
             content = answer.read()
         finally:
             if connection is None:
-                own.close()
+                client.close()
         kind = answer.headers["Content-Type"] or ""
         return answer.status, answer.headers, json.loads(content) if "json" in kind else content.decode()
 
@@ -95,8 +95,8 @@ class Server:
     def settle(self, name: str, value: float, seconds: float = 30) -> None:
         """Wait until a figure has a value."""
         deadline = time.monotonic() + seconds
-        while (found := self.metrics().get(name)) != value:
-            assert time.monotonic() < deadline, f"{name} is {found}, not {value}"
+        while (current := self.metrics().get(name)) != value:
+            assert time.monotonic() < deadline, f"{name} is {current}, not {value}"
             time.sleep(0.02)
 
     def stop(self, number: int = signal.SIGTERM) -> int:

@@ -79,8 +79,10 @@ def visit(new_page, served):
 
     yield go
     for page, origin, complaints, requests, allowed in visits:
-        assert [own for own in complaints if not re.fullmatch(allowed, own)] == []
-        assert {f"{own.scheme}://{own.netloc}" for own in map(urlsplit, requests) if own.netloc} == {origin}
+        assert [message for message in complaints if not re.fullmatch(allowed, message)] == []
+        assert {
+            f"{message.scheme}://{message.netloc}" for message in map(urlsplit, requests) if message.netloc
+        } == {origin}
         assert page.evaluate("violations") == []
         assert page.title() == "finetext"
         assert page.locator("img, script:not([src]), iframe, a[href^='javascript']").count() == 0

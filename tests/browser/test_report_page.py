@@ -5,7 +5,7 @@ import pytest
 
 from finetext.evaluation import TFIDF, RunMetrics
 from finetext.reporting import write_report
-from report_folders import HOSTILE, guesses, make_folder
+from report_folders import HOSTILE, make_folder, random_predictions
 from screens import WIDTHS, assert_fits, contrast, luminance
 
 TASKS = ("binary", "multi-class", "many-class", "multi-label", "evaluation")
@@ -22,7 +22,7 @@ def reports(tmp_path_factory):
         folder = tmp_path_factory.mktemp(task)
         names = [f"a rather long class name {n} <b>" for n in range(classes[task])]
         number = 40 * classes[task]
-        targets, probs = guesses(number, classes[task], multi=task == "multi-label", skill=1.0)
+        targets, probs = random_predictions(number, classes[task], multi=task == "multi-label", skill=1.0)
         beside = None if task == "evaluation" else np.roll(probs, 1, axis=0)
         metrics = make_folder(folder, names, targets, probs, baseline=beside, training=beside is not None)
         write_report(folder, RunMetrics.from_dict(metrics), f"finetext train {'/a/long/path' * 12}.csv")

@@ -46,11 +46,11 @@ def test_labels_with_bars_appear_while_typing(visit, library, name):
             "[...document.querySelectorAll('#scores tbody tr')].map(r => [r.className, r.cells[0].textContent,"
             " parseFloat(r.querySelector('.fill').style.width) / 100, r.querySelector('.fill').clientWidth])"
         )
-        given_labels = classifier.decide(probs)
-        assert [(own[0] == "given", own[1]) for own in rows] == [
-            (label in given_labels, label) for label in classifier.class_names
+        assigned = classifier.decide(probs)
+        assert [(row[0] == "given", row[1]) for row in rows] == [
+            (label in assigned, label) for label in classifier.class_names
         ]
-        np.testing.assert_allclose([own[2] for own in rows], probs, atol=1e-5)
+        np.testing.assert_allclose([row[2] for row in rows], probs, atol=1e-5)
         whole = page.locator(".bar").first.bounding_box()["width"]
         widths = page.evaluate("[...document.querySelectorAll('.fill')].map(e => e.clientWidth)")
         np.testing.assert_allclose(widths, np.maximum(probs * whole, 1), atol=1)
@@ -63,10 +63,10 @@ def test_labels_with_bars_appear_while_typing(visit, library, name):
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_explanation_is_that_of_the_library(visit, library, text):
     page = visit()
-    found = library("clear").explain(text)
+    explanation = library("clear").explain(text)
     put_text(page, text)
-    _expect_words(page, found)
-    other = "ham" if found.label == "spam" else "spam"
+    _expect_words(page, explanation)
+    other = "ham" if explanation.label == "spam" else "spam"
     page.locator("#explained-label").select_option(f"={other}")
     _expect_words(page, library("clear").explain(text, other))
 
@@ -85,12 +85,12 @@ def test_the_explanation_of_the_label_chosen_last_is_shown(visit, library):
     _expect_words(page, library("clear").explain(text, "spam"))
 
 
-def _expect_words(page, found):
-    expect(page.locator("#words-state")).to_contain_text(f"for {found.label}, ")
+def _expect_words(page, explanation):
+    expect(page.locator("#words-state")).to_contain_text(f"for {explanation.label}, ")
     marks = "[...document.querySelectorAll('#highlighted mark')].map(m => [m.textContent, m.className])"
-    assert page.evaluate(marks) == marked_words(found)
-    assert page.locator("#highlighted").text_content() == found.text
-    assert cells(page, "#weights tr") == strongest_words(found)
+    assert page.evaluate(marks) == marked_words(explanation)
+    assert page.locator("#highlighted").text_content() == explanation.text
+    assert cells(page, "#weights tr") == strongest_words(explanation)
 
 
 def test_a_long_text_is_explained_on_demand(visit, library):
@@ -103,8 +103,8 @@ def test_a_long_text_is_explained_on_demand(visit, library):
     page.keyboard.press("Enter")
     expect(page.locator("#words-found")).to_be_visible()
     expect(page.locator("#explain")).to_be_focused()
-    found = page.evaluate("[...document.querySelectorAll('#highlighted mark')].map(m => m.textContent)")
-    assert found and page.locator("#highlighted").text_content() == text
+    marked = page.evaluate("[...document.querySelectorAll('#highlighted mark')].map(m => m.textContent)")
+    assert marked and page.locator("#highlighted").text_content() == text
 
 
 def test_another_model_can_be_chosen(visit, library):
@@ -263,5 +263,7 @@ def test_a_dead_server_loses_nothing_and_work_continues_when_it_is_back(visit, b
             expect(page.locator("#answer")).to_have_text(answer_line(classifier, "win a prize now"))
             expect(page.locator("#explained-label")).to_have_value("=ham")
             _, records = downloaded(page, page.locator("#download").click)
-            assert [own[0] for own in records[1:]] == texts
-            assert [own[1] for own in records[1:]] == [own["label"] for own in classifier(texts)]
+            assert [record[0] for record in records[1:]] == texts
+            assert [record[1] for record in records[1:]] == [
+                prediction["label"] for prediction in classifier(texts)
+            ]

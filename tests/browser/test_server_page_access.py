@@ -84,9 +84,9 @@ def test_the_page_fits_the_screen_with_enough_contrast(visit, width, scheme):
     assert_fits(page)
     colours = page.evaluate(TEXT_COLOURS)
     assert len(colours) > 200
-    faint = [own for own in colours if contrast(own[0], own[1]) < 4.5]
+    faint = [colour for colour in colours if contrast(colour[0], colour[1]) < 4.5]
     assert faint == []
-    papers = {own[1] for own in colours}
+    papers = {colour[1] for colour in colours}
     assert ("rgb(255, 255, 255)" in papers) == (scheme == "light")
 
 
@@ -113,10 +113,12 @@ def test_a_screen_reader_finds_a_name_for_every_control_and_headings_in_order(vi
     tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
     nodes = [node for node in tree if not node["ignored"]]
     named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes]
-    controls = [own for own in named if own[0] in CONTROLS]
-    assert len(controls) > 80 and CONTROLS <= {own[0] for own in controls}
-    assert [own for own in named if own[0] in {*CONTROLS, "region"} and not own[1].strip()] == []
-    roles = [own[0] for own in named]
+    controls = [element for element in named if element[0] in CONTROLS]
+    assert len(controls) > 80 and CONTROLS <= {element[0] for element in controls}
+    assert [
+        element for element in named if element[0] in {*CONTROLS, "region"} and not element[1].strip()
+    ] == []
+    roles = [element[0] for element in named]
     assert roles.count("main") == 1 and roles.count("status") == 6 and roles.count("alert") == 2
     levels = page.evaluate(
         "[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].filter(e => e.checkVisibility())"
@@ -131,17 +133,17 @@ def tab_to(page, place: str) -> None:
     """Press Tab until an element has the focus; each on the way must show that it has it."""
     for _ in range(80):
         page.keyboard.press("Tab")
-        found = page.evaluate(
+        focus = page.evaluate(
             "place => { const own = document.activeElement, box = own.getBoundingClientRect();"
             " return [own.matches(place), own.outerHTML.slice(0, 80), getComputedStyle(own).outlineStyle,"
             " parseFloat(getComputedStyle(own).outlineWidth),"
             " box.width > 0 && box.bottom > 0 && box.top < innerHeight] }",
             place,
         )
-        if found[1].startswith("<body"):  # past the last one the page itself has its turn
+        if focus[1].startswith("<body"):  # past the last one the page itself has its turn
             continue
-        assert found[2] == "solid" and found[3] >= 2 and found[4], found
-        if found[0]:
+        assert focus[2] == "solid" and focus[3] >= 2 and focus[4], focus
+        if focus[0]:
             return
     raise AssertionError(f"{place} is not reached")
 
@@ -174,20 +176,22 @@ def test_everything_can_be_done_by_keyboard(visit, library):
     expect(page.locator("#file-state")).to_contain_text("Done")
     assert page.evaluate("document.activeElement.id") == "start"  # the focus is not lost with the button
 
-    expected = [own if text else None for own, text in zip(library("clear")(texts), texts, strict=True)]
+    expected = [
+        prediction if text else None for prediction, text in zip(library("clear")(texts), texts, strict=True)
+    ]
     tab_to(page, "#by-label")
     press("ArrowDown")
-    ham = [n for n, own in enumerate(expected) if own and own["label"] == "ham"]
-    assert [own[0] for own in cells(page, "#rows tr")] == [str(n + 1) for n in ham]
+    ham = [n for n, prediction in enumerate(expected) if prediction and prediction["label"] == "ham"]
+    assert [row[0] for row in cells(page, "#rows tr")] == [str(n + 1) for n in ham]
     press("Home")
     tab_to(page, "#least")
     press("Control+a")
     page.keyboard.type("75")
     tab_to(page, "#order")
     press("End")
-    sure = sorted((own["score"] for own in expected if own and own["score"] >= 0.75), reverse=True)
+    sure = sorted((p["score"] for p in expected if p and p["score"] >= 0.75), reverse=True)
     assert 0 < len(sure) < 60
-    assert [own[2] for own in cells(page, "#rows tr")] == [percent(score) for score in sure]
+    assert [row[2] for row in cells(page, "#rows tr")] == [percent(score) for score in sure]
     tab_to(page, "#rows button")
     tab_to(page, "#download")
     _, records = downloaded(page, lambda: press("Enter"))

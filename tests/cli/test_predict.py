@@ -89,8 +89,8 @@ def test_a_dash_is_stdin(trained, capsys, monkeypatch, dash):
 def test_a_text_may_begin_with_a_dash_but_no_option_is_taken_for_one(trained, capsys):
     model = trained("bert").folder.path
     assert run("predict", model, "-5 degrees", "- tea", "-", "-_-", "--format", "json") == 0
-    found = [row["text"] for row in json.loads(capsys.readouterr().out)]
-    assert found == ["-5 degrees", "- tea", "-", "-_-"]
+    texts = [row["text"] for row in json.loads(capsys.readouterr().out)]
+    assert texts == ["-5 degrees", "- tea", "-", "-_-"]
     for wrong in ("--epoch", "-x", "--labl=x"):
         assert run("predict", model, "tea", wrong) == run("explain", model, wrong) == 2
         said = capsys.readouterr().err.splitlines()
@@ -221,7 +221,11 @@ def test_evaluation_counts_what_truncation_loses_and_names_the_threshold_alone(
     assert "1 text" in said.out and "1 texts" not in said.out
     assert "Decision: threshold: spam from" in said.out
     findings = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["data"]["findings"]
-    assert {own["name"]: own["count"] for own in findings if own["name"] in ("seen-texts", "long-texts")} == {
+    assert {
+        finding["name"]: finding["count"]
+        for finding in findings
+        if finding["name"] in ("seen-texts", "long-texts")
+    } == {
         "seen-texts": 0,
         "long-texts": 1,
     }

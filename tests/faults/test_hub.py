@@ -108,16 +108,16 @@ def find(tmp_path, port, name="acme/tiny", revision=None):
         [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=False
     )
     assert answer.returncode == 0, answer.stderr
-    found = json.loads(answer.stdout.splitlines()[-1])
-    if "error" in found:
-        assert len(found["error"].splitlines()) <= 2
-    return found
+    result = json.loads(answer.stdout.splitlines()[-1])
+    if "error" in result:
+        assert len(result["error"].splitlines()) <= 2
+    return result
 
 
 def test_a_model_is_pinned_to_its_commit_and_no_code_is_fetched(tmp_path, hub):
-    found = find(tmp_path, hub.server_port, revision="main")
-    assert found["revision"] == COMMIT
-    fetched = {path.name for path in Path(found["folder"]).iterdir()}
+    result = find(tmp_path, hub.server_port, revision="main")
+    assert result["revision"] == COMMIT
+    fetched = {path.name for path in Path(result["folder"]).iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= fetched
     assert not [path for path in hub.requested if path.endswith((".py", ".bin"))]
     assert hub.requested.index("/acme/tiny/resolve/main/config.json") < min(

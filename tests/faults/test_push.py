@@ -36,8 +36,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def answer(self, status, value=None, **headers):
         body = b"" if value is None else json.dumps(value).encode()
         self.send_response(status)
-        for name, own in headers.items():
-            self.send_header(name.replace("_", "-"), own)
+        for name, header in headers.items():
+            self.send_header(name.replace("_", "-"), header)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -60,7 +60,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
             return self.answer(200, {"url": f"http://127.0.0.1:{hub.server_port}/{name}"})
         if path == "/api/validate-yaml":
             return self.answer(200, {"errors": [], "warnings": []})
-        name = next((own for own in hub.repositories if f"/{own}" in path), None)
+        name = next((repository for repository in hub.repositories if f"/{repository}" in path), None)
         if name is None:
             return self.answer(404, {"error": "Repository not found"}, X_Error_Code="RepoNotFound")
         self.answer_about(name, path, body)
@@ -69,25 +69,25 @@ class Hub(http.server.BaseHTTPRequestHandler):
         hub = self.server
         if "/preupload/" in path:
             files = [
-                {"path": own["path"], "uploadMode": mode, "shouldIgnore": False, "oid": None}
-                for own in json.loads(body)["files"]
-                for mode in ["lfs" if own["path"].endswith(".safetensors") else "regular"]
+                {"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": None}
+                for file in json.loads(body)["files"]
+                for mode in ["lfs" if file["path"].endswith(".safetensors") else "regular"]
             ]
             self.answer(200, {"files": files})
         elif path.endswith("/info/lfs/objects/batch"):
             objects = [
-                own
-                | {"actions": {"upload": {"href": f"http://127.0.0.1:{hub.server_port}/blobs/{own['oid']}"}}}
-                for own in json.loads(body)["objects"]
+                blob
+                | {"actions": {"upload": {"href": f"http://127.0.0.1:{hub.server_port}/blobs/{blob['oid']}"}}}
+                for blob in json.loads(body)["objects"]
             ]
             self.answer(200, {"transfer": "basic", "objects": objects})
         elif "/commit/" in path:
             for line in map(json.loads, body.decode().splitlines()):
-                own = line["value"]
+                file = line["value"]
                 if line["key"] == "file":
-                    hub.files[own["path"]] = base64.b64decode(own["content"])
+                    hub.files[file["path"]] = base64.b64decode(file["content"])
                 elif line["key"] == "lfsFile":
-                    hub.files[own["path"]] = hub.blobs[own["oid"]]
+                    hub.files[file["path"]] = hub.blobs[file["oid"]]
             address = f"http://127.0.0.1:{hub.server_port}/{name}/commit/{'0' * 40}"
             self.answer(200, {"success": True, "commitUrl": address, "commitOid": "0" * 40})
         elif path == f"/api/models/{name}":

@@ -27,8 +27,8 @@ def test_a_depths_vector_is_what_the_shorter_model_gives(monkeypatch, checkpoint
     monkeypatch.setattr(depths, "computes_bf16_fast", lambda device: False)
     model = load(checkpoint, architecture, pooling=pooling)
     seen = []
-    found = pooled_by_depth(model, model.inputs(model.encode(TEXTS)), seen.append)
-    assert sum(seen) == len(TEXTS) and bool((found.seconds.diff() > 0).all())
+    pooled = pooled_by_depth(model, model.inputs(model.encode(TEXTS)), seen.append)
+    assert sum(seen) == len(TEXTS) and bool((pooled.seconds.diff() > 0).all())
     for depth in (1, 2):
         shorter = load(checkpoint, architecture, pooling=pooling, depth=depth)
         batch = collate(shorter.encode(TEXTS), shorter.pad_id)
@@ -37,7 +37,7 @@ def test_a_depths_vector_is_what_the_shorter_model_gives(monkeypatch, checkpoint
             hidden = shorter.network.base_model(**inputs)[0]
         expected = pool(hidden, batch.attention_mask, shorter.reads)
         scale = expected.abs().max().clamp(min=1)
-        assert (found.vectors[depth - 1] - expected).abs().max() <= 1e-5 * scale, depth
+        assert (pooled.vectors[depth - 1] - expected).abs().max() <= 1e-5 * scale, depth
 
 
 def test_sizes_are_those_of_the_shorter_models(checkpoint):

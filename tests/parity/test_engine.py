@@ -116,13 +116,13 @@ def test_only_the_read_position_gives_the_same_logits_and_gradients(checkpoint, 
     )
     batch = collate(model.encode(TEXTS), model.pad_id)
     narrowed = model.logits(batch)
-    found = gradients(model, narrowed)
+    actual = gradients(model, narrowed)
     with model.runner.without("read position"):
         whole = model.logits(batch)
         expected = gradients(model, whole)
     assert close(narrowed, whole)
-    assert expected.keys() == found.keys()
-    for name, gradient in found.items():
+    assert expected.keys() == actual.keys()
+    for name, gradient in actual.items():
         assert (gradient - expected[name]).abs().max() <= 1e-5 * expected[name].abs().max().clamp(min=1), name
 
 
@@ -274,10 +274,10 @@ def test_packed_products_have_few_numbers_of_rows_and_the_same_results(monkeypat
             expected = torch.nn.functional.linear(hidden, layer.weight, layer.bias)
             layers = pack([layer, head], dtype)
             assert layers == [layer]  # a head of three classes is as it is
-            found = layer(hidden)
+            actual = layer(hidden)
             unpack(layers)
-        assert found.shape == expected.shape
-        assert close(found, expected, 1e-5 if dtype == torch.float32 else 2e-2)
+        assert actual.shape == expected.shape
+        assert close(actual, expected, 1e-5 if dtype == torch.float32 else 2e-2)
     assert len(seen) == 3
     if 1 < rows < kernels.MAX_ROUNDED_ROWS:
         assert set(seen) == {-(-rows // kernels.ROW_MULTIPLE) * kernels.ROW_MULTIPLE}

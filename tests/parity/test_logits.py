@@ -110,8 +110,8 @@ def test_the_logits_of_windows_become_one(checkpoint, how, combine):
     expected = []
     with torch.inference_mode():
         for windows in encoded:
-            each = torch.cat([model.logits(collate([(ids,)], model.pad_id)) for ids in windows])
-            expected.append(combine(each))
+            window_logits = torch.cat([model.logits(collate([(ids,)], model.pad_id)) for ids in windows])
+            expected.append(combine(window_logits))
     assert same(logits(model, texts), torch.stack(expected))
     bulk = predict_logits(model, texts, max_tokens=16)
     assert same(torch.from_numpy(bulk), torch.stack(expected))
@@ -120,10 +120,10 @@ def test_the_logits_of_windows_become_one(checkpoint, how, combine):
 
 
 def test_the_read_position_is_found_by_structure(checkpoint):
-    found = {name: load(checkpoint, name).structure.reads for name in ARCHITECTURES}
-    assert {name for name, reads in found.items() if reads == "last"} == DECODERS
-    assert {name for name, reads in found.items() if reads == "pooler"} == {"bert", "albert"}
-    assert set(found.values()) == {"last", "pooler", "first"}
+    pooling_by_name = {name: load(checkpoint, name).structure.reads for name in ARCHITECTURES}
+    assert {name for name, reads in pooling_by_name.items() if reads == "last"} == DECODERS
+    assert {name for name, reads in pooling_by_name.items() if reads == "pooler"} == {"bert", "albert"}
+    assert set(pooling_by_name.values()) == {"last", "pooler", "first"}
 
 
 def test_progress_counts_every_text_once(checkpoint):

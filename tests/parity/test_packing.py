@@ -41,7 +41,9 @@ def run(model, batch):
     logits = model.logits(batch)
     torch.sin(logits).sum().backward()
     gradients = {
-        name: own.grad.clone() for name, own in model.network.named_parameters() if own.grad is not None
+        name: parameter.grad.clone()
+        for name, parameter in model.network.named_parameters()
+        if parameter.grad is not None
     }
     return logits.detach(), gradients
 
@@ -58,8 +60,8 @@ def test_packed_logits_and_gradients_are_those_of_a_padded_batch(
         expected, expected_gradients = run(model, batch)
     for most in (0, 5, 10_000):  # a group a length, some, and one of all texts
         monkeypatch.setattr(packing, "MAX_GROUP_PADDING", most)
-        found, gradients = run(model, batch)
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        logits, gradients = run(model, batch)
+        torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
         assert gradients.keys() == expected_gradients.keys()
         for name, gradient in gradients.items():
             scale = expected_gradients[name].abs().max().clamp(min=1)
@@ -71,10 +73,10 @@ def test_packed_logits_in_bf16_are_those_of_a_padded_batch_but_for_rounding(chec
     model = load(checkpoint, architecture, pooling="mean")
     batch = collate(model.encode(TEXTS), model.pad_id)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        found = model.logits(batch)
+        logits = model.logits(batch)
         with model.padded():
             expected = model.logits(batch)
-    assert (found - expected).abs().max() <= 0.03 * expected.abs().max()
+    assert (logits - expected).abs().max() <= 0.03 * expected.abs().max()
 
 
 @pytest.mark.parametrize("architecture", PACKED)
@@ -97,12 +99,12 @@ def test_layers_see_no_padding(checkpoint, architecture):
 
 
 def test_packed_rows_have_few_lengths_and_hardly_more_tokens():
-    found = {tokens: packing.round_length(tokens) for tokens in range(1, 4097)}
+    rounded_lengths = {tokens: packing.round_length(tokens) for tokens in range(1, 4097)}
     assert all(
         tokens <= rounded < tokens + max(packing.LENGTH_MULTIPLE, tokens / 8 + 1)
-        for tokens, rounded in found.items()
+        for tokens, rounded in rounded_lengths.items()
     )
-    assert len(set(found.values())) < 60
+    assert len(set(rounded_lengths.values())) < 60
 
 
 @pytest.mark.parametrize("architecture", sorted(PADDED))
@@ -110,7 +112,7 @@ def test_models_with_an_attention_of_their_own_run_padded(checkpoint, architectu
     model = load(checkpoint, architecture)
     assert not model.packs()
     batch = collate(model.encode(TEXTS), model.pad_id)
-    alone = [model.logits(collate([own], model.pad_id)) for own in model.encode(TEXTS)]
+    alone = [model.logits(collate([inputs], model.pad_id)) for inputs in model.encode(TEXTS)]
     torch.testing.assert_close(model.logits(batch), torch.cat(alone), rtol=1e-4, atol=1e-4)
 
 
@@ -119,8 +121,8 @@ def test_left_padding_and_texts_of_one_length_are_not_packed(checkpoint, archite
     model = load(checkpoint, architecture)
     encoded = model.encode(TEXTS)
     if architecture != "bert":  # whose positions count from the left
-        found = model.logits(collate(encoded, model.pad_id, padding_side="left"))
-        torch.testing.assert_close(found, model.logits(collate(encoded, model.pad_id)), rtol=1e-4, atol=1e-4)
+        logits = model.logits(collate(encoded, model.pad_id, padding_side="left"))
+        torch.testing.assert_close(logits, model.logits(collate(encoded, model.pad_id)), rtol=1e-4, atol=1e-4)
     even = collate([encoded[1], encoded[1]], model.pad_id)
     with model.padded():
         expected = model.logits(even)
@@ -134,10 +136,10 @@ def test_captured_features_are_those_of_a_padded_batch(checkpoint, architecture)
         assert model.cut(cut) is None
         batch = collate(model.encode(TEXTS), model.pad_id)
         with torch.no_grad():
-            found = model.runner.capture(batch)
+            features = model.runner.capture(batch)
             with model.padded():
                 expected = model.runner.capture(batch)
-        for packed, padded in zip(found, expected, strict=True):
+        for packed, padded in zip(features, expected, strict=True):
             torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-5)
 
 
@@ -199,7 +201,7 @@ def test_networks_that_cannot_be_packed_run_padded(tmp_path, monkeypatch, kind, 
     assert not model.packs()
     for lengths in ([4, 1, 2, 1], [6, 6, 1, 3, 2, 6], [40, 1, 2, 7, 30]):
         encoded = [([7] * length,) for length in lengths]
-        alone = torch.cat([model.logits(collate([own], model.pad_id)) for own in encoded])
+        alone = torch.cat([model.logits(collate([inputs], model.pad_id)) for inputs in encoded])
         torch.testing.assert_close(model.logits(collate(encoded, model.pad_id)), alone, rtol=1e-4, atol=1e-4)
 
 
@@ -209,24 +211,24 @@ def test_packing_loses_no_token(lengths, most):
     mask = (torch.arange(width) < torch.tensor(lengths).unsqueeze(1)).long()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packing, "MAX_GROUP_PADDING", most)
-        found = packing.find_packing(mask)
-    if found is None:
+        layout = packing.find_packing(mask)
+    if layout is None:
         assert packing.round_length(sum(lengths)) > (1 - packing.MIN_PADDING_SAVED) * mask.numel()
         return
     hidden = torch.arange(mask.numel(), dtype=torch.float32).view(*mask.shape, 1)
-    row = found.pack(hidden)
+    row = layout.pack(hidden)
     tokens, filling = row[0].split([sum(lengths), row.shape[1] - sum(lengths)])
     assert sorted(tokens.flatten().tolist()) == hidden[mask.bool()].flatten().tolist()
     assert filling.tolist() == [tokens[-1].tolist()] * (packing.round_length(sum(lengths)) - sum(lengths))
-    for text, length, place in zip(found.texts(row), lengths, range(len(lengths)), strict=True):
+    for text, length, place in zip(layout.texts(row), lengths, range(len(lengths)), strict=True):
         assert text.flatten().tolist() == [place * width + position for position in range(length)]
-    means = found.mean(row)[found.order.argsort()].flatten()
-    assert torch.allclose(means, torch.stack([text.mean() for text in found.texts(row)]))
+    means = layout.mean(row)[layout.order.argsort()].flatten()
+    assert torch.allclose(means, torch.stack([text.mean() for text in layout.texts(row)]))
     heads = row[0].unsqueeze(1)  # (N, 1, 1)
-    parts = [group.unpad(group.pad(heads).transpose(1, 2)) for group in found.groups]
+    parts = [group.unpad(group.pad(heads).transpose(1, 2)) for group in layout.groups]
     assert torch.equal(torch.cat(parts), heads[: len(tokens)])
-    for group in found.groups:
-        texts = found.order[group.texts].tolist()
+    for group in layout.groups:
+        texts = layout.order[group.texts].tolist()
         sizes = [lengths[text] for text in texts]
         assert max(sizes) == group.width
         assert sum(group.width - size for size in sizes) <= most

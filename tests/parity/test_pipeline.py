@@ -27,8 +27,8 @@ def same(ours, theirs):
         assert ours["score"] == pytest.approx(theirs["score"], abs=1e-5)
         return
     assert isinstance(ours, list) and len(ours) == len(theirs)
-    for own, other in zip(ours, theirs, strict=True):
-        same(own, other)
+    for our_answer, their_answer in zip(ours, theirs, strict=True):
+        same(our_answer, their_answer)
 
 
 @pytest.mark.parametrize("top_k", [1, 2, None])

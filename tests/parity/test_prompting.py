@@ -43,8 +43,8 @@ def plain(folder, prompt, answer):
 def test_log_likelihoods_are_those_of_one_text_at_a_time(checkpoint, architecture):
     prompter = Prompter(load(checkpoint, architecture), QUESTION)
     assert {len(ids) for ids in prompter.answers} != {1}
-    found = prompter.log_likelihoods(TEXTS)
-    for text, row in zip(TEXTS, found, strict=True):
+    log_likelihoods = prompter.log_likelihoods(TEXTS)
+    for text, row in zip(TEXTS, log_likelihoods, strict=True):
         expected = [plain(checkpoint(architecture), prompter.prompt(text), ids) for ids in prompter.answers]
         assert row == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
@@ -71,10 +71,10 @@ def test_answers_of_one_token_need_one_pass_and_are_the_softmax(checkpoint, monk
     monkeypatch.setattr(
         model.network, "forward", lambda f=model.network.forward, **k: passes.append(k) or f(**k)
     )
-    found = prompter.log_likelihoods(["win a prize"])
+    log_likelihoods = prompter.log_likelihoods(["win a prize"])
     assert len(passes) == 1 and [len(ids) for ids in prompter.answers] == [1, 1, 1]
-    probs = class_probabilities([found], "multi-class")
-    assert probs == pytest.approx(np.exp(found) / np.exp(found).sum())
+    probs = class_probabilities([log_likelihoods], "multi-class")
+    assert probs == pytest.approx(np.exp(log_likelihoods) / np.exp(log_likelihoods).sum())
 
 
 def test_a_long_text_is_cut_and_the_question_stays(checkpoint):
@@ -125,10 +125,10 @@ def test_questions_fit_the_task():
     assert binary[0].words == ("no", "yes") and "Is the following text 'spam'?" in binary[0].template
     several = default_questions(("a", "b", "c"), "multi-class")
     assert several[0].words == ("a", "b", "c") and "'a', 'b', 'c'" in several[0].template
-    each = default_questions(("joy", "anger"), "multi-label")
-    assert [q.words for q in each] == [("no", "yes")] * 2 and "'anger'" in each[1].template
-    own = default_questions(("ham", "spam"), "binary", "{text} =>", {"ham": "fine", "spam": "junk"})
-    assert own == [Question("{text} =>", ("fine", "junk"))]
+    per_label = default_questions(("joy", "anger"), "multi-label")
+    assert [q.words for q in per_label] == [("no", "yes")] * 2 and "'anger'" in per_label[1].template
+    custom = default_questions(("ham", "spam"), "binary", "{text} =>", {"ham": "fine", "spam": "junk"})
+    assert custom == [Question("{text} =>", ("fine", "junk"))]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_pickled_weights_are_refused_unless_allowed(tmp_path, checkpoint):
         if path.suffix == ".json":
             (folder / path.name).write_bytes(path.read_bytes())
     torch.save(load_file(source.folder / "model.safetensors"), folder / "pytorch_model.bin")
-    found = find_model(str(folder), allow_pickle=True)
+    source = find_model(str(folder), allow_pickle=True)
     with pytest.raises(ModelError, match="cannot be loaded"):
-        load_language_model(found)
-    assert load_language_model(found, allow_pickle=True).limit == 64
+        load_language_model(source)
+    assert load_language_model(source, allow_pickle=True).limit == 64

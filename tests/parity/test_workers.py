@@ -49,8 +49,8 @@ def test_logits_are_those_of_one_batch_after_the_other(checkpoint, two_workers, 
     expected = np.concatenate([predict_logits(model, [text]) for text in TEXTS])
     seen = note_threads(model)
     for _ in range(3):
-        found = predict_logits(model, TEXTS, max_tokens=80)
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        logits = predict_logits(model, TEXTS, max_tokens=80)
+        np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     assert len([name for name in seen if name.startswith("finetext-worker")]) == 2
     assert model.network.training
 
@@ -84,14 +84,14 @@ def test_stored_features_and_the_tail_behind_them_are_the_same(checkpoint, two_w
     assert trunk.threads == [1, 1]
     for budget in (40, 200):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("finetext.cache.features.default_token_budget", lambda _, own=budget: own)
-            found = dict(trunk.run(windows))
-        assert sorted(found) == list(range(len(windows)))
+            patch.setattr("finetext.cache.features.default_token_budget", lambda _, tokens=budget: tokens)
+            features = dict(trunk.run(windows))
+        assert sorted(features) == list(range(len(windows)))
         model.network.eval()
         with torch.no_grad():
             for place, ids in enumerate(windows):
                 (alone,) = model.runner.capture(collate([(ids,)], model.pad_id))
-                torch.testing.assert_close(found[place], alone, rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(features[place], alone, rtol=1e-4, atol=1e-5)
         model.network.train()
     assert len([name for name in seen if name.startswith("finetext-worker")]) == 2
 
@@ -116,27 +116,27 @@ def test_workers_keep_order_modes_and_threads():
         modes = (torch.is_inference_mode_enabled(), torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"))
         return item, threading.current_thread().name, torch.get_num_threads(), modes
 
-    own = threading.current_thread().name
+    caller = threading.current_thread().name
     try:
         use_threads(3)
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-            found = list(run_concurrently(note, range(20), [10**9] * 20, split_threads(3)))
+            concurrent = list(run_concurrently(note, range(20), [10**9] * 20, split_threads(3)))
         plain = list(run_concurrently(note, range(20), [10**9] * 20, split_threads(1)))
         assert torch.get_num_threads() == 3
         with ThreadPoolExecutor(1) as pool:  # a thread that starts later
             assert pool.submit(torch.get_num_threads).result() == 3
     finally:
         use_threads(before)
-    assert [item for item, *_ in found] == [item for item, *_ in plain] == list(range(20))
-    assert {(name, count) for _, name, count, _ in found} == {
+    assert [item for item, *_ in concurrent] == [item for item, *_ in plain] == list(range(20))
+    assert {(name, count) for _, name, count, _ in concurrent} == {
         ("finetext-worker_0", 2),
         ("finetext-worker_1", 1),
-    } or {(name, count) for _, name, count, _ in found} == {
+    } or {(name, count) for _, name, count, _ in concurrent} == {
         ("finetext-worker_0", 1),
         ("finetext-worker_1", 2),
     }
-    assert {modes for *_, modes in found} == {(True, False, True)}
-    assert {name for _, name, *_ in plain} == {own} and {modes for *_, modes in plain} == {
+    assert {modes for *_, modes in concurrent} == {(True, False, True)}
+    assert {name for _, name, *_ in plain} == {caller} and {modes for *_, modes in plain} == {
         (False, True, False)
     }
 

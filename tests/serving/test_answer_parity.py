@@ -45,8 +45,10 @@ def texts():
 
 def table(predictions):
     """Return the probabilities `(N, C)` and the labels."""
-    scores = [{own["label"]: own["score"] for own in prediction["scores"]} for prediction in predictions]
-    probs = np.array([[own[name] for name in NAMES] for own in scores])
+    scores = [
+        {entry["label"]: entry["score"] for entry in prediction["scores"]} for prediction in predictions
+    ]
+    probs = np.array([[by_label[name] for name in NAMES] for by_label in scores])
     return probs, [prediction["label"] for prediction in predictions]
 
 
@@ -59,20 +61,20 @@ def ask(server, texts, model="clear", **one):
 
 def singly(server, texts, model="clear", clients=8):
     with ThreadPoolExecutor(clients) as pool:
-        return [own[0] for own in pool.map(lambda text: ask(server, text, model), texts)]
+        return [answer[0] for answer in pool.map(lambda text: ask(server, text, model), texts)]
 
 
 def test_a_thousand_texts_have_the_same_answer_everywhere(server, bundles, library, texts, tmp_path):
     classifier = library("clear")
     expected = classifier.predict_proba(texts)
-    labels = [own[0] for own in classifier.predict(texts)]
+    labels = [names[0] for names in classifier.predict(texts)]
     assert len(texts) == COUNT and set(labels) == set(NAMES) and np.ptp(expected[:, 0]) > 0.3
 
     def check(predictions, order=None):
-        probs, found = table(predictions)
+        probs, predicted = table(predictions)
         order = range(COUNT) if order is None else order
         np.testing.assert_allclose(probs, expected[order], atol=1e-5)
-        assert found == [labels[n] for n in order]
+        assert predicted == [labels[n] for n in order]
 
     check(ask(server, texts))
     alone = [ask(server, text)[0] for text in texts[:100]]  # one after the other, each a batch of its own
@@ -82,7 +84,7 @@ def test_a_thousand_texts_have_the_same_answer_everywhere(server, bundles, libra
     random.Random(1).shuffle(order)
     check(ask(server, [texts[n] for n in order]), order)
     check(singly(server, [texts[n] for n in order], clients=16), order)
-    beside = [own for text in texts[:100] for own in (text, LONG[len(text) % 2])]
+    beside = [text for short in texts[:100] for text in (short, LONG[len(short) % 2])]
     check(singly(server, beside, clients=16)[::2], range(100))
 
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
@@ -103,20 +105,20 @@ def test_the_transformers_pipeline_gives_the_same_answers(server, bundles, texts
     classify = pipeline("text-classification", model=str(bundles("clear")), top_k=None, truncation=True)
     some = [text for text in texts if text][:300]  # of no tokens at all transformers makes no batch
     for text, prediction in zip(some, singly(server, some), strict=True):
-        theirs = {own["label"]: own["score"] for own in classify([text])[0]}
-        ours = {own["label"]: own["score"] for own in prediction["scores"]}
+        theirs = {entry["label"]: entry["score"] for entry in classify([text])[0]}
+        ours = {entry["label"]: entry["score"] for entry in prediction["scores"]}
         assert ours == pytest.approx(theirs, abs=1e-5)
         assert prediction["label"] == max(theirs, key=theirs.get)
 
 
 def test_a_served_export_answers_like_the_library_and_the_original(server, exported, library, texts):
-    own = finetext.load(exported)
-    expected = own.predict_proba(texts)
+    served_export = finetext.load(exported)
+    expected = served_export.predict_proba(texts)
     np.testing.assert_allclose(expected, library("clear").predict_proba(texts), atol=1e-4)
     for predictions in (ask(server, texts, "onnx"), singly(server, texts, "onnx")):
         probs, labels = table(predictions)
         np.testing.assert_allclose(probs, expected, atol=1e-5)
-        assert labels == [names[0] for names in own.predict(texts)]
+        assert labels == [names[0] for names in served_export.predict(texts)]
     np.testing.assert_allclose(table(ask(server, texts))[0], expected, atol=1e-4)
     model = {known["name"]: known for known in server.ask("GET", "/info")[2]["models"]}["onnx"]
     assert model["device"] == "cpu" and model["labels"] == list(NAMES)
@@ -138,5 +140,5 @@ def test_unusual_texts_have_the_answers_of_the_library(server, library, texts, e
 @pytest.mark.parametrize("unit", ["tea at four ", "\x00", "👩‍👧", "שלום", "\ud83d", "x"], ids=ascii)
 def test_a_text_of_a_megabyte_has_the_answer_of_the_library(server, library, unit):
     text = unit * (1_000_000 // len(unit))
-    found = table(ask(server, [text, "tea"]))[0]
-    np.testing.assert_allclose(found, library("clear").predict_proba([text, "tea"]), atol=1e-5)
+    probs = table(ask(server, [text, "tea"]))[0]
+    np.testing.assert_allclose(probs, library("clear").predict_proba([text, "tea"]), atol=1e-5)

@@ -38,8 +38,8 @@ def server(tmp_path_factory, bundles):
 
 
 def head(*lines, path="/classify", kind="application/json"):
-    own = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *lines]
-    return ("\r\n".join(own) + "\r\n\r\n").encode()
+    head_lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *lines]
+    return ("\r\n".join(head_lines) + "\r\n\r\n").encode()
 
 
 def frame(data):
@@ -110,7 +110,7 @@ def test_endless_requests_are_refused_before_much_is_read(server, kind):
     server.settle("finetext_in_flight_requests", 0)
 
 
-def faults(server):
+def tracebacks(server):
     return [line for line in server.lines() if "exception" in line]
 
 
@@ -122,26 +122,26 @@ def test_slow_clients_time_out_and_delay_nobody(server):
         opened = [
             closing.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(60)
         ]
-        for number, own in enumerate(opened):
+        for number, client in enumerate(opened):
             if number % 3 == 1:
-                own.sendall(head(length))
+                client.sendall(head(length))
             elif number % 3 == 2:  # whose first request is in good time
-                own.sendall(whole)
-                assert own.recv(65536).startswith(b"HTTP/1.1 200")
+                client.sendall(whole)
+                assert client.recv(65536).startswith(b"HTTP/1.1 200")
         alive = dict(enumerate(opened))
         answers = Counter()
         waits = []
         began = time.monotonic()
         for place in itertools.count():
-            for number, own in list(alive.items()):
-                answer = answered(own)
+            for number, client in list(alive.items()):
+                answer = answered(client)
                 if answer is not None:
                     answers[number % 3, answer[9:12]] += 1
                     del alive[number]
                     continue
                 sent = body if number % 3 == 1 else whole
                 with contextlib.suppress(OSError):  # closed since: what it said is read next
-                    own.sendall(sent[place : place + 1])
+                    client.sendall(sent[place : place + 1])
             if not alive:
                 break
             asked = time.monotonic()
@@ -173,7 +173,7 @@ def test_a_client_that_does_not_read_its_responses_times_out(server):
         connection.sendall((head(f"Content-Length: {len(body)}") + body) * 20)
         time.sleep(SECONDS)
         server.settle("finetext_in_flight_requests", 0, seconds=20)
-    assert not faults(server)
+    assert not tracebacks(server)
 
 
 def test_too_many_pipelined_requests_end_the_connection(server):
@@ -209,7 +209,7 @@ def test_malformed_input_after_a_valid_request_costs_it_no_response(server):
     answer = exchange(server, head("Transfer-Encoding: chunked") + b"x\r\n")
     assert answer.startswith(b"HTTP/1.1 400") and answer.count(b"HTTP/1.1") == 1
     server.settle("finetext_in_flight_requests", 0)
-    assert not faults(server)
+    assert not tracebacks(server)
 
 
 @pytest.fixture(scope="module")
@@ -306,9 +306,9 @@ def test_ten_thousand_malformed_requests_are_refused_as_documented(server, docum
 
     async def ask_all():
         places = asyncio.Semaphore(150)
-        return await asyncio.gather(*(answer_to(server.port, own, places) for _, own, _ in requests))
+        return await asyncio.gather(*(answer_to(server.port, request, places) for _, request, _ in requests))
 
-    found = Counter()
+    statuses_seen = Counter()
     for (path, request, right_head), answer in zip(requests, asyncio.run(ask_all()), strict=True):
         statuses = [int(status) for status in re.findall(rb"^HTTP/1\.1 (\d+)", answer, re.MULTILINE)]
         allowed = documented[path] | (set() if right_head else {404, 405})
@@ -316,13 +316,13 @@ def test_ten_thousand_malformed_requests_are_refused_as_documented(server, docum
         assert not INSIDE.search(answer), (request[:500], answer)
         if len(statuses) == 1:
             json.loads(answer.partition(b"\r\n\r\n")[2])
-        found.update(statuses or [0])
-    print(dict(found))
-    assert {200, 400, 408, 413, 415, 422} <= set(found)
-    assert found[0] < 500  # connections that were closed without an answer, for want of a whole head
+        statuses_seen.update(statuses or [0])
+    print(dict(statuses_seen))
+    assert {200, 400, 408, 413, 415, 422} <= set(statuses_seen)
+    assert statuses_seen[0] < 500  # connections that were closed without an answer, for want of a whole head
     server.settle("finetext_in_flight_requests", 0)
     assert server.ask("GET", "/ready")[0] == 200
-    assert not faults(server)
+    assert not tracebacks(server)
 
 
 def test_schemathesis_finds_no_violation(server):
@@ -334,12 +334,12 @@ def test_schemathesis_finds_no_violation(server):
         f"http://127.0.0.1:{server.port}/openapi.json",
     ]
     flags = ["--phases=coverage,fuzzing", "--mode=all", "--max-examples=300", "--seed=20", "--no-shrink"]
-    found = subprocess.run(
+    completed = subprocess.run(
         [*command, *flags, "--continue-on-failure", "--generation-database=none", f"--checks={checks}"],
         capture_output=True,
         encoding="utf-8",
         check=False,
     )
-    assert found.returncode == 0, found.stdout[-4000:]
-    cases = re.search(r"(\d+) generated, (\d+) passed", found.stdout)
+    assert completed.returncode == 0, completed.stdout[-4000:]
+    cases = re.search(r"(\d+) generated, (\d+) passed", completed.stdout)
     assert cases is not None and int(cases[1]) == int(cases[2]) > 1000

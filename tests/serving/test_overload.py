@@ -95,9 +95,9 @@ def test_the_stop_signal_at_overload_loses_no_accepted_request(tmp_path, bundles
         capacity = asyncio.run(open_loop.closed_loop(server.port, TEXTS, 16, 0.5))
         before = open_loop.read_metrics(server.port)
         moments = open_loop.arrivals(3 * capacity, 1.8, seed=3)
-        found = []
+        results = []
         load = threading.Thread(
-            target=lambda: found.append(asyncio.run(open_loop.open_loop(server.port, TEXTS, moments)))
+            target=lambda: results.append(asyncio.run(open_loop.open_loop(server.port, TEXTS, moments)))
         )
         load.start()
         time.sleep(1)
@@ -107,7 +107,7 @@ def test_the_stop_signal_at_overload_loses_no_accepted_request(tmp_path, bundles
         assert server.ask("GET", "/ready")[0] == 503
         assert server.process.wait(30) == 0 and time.monotonic() - told < 20
         load.join()
-        tally = found[0][0]
+        tally = results[0][0]
         assert {200, 503} <= set(tally.statuses) <= {200, 429, 503} and not tally.unexpected
         assert open_loop.wrong_answers(tally, expected) == 0
         earlier = Counter({key: round(before[name(key)]) for key in logged(server) if name(key) in before})
@@ -130,14 +130,14 @@ def test_the_work_of_a_thousand_disconnected_clients_is_dropped(tmp_path, bundle
         heavy.start()
         server.settle(BATCHED, before + 1)  # the model is busy with it
         opened = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(CLIENTS)]
-        for number, own in enumerate(opened):
-            own.sendall(whole[:-5] if number % 5 == 0 else whole)
+        for number, client in enumerate(opened):
+            client.sendall(whole[:-5] if number % 5 == 0 else whole)
         server.settle("finetext_in_flight_requests", CLIENTS + 1)
         assert server.metrics()['finetext_queue_texts{model="windows"}'] == CLIENTS * 4 / 5
-        for number, own in enumerate(opened):
+        for number, client in enumerate(opened):
             if number % 2:  # a reset instead of a regular end
-                own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            own.close()
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
         server.settle('finetext_queue_texts{model="windows"}', 0)
         server.settle("finetext_in_flight_requests", 1)
         assert heavy.is_alive()

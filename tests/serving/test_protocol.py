@@ -35,12 +35,12 @@ def test_uvicorn_has_each_hook_that_is_overridden(hook):
 
 
 def test_every_overridden_name_is_a_known_hook_of_uvicorn():
-    own = {
+    overridden = {
         name
         for name in vars(LimitedProtocol)
         if hasattr(HttpToolsProtocol, name) and not name.startswith("__")
     }
-    assert own == set(HOOKS)
+    assert overridden == set(HOOKS)
 
 
 class Transport:

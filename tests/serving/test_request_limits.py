@@ -58,13 +58,13 @@ def raw(server, *parts, pause=0.0, seconds=20):
 
 
 def head(*lines, path="/classify"):
-    own = [
+    head_lines = [
         f"POST {path} HTTP/1.1",
         "Host: localhost",
         "Content-Type: application/json",
         f"Authorization: Bearer {TOKEN}",
     ]
-    return ("\r\n".join([*own, *lines]) + "\r\n\r\n").encode()
+    return ("\r\n".join([*head_lines, *lines]) + "\r\n\r\n").encode()
 
 
 def test_a_body_over_the_limit_is_refused_and_the_next_request_is_served(strict):
@@ -178,8 +178,8 @@ def test_without_the_token_only_pages_and_probes_are_served(strict, headers):
         ("GET", "//info"),
     ):
         body = {"text": "a"} if method == "POST" else None
-        status, found, answer = strict.ask(method, path, body, headers=headers)
-        assert status == 401 and found["WWW-Authenticate"] == "Bearer"
+        status, answer_headers, answer = strict.ask(method, path, body, headers=headers)
+        assert status == 401 and answer_headers["WWW-Authenticate"] == "Bearer"
         assert TOKEN not in json.dumps(answer)
     for path in ("/health", "/ready", "/docs", "/openapi.json", "/static/docs.css"):
         assert strict.ask("GET", path, headers=headers)[0] == 200
@@ -226,9 +226,9 @@ def test_foreign_hosts_are_refused(strict, host, allowed):
 )
 def test_foreign_origins_are_refused(strict, origin, allowed):
     headers = {"Host": "localhost:81", "Origin": origin}
-    status, found, _ = strict.ask("POST", "/classify", {"text": "a"}, headers=headers)
+    status, answer_headers, _ = strict.ask("POST", "/classify", {"text": "a"}, headers=headers)
     assert status == (200 if allowed else 403)
-    assert not any(name.lower().startswith("access-control") for name in found)
+    assert not any(name.lower().startswith("access-control") for name in answer_headers)
 
 
 def test_preflights_are_not_answered(strict):
@@ -248,7 +248,7 @@ def test_a_full_queue_refuses_requests_until_it_empties(slow):
         assert not first.done()
         assert status == 429 and int(headers["Retry-After"]) >= 1
         assert answer["limit"] == {"name": "max_queue", "value": 2} and answer["error_type"] == "Overloaded"
-        assert first.result()[0] == 200 and [own.result()[0] for own in waiting] == [200, 200]
+        assert first.result()[0] == 200 and [future.result()[0] for future in waiting] == [200, 200]
     figures = slow.metrics()
     assert figures['finetext_requests_total{route="/classify",status="429"}'] == before + 1
     assert figures['finetext_queue_texts{model="windows"}'] == figures["finetext_in_flight_requests"] == 0
@@ -258,8 +258,8 @@ def test_a_full_queue_refuses_requests_until_it_empties(slow):
 
 def test_too_many_requests_are_refused_before_their_bodies_are_read(slow):
     opened = [socket.create_connection(("127.0.0.1", slow.port)) for _ in range(6)]
-    for own in opened:
-        own.sendall(head("Content-Length: 100"))
+    for client in opened:
+        client.sendall(head("Content-Length: 100"))
     slow.settle("finetext_in_flight_requests", 6)
     answer = raw(slow, head("Content-Length: 100", "Connection: close"))
     assert answer.startswith(b"HTTP/1.1 429") and b'"max_requests"' in answer and b"retry-after" in answer
@@ -271,8 +271,8 @@ def test_too_many_requests_are_refused_before_their_bodies_are_read(slow):
     asked = [work, work, health, foreign, work, head("Content-Length: 2", "Connection: close") + b"{}"]
     answer = raw(slow, b"".join(asked))
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"429", b"429", b"200", b"403", b"429", b"429"]
-    for own in opened:
-        own.close()
+    for client in opened:
+        client.close()
     slow.settle("finetext_in_flight_requests", 0)
 
 
@@ -294,11 +294,11 @@ def test_the_work_of_disconnected_clients_is_dropped(slow):
         slow.settle(BATCHED, before[BATCHED] + 1)
         body = b'{"text": "tea"}'
         opened = [socket.create_connection(("127.0.0.1", slow.port)) for _ in range(2)]
-        for own in opened:
-            own.sendall(head(f"Content-Length: {len(body)}") + body)
+        for client in opened:
+            client.sendall(head(f"Content-Length: {len(body)}") + body)
         slow.settle('finetext_queue_texts{model="windows"}', 2)
-        for own in opened:
-            own.close()
+        for client in opened:
+            client.close()
         slow.settle('finetext_queue_texts{model="windows"}', 0)
         assert not first.done()
         slow.settle("finetext_in_flight_requests", 1)
@@ -385,8 +385,8 @@ def test_unsafe_and_invalid_options_are_refused(bundles, monkeypatch, flags, tok
     if token is not None:
         monkeypatch.setenv("FINETEXT_TOKEN", token)
     command = [sys.executable, "-m", "finetext", "serve", str(bundles("spam")), *flags]
-    found = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
-    assert found.returncode == code and says in found.stderr and "Traceback" not in found.stderr
+    completed = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert completed.returncode == code and says in completed.stderr and "Traceback" not in completed.stderr
 
 
 def test_a_network_server_accepts_addresses_and_allowed_host_names(tmp_path, bundles):
@@ -405,7 +405,7 @@ def test_a_network_server_accepts_addresses_and_allowed_host_names(tmp_path, bun
     with servers.Server(tmp_path / "log", bundles("spam"), *flags) as server:
         server.token = TOKEN
         hosts = {"api.example:8000": 200, "b.example": 200, "10.1.2.3:80": 200, "c.example": 403}
-        assert {own: server.ask("GET", "/info", headers={"Host": own})[0] for own in hosts} == hosts
+        assert {host: server.ask("GET", "/info", headers={"Host": host})[0] for host in hosts} == hosts
         server.token = "wrong"
         assert server.ask("GET", "/info")[0] == 401
 

@@ -27,14 +27,14 @@ def nobody_waits():
 def put(store, rows, key=KEY, dtype="fp32"):
     """Store rows of two numbers for some windows; return how many were missing."""
     width = 2
-    with store.entry(key, width, dtype, nobody_waits) as shelf:
+    with store.entry(key, width, dtype, nobody_waits) as entry:
         digests = [window_digest([number]) for number in rows]
-        missing = shelf.missing(digests)
+        missing = entry.missing(digests)
         if missing:
-            with shelf.writing(sum(len(rows[list(rows)[place]]) for place in missing)) as writer:
+            with entry.writing(sum(len(rows[list(rows)[place]]) for place in missing)) as writer:
                 for place in missing:
                     writer.add(digests[place], torch.tensor(rows[list(rows)[place]]).reshape(-1, width))
-        return len(missing), shelf.features(digests), shelf.damaged
+        return len(missing), entry.features(digests), entry.damaged
 
 
 ROWS = {1: [[1.0, 2.0]], 2: [[3.0, 4.0], [5.0, 6.0]]}
@@ -60,8 +60,8 @@ def test_any_windows_in_any_order_come_back(tmp_path_factory, counts, dtype):
         put(store, half, dtype=dtype)
     missing, features, _ = put(store, rows, dtype=dtype)
     assert missing == len(rows) - len(half)
-    for place, own in enumerate(rows.values()):
-        expected = torch.tensor(own)
+    for place, row in enumerate(rows.values()):
+        expected = torch.tensor(row)
         if dtype == "bf16":
             expected = expected.bfloat16().float()
         assert torch.equal(features.hidden([place])[0], expected)
@@ -98,16 +98,16 @@ def test_a_damaged_segment_is_dropped_and_written_anew(tmp_path, name, damage):
 def test_an_unfinished_segment_of_a_killed_process_is_cleared_away(tmp_path):
     store = ActivationCache(tmp_path)
     put(store, ROWS)
-    (shelf,) = (path.parent for path in tmp_path.glob("*/*.bin"))
-    (shelf / "4711.tmp").write_bytes(b"half")
+    (entry,) = (path.parent for path in tmp_path.glob("*/*.bin"))
+    (entry / "4711.tmp").write_bytes(b"half")
     assert put(store, ROWS)[0] == 0
-    assert not list(shelf.glob("*.tmp"))
+    assert not list(entry.glob("*.tmp"))
 
 
 def test_what_was_computed_before_an_interruption_is_kept(tmp_path):
     store = ActivationCache(tmp_path)
-    with pytest.raises(KeyboardInterrupt), store.entry(KEY, 2, "fp32", nobody_waits) as shelf:
-        with shelf.writing(3) as writer:
+    with pytest.raises(KeyboardInterrupt), store.entry(KEY, 2, "fp32", nobody_waits) as entry:
+        with entry.writing(3) as writer:
             writer.add(window_digest([1]), torch.tensor([[1.0, 2.0]]))
             raise KeyboardInterrupt
     missing, features, _ = put(store, ROWS)
@@ -119,10 +119,10 @@ def test_the_least_recently_used_make_room(tmp_path):
     store = ActivationCache(tmp_path)
     for cut in ("1", "2"):
         put(store, {n: [[0.0, 0.0]] * 100 for n in range(5)}, {"cut": cut})
-    old, new = sorted(store.entries(), key=lambda own: own.used)
+    old, new = sorted(store.entries(), key=lambda entry: entry.used)
     limited = ActivationCache(tmp_path, new.size_bytes * 2 + 100)
     put(limited, {n: [[0.0, 0.0]] * 90 for n in range(5)}, {"cut": "3"})
-    names = {own.name for own in store.entries()}
+    names = {entry.name for entry in store.entries()}
     assert old.name not in names and new.name in names and len(names) == 2
     assert store.size_bytes() <= limited.limit_bytes + 1000
 
@@ -136,21 +136,21 @@ def test_what_can_never_fit_is_refused_and_evicts_nothing(tmp_path):
 
 def test_a_second_user_of_the_same_key_waits_and_finds_it(tmp_path):
     store = ActivationCache(tmp_path)
-    waited, found = [], []
+    waited, missing = [], []
 
     def second():
-        with ActivationCache(tmp_path).entry(KEY, 2, "fp32", lambda: waited.append(1)) as shelf:
-            found.append(len(shelf.missing([window_digest([1])])))
+        with ActivationCache(tmp_path).entry(KEY, 2, "fp32", lambda: waited.append(1)) as entry:
+            missing.append(len(entry.missing([window_digest([1])])))
 
-    with store.entry(KEY, 2, "fp32", nobody_waits) as shelf:
+    with store.entry(KEY, 2, "fp32", nobody_waits) as entry:
         thread = threading.Thread(target=second)
         thread.start()
         while not waited:
             pass
-        with shelf.writing(1) as writer:
+        with entry.writing(1) as writer:
             writer.add(window_digest([1]), torch.tensor([[1.0, 2.0]]))
     thread.join()
-    assert found == [0]
+    assert missing == [0]
 
 
 def test_clearing_leaves_what_another_process_writes_to(tmp_path):
@@ -158,7 +158,7 @@ def test_clearing_leaves_what_another_process_writes_to(tmp_path):
     put(store, ROWS, {"cut": "7"})
     with store.entry(KEY, 2, "fp32", nobody_waits):
         assert store.clear() > 0
-        assert [own.key["cut"] for own in store.entries()] == ["1"]
+        assert [entry.key["cut"] for entry in store.entries()] == ["1"]
     store.clear()
     assert store.entries() == []
 
@@ -232,8 +232,8 @@ def test_stored_logits_are_those_of_the_whole_model(stored, architecture, cut, l
     plain = model.inputs(model.encode(TEXTS[:-1]))
     with torch.no_grad():
         expected = model.logits(plain.batch([2, 0, 1]))
-        found = model.logits(inputs["train"].batch([2, 0, 1]))
-    assert np.allclose(found, expected, atol=1e-5 * max(1.0, float(expected.abs().max())), rtol=0)
+        logits = model.logits(inputs["train"].batch([2, 0, 1]))
+    assert np.allclose(logits, expected, atol=1e-5 * max(1.0, float(expected.abs().max())), rtol=0)
     assert isinstance(inputs["train"], Inputs) and inputs["train"].features is not None
 
 

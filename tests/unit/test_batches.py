@@ -25,8 +25,10 @@ def test_without_padding_the_budget_is_of_real_tokens(lengths, budget):
     batches = token_budget_batches(lengths, budget, packed=True)
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
-        own = [lengths[index] for index in batch]
-        assert len(batch) == 1 or (sum(own) <= budget and len(own) * max(own) <= MAX_PADDED * budget)
+        batch_lengths = [lengths[index] for index in batch]
+        assert len(batch) == 1 or (
+            sum(batch_lengths) <= budget and len(batch_lengths) * max(batch_lengths) <= MAX_PADDED * budget
+        )
 
 
 def test_texts_of_any_length_share_a_batch_in_a_short_list_only():

@@ -70,15 +70,15 @@ def test_row_batches_depend_on_the_rows_alone(sizes, borders, rows, limit):
     before = batches_module.BATCH_ROWS, batches_module.BATCH_BYTES
     batches_module.BATCH_ROWS, batches_module.BATCH_BYTES = rows, limit
     try:
-        found = [batch.frame["text"].to_list() for batch in row_batches(iter(blocks))]
+        batches = [batch.frame["text"].to_list() for batch in row_batches(iter(blocks))]
         at_once = [batch.frame["text"].to_list() for batch in row_batches(iter([RowBatch(whole)]))]
-        later = [batch.frame["text"].to_list() for batch in row_batches(iter(blocks), skip=len(found[0]))]
+        later = [batch.frame["text"].to_list() for batch in row_batches(iter(blocks), skip=len(batches[0]))]
     finally:
         batches_module.BATCH_ROWS, batches_module.BATCH_BYTES = before
-    assert [text for batch in found for text in batch] == whole["text"].to_list()
-    assert found == at_once
-    assert later == (found[1:] or [[]])
-    for batch, following in zip(found, [*found[1:], None], strict=True):
+    assert [text for batch in batches for text in batch] == whole["text"].to_list()
+    assert batches == at_once
+    assert later == (batches[1:] or [[]])
+    for batch, following in zip(batches, [*batches[1:], None], strict=True):
         size = sum(map(len, batch))
         assert len(batch) <= rows and (size <= limit or len(batch) == 1)
         if following:  # as large as allowed
@@ -96,10 +96,10 @@ def test_the_next_item_is_prepared_while_the_current_one_is_processed():
         second_is_prepared.set()
         yield 2
 
-    found = prefetch(items())
-    assert next(found) == 1
+    prefetched = prefetch(items())
+    assert next(prefetched) == 1
     assert second_is_prepared.wait(10)
-    assert list(found) == [2]
+    assert list(prefetched) == [2]
 
 
 def test_prefetch_raises_an_error_in_its_turn_and_leaves_no_thread():
@@ -108,10 +108,10 @@ def test_prefetch_raises_an_error_in_its_turn_and_leaves_no_thread():
         raise DataError("row 2")
 
     before = threading.active_count()
-    found = prefetch(items())
-    assert next(found) == 1
+    prefetched = prefetch(items())
+    assert next(prefetched) == 1
     with pytest.raises(DataError, match="row 2"):
-        next(found)
+        next(prefetched)
     endless = prefetch(iter(range(10**9)))
     assert [next(endless) for _ in range(3)] == [0, 1, 2]
     endless.close()

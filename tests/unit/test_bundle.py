@@ -188,14 +188,14 @@ def test_random_weights_come_from_the_seed(checkpoint):
 )
 def test_dropout_is_set_everywhere(checkpoint, architecture):
     model = load(checkpoint, architecture, dropout=0.37)
-    found = {module.p for module in model.network.modules() if isinstance(module, torch.nn.Dropout)}
+    rates = {module.p for module in model.network.modules() if isinstance(module, torch.nn.Dropout)}
     named = {
         value
         for name, value in model.network.config.to_dict().items()
         if "dropout" in name or name.endswith("_pdrop")
     }
-    assert found <= {0.37} and named <= {0.37}
-    assert found or named
+    assert rates <= {0.37} and named <= {0.37}
+    assert rates or named
 
 
 def test_half_precision_weights_are_trained_in_float32(tmp_path, checkpoint):

@@ -188,5 +188,5 @@ def test_findings_are_json_safe(tmp_path):
 
 
 def test_texts_that_are_read_in_windows_lose_nothing():
-    found = check_lengths(["a", "b"], [5, 12], 10, windows=True)
-    assert found.count == 1 and "lost" not in found.detail and "windows" in found.detail
+    finding = check_lengths(["a", "b"], [5, 12], 10, windows=True)
+    assert finding.count == 1 and "lost" not in finding.detail and "windows" in finding.detail

@@ -13,7 +13,7 @@ def frame_of(*names: str) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("names", "found"),
+    ("names", "columns"),
     [
         (["text", "label"], ("text", "label")),
         (["Label", "id", "TEXT"], ("TEXT", "Label")),
@@ -23,8 +23,8 @@ def frame_of(*names: str) -> pl.DataFrame:
         (["body", "class"], ("body", "class")),
     ],
 )
-def test_columns_are_found_by_their_names(names, found):
-    assert find_columns(frame_of(*names), DataConfig(), "data.csv") == found
+def test_columns_are_found_by_their_names(names, columns):
+    assert find_columns(frame_of(*names), DataConfig(), "data.csv") == columns
 
 
 def test_columns_can_be_named_in_any_case():
@@ -79,8 +79,8 @@ def test_of_two_nameless_columns_the_one_with_fewer_values_holds_the_labels(labe
     cells = [["ham", "spam", "ham"], ["one", "two", "three"]]
     frame = pl.DataFrame({"column 1": cells[labels], "column 2": cells[1 - labels]})
     assert label_position(frame) == labels
-    found = find_columns(frame, DataConfig(), "data", headerless=True)
-    assert found == (f"column {2 - labels}", f"column {labels + 1}")
+    columns = find_columns(frame, DataConfig(), "data", headerless=True)
+    assert columns == (f"column {2 - labels}", f"column {labels + 1}")
 
 
 def test_prediction_needs_a_text_column_only():

@@ -16,13 +16,13 @@ LONG = " ".join(CORPUS)
 
 @pytest.fixture(scope="module")
 def tokenizers_by_kind(tmp_path_factory):
-    found = {}
+    tokenizers = {}
     for kind, make in (("bytes", byte_level_tokenizer), ("words", word_piece_tokenizer)):
         folder = tmp_path_factory.mktemp(kind)
         make().save_pretrained(folder)
-        found[kind] = load_tokenizer(folder)
-        choose_pad_token(found[kind])
-    return found
+        tokenizers[kind] = load_tokenizer(folder)
+        choose_pad_token(tokenizers[kind])
+    return tokenizers
 
 
 @pytest.mark.parametrize("kind", ["bytes", "words"])

@@ -52,13 +52,13 @@ def test_a_binary_case_calculated_by_hand():
 @pytest.mark.parametrize("seed", range(5))
 def test_metrics_agree_with_scikit_learn(seed):
     targets, probs = predictions(200, 3, seed)
-    metrics, guess = compute_metrics(targets, probs, NAMES, "multi-class"), probs.argmax(1)
-    assert metrics.accuracy == pytest.approx(sk.accuracy_score(targets, guess))
-    assert metrics.balanced_accuracy == pytest.approx(sk.balanced_accuracy_score(targets, guess))
-    assert metrics.macro_f1 == pytest.approx(sk.f1_score(targets, guess, average="macro"))
-    assert metrics.weighted_f1 == pytest.approx(sk.f1_score(targets, guess, average="weighted"))
-    assert metrics.micro_f1 == pytest.approx(sk.f1_score(targets, guess, average="micro"))
-    assert metrics.mcc == pytest.approx(sk.matthews_corrcoef(targets, guess))
+    metrics, predicted = compute_metrics(targets, probs, NAMES, "multi-class"), probs.argmax(1)
+    assert metrics.accuracy == pytest.approx(sk.accuracy_score(targets, predicted))
+    assert metrics.balanced_accuracy == pytest.approx(sk.balanced_accuracy_score(targets, predicted))
+    assert metrics.macro_f1 == pytest.approx(sk.f1_score(targets, predicted, average="macro"))
+    assert metrics.weighted_f1 == pytest.approx(sk.f1_score(targets, predicted, average="weighted"))
+    assert metrics.micro_f1 == pytest.approx(sk.f1_score(targets, predicted, average="micro"))
+    assert metrics.mcc == pytest.approx(sk.matthews_corrcoef(targets, predicted))
     assert metrics.roc_auc == pytest.approx(sk.roc_auc_score(targets, probs, multi_class="ovr"))
     assert metrics.log_loss == pytest.approx(sk.log_loss(targets, probs))
     one_hot = np.eye(3)[targets]
@@ -68,11 +68,11 @@ def test_metrics_agree_with_scikit_learn(seed):
 def test_multi_label_metrics_agree_with_scikit_learn():
     draw = np.random.default_rng(0)
     targets, probs = draw.integers(0, 2, (100, 3)), draw.random((100, 3))
-    metrics, guess = compute_metrics(targets, probs, NAMES, "multi-label"), (probs >= 0.5).astype(int)
-    assert metrics.accuracy == pytest.approx(sk.accuracy_score(targets, guess))
-    assert metrics.hamming_loss == pytest.approx(sk.hamming_loss(targets, guess))
-    assert metrics.macro_f1 == pytest.approx(sk.f1_score(targets, guess, average="macro"))
-    assert metrics.micro_f1 == pytest.approx(sk.f1_score(targets, guess, average="micro"))
+    metrics, predicted = compute_metrics(targets, probs, NAMES, "multi-label"), (probs >= 0.5).astype(int)
+    assert metrics.accuracy == pytest.approx(sk.accuracy_score(targets, predicted))
+    assert metrics.hamming_loss == pytest.approx(sk.hamming_loss(targets, predicted))
+    assert metrics.macro_f1 == pytest.approx(sk.f1_score(targets, predicted, average="macro"))
+    assert metrics.micro_f1 == pytest.approx(sk.f1_score(targets, predicted, average="micro"))
     assert metrics.roc_auc == pytest.approx(sk.roc_auc_score(targets, probs))
     assert metrics.confusion is None
     assert metrics.log_loss == pytest.approx(

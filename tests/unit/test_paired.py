@@ -28,13 +28,13 @@ def reference(targets, predicted, classes):
 def test_metrics_are_those_of_scikit_learn(seed):
     targets, first, _ = predictions(seed)
     assert decision_metrics(targets, first, 3) == pytest.approx(reference(targets, first, 3))
-    one_hot, guess = np.eye(3, dtype=int)[targets], np.eye(3, dtype=int)[first]
-    guess[:40, 1] = 1
-    differences = decision_metrics(one_hot, guess, 3)
-    labels = zip(one_hot.T, guess.T, strict=True)
+    one_hot, predicted = np.eye(3, dtype=int)[targets], np.eye(3, dtype=int)[first]
+    predicted[:40, 1] = 1
+    differences = decision_metrics(one_hot, predicted, 3)
+    labels = zip(one_hot.T, predicted.T, strict=True)
     assert differences["mcc"] == pytest.approx(np.mean([sk.matthews_corrcoef(t, p) for t, p in labels]))
-    assert differences["macro_f1"] == pytest.approx(sk.f1_score(one_hot, guess, average="macro"))
-    assert differences["accuracy"] == pytest.approx(sk.accuracy_score(one_hot, guess))
+    assert differences["macro_f1"] == pytest.approx(sk.f1_score(one_hot, predicted, average="macro"))
+    assert differences["accuracy"] == pytest.approx(sk.accuracy_score(one_hot, predicted))
 
 
 def test_a_class_without_texts_or_predictions_has_an_f1_of_zero():

@@ -115,16 +115,16 @@ def test_text_over_several_lines_is_one_row_and_counts_once():
     assert table.rows.tolist() == [2, 4]
 
 
-@pytest.mark.parametrize("stray", ["", '5" nail,ham\n"a, b",ham\n'])
-def test_two_unpaired_quotes_that_look_like_one_long_field_are_refused(stray):
-    content = "text,label\nx,ham\ny,spam\n" + stray + '"unpaired,ham\nplain,spam\nended",ham\n'
-    row = 4 + stray.count("\n")
+@pytest.mark.parametrize("stray_quotes", ["", '5" nail,ham\n"a, b",ham\n'])
+def test_two_unpaired_quotes_that_look_like_one_long_field_are_refused(stray_quotes):
+    content = "text,label\nx,ham\ny,spam\n" + stray_quotes + '"unpaired,ham\nplain,spam\nended",ham\n'
+    row = 4 + stray_quotes.count("\n")
     with pytest.raises(
         DataError, match=rf"row {row}: a quoted text of 3 lines, or 3 rows.*--quoting csv.*--quoting none"
     ):
         table_of(content.encode())
-    assert len(table_of(content.encode(), DataConfig(quoting="csv"))) == 3 + stray.count("\n")
-    if not stray:
+    assert len(table_of(content.encode(), DataConfig(quoting="csv"))) == 3 + stray_quotes.count("\n")
+    if not stray_quotes:
         assert len(table_of(content.encode(), DataConfig(quoting="none"))) == 5
 
 

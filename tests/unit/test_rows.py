@@ -53,12 +53,12 @@ def in_batches(content: bytes, config: DataConfig, path: Path, size: int) -> obj
     path.write_bytes(content)
     with chunks_of(size):
         try:
-            found = open_rows(path, config)
-            frame = pl.concat([batch.frame for batch in found.batches()])
+            file = open_rows(path, config)
+            frame = pl.concat([batch.frame for batch in file.batches()])
         except FinetextError as error:
             return str(error)
-    assert found.height == frame.height
-    return list(found.columns), found.text_column, frame.rows()
+    assert file.height == frame.height
+    return list(file.columns), file.text_column, frame.rows()
 
 
 def written(table, **dialect) -> bytes:
@@ -89,8 +89,8 @@ def test_csv_round_trip_is_lossless_for_any_chunk_size(place, rows, quoting, end
         assume(not all(row[-1].endswith("\r") for row in rows))
     content = written([header, *rows], quoting=quoting, lineterminator=end)
     config = DataConfig(format="csv", quoting="csv", text_column="text")
-    found = in_batches(content, config, place, size)
-    assert found == (header, "text", [tuple(row) for row in rows])
+    result = in_batches(content, config, place, size)
+    assert result == (header, "text", [tuple(row) for row in rows])
 
 
 @settings(max_examples=400)
@@ -164,8 +164,8 @@ def test_every_encoding_is_read_in_batches(tmp_path, encoding):
 def test_gzip_is_read_in_batches(tmp_path, members):
     parts = [HEADER, b"one,a\n" * 30, '"two\n😀",b\n'.encode() * 30]
     zipped = b"".join(map(gzip.compress, parts)) if members == 3 else gzip.compress(b"".join(parts))
-    found = in_batches(zipped, DataConfig(), tmp_path / "data.csv.gz", 40)
-    assert found == (["text", "label"], "text", [("one", "a")] * 30 + [("two\n😀", "b")] * 30)
+    result = in_batches(zipped, DataConfig(), tmp_path / "data.csv.gz", 40)
+    assert result == (["text", "label"], "text", [("one", "a")] * 30 + [("two\n😀", "b")] * 30)
     assert "damaged or cut off" in in_batches(zipped[:-9], DataConfig(), tmp_path / "data.csv.gz", 40)
 
 
@@ -191,9 +191,9 @@ def test_a_last_line_that_ends_in_a_zero_byte_counts(tmp_path):
 def test_a_file_without_header_is_read_in_batches(tmp_path):
     content = b"".join(b"%s\ttext %d\n" % (b"spam" if n % 3 else b"ham", n) for n in range(60))
     path = tmp_path / "messages"
-    found = in_batches(content, DataConfig(), path, 64)
-    assert found == whole(content, DataConfig(), str(path))
-    assert found[1] == "column 2"
+    result = in_batches(content, DataConfig(), path, 64)
+    assert result == whole(content, DataConfig(), str(path))
+    assert result[1] == "column 2"
 
 
 # Streams ------------------------------------------------------------------------------------------
@@ -225,8 +225,8 @@ def test_a_stream_gives_the_rows_that_were_written(rows, end, size):
         assume(not all(row[-1].endswith("\r") for row in rows))
     content = written([("text", "label"), *rows], lineterminator=end)
     with chunks_of(size):
-        found = open_rows(io.BufferedReader(Pipe(content)), DataConfig(format="csv", quoting="csv"))
-        frame = pl.concat([batch.frame for batch in found.batches()])
+        file = open_rows(io.BufferedReader(Pipe(content)), DataConfig(format="csv", quoting="csv"))
+        frame = pl.concat([batch.frame for batch in file.batches()])
     assert frame.rows() == rows
 
 
@@ -241,10 +241,10 @@ def test_a_stream_begins_before_it_ends():
 def test_a_bad_row_of_a_stream_is_named_when_it_comes():
     stream = io.BytesIO(HEADER + b"some words,a\n" * 40 + b"three,fields,here\n")
     with chunks_of(64):
-        found = open_rows(stream, DataConfig())
-        assert found.height is None and found.digest is None
+        file = open_rows(stream, DataConfig())
+        assert file.height is None and file.digest is None
         with pytest.raises(DataError, match="row 42 has 3 fields where the first row has 2"):
-            list(found.batches())
+            list(file.batches())
 
 
 # JSON Lines and Parquet ---------------------------------------------------------------------------
@@ -261,12 +261,12 @@ def test_json_lines_are_preserved(place, records):
     path = place.with_suffix(".jsonl")
     path.write_bytes(b"\n".join(lines))
     with chunks_of(64):
-        found = open_rows(path, DataConfig())
-        batches = list(found.batches("written"))
-        typed = pl.concat([batch.frame for batch in found.batches()])
+        file = open_rows(path, DataConfig())
+        batches = list(file.batches("written"))
+        typed = pl.concat([batch.frame for batch in file.batches()])
     assert [line for batch in batches for line in batch.lines] == lines
-    assert set(found.columns) == {"text", *(key for record in records for key in record)}
-    for key in found.columns:
+    assert set(file.columns) == {"text", *(key for record in records for key in record)}
+    for key in file.columns:
         values = [{"text": "x", **record}.get(key) for record in records]
         if all(type(value) is str for value in values if value is not None):
             assert typed[key].to_list() == values
@@ -311,9 +311,9 @@ def test_a_json_array_is_read(tmp_path):
     path = tmp_path / "data.json"
     path.write_text(json.dumps([{"text": f"t{n}", "n": n} for n in range(30)]))
     with chunks_of(64):
-        found = open_rows(path, DataConfig())
-        frame = pl.concat([batch.frame for batch in found.batches()])
-    assert frame.rows() == [(f"t{n}", n) for n in range(30)] and found.height == 30
+        file = open_rows(path, DataConfig())
+        frame = pl.concat([batch.frame for batch in file.batches()])
+    assert frame.rows() == [(f"t{n}", n) for n in range(30)] and file.height == 30
 
 
 @pytest.mark.parametrize("how", ["path", "gzip", "stream"])
@@ -328,8 +328,8 @@ def test_parquet_is_read_in_slices(tmp_path, monkeypatch, how):
         source.write_bytes(gzip.compress(path.read_bytes()))
     elif how == "stream":
         source = io.BytesIO(path.read_bytes())
-    found = open_rows(source, DataConfig())
-    batches = [batch.frame for batch in found.batches()]
+    file = open_rows(source, DataConfig())
+    batches = [batch.frame for batch in file.batches()]
     assert len(batches) == 4 and pl.concat(batches).equals(frame)
 
 
@@ -352,5 +352,5 @@ def test_unreadable_files_are_refused(tmp_path):
 def test_an_unclosed_quote_is_a_plain_character_beyond_the_longest_row(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_reader, "MAX_ROW_BYTES", 256)
     content = HEADER + b'"unpaired,a\n' + b"some words,b\n" * 100 + b'ends",a\n'
-    found = in_batches(content, DataConfig(quoting="csv"), tmp_path / "data.csv", 64)
-    assert found[2] == [('"unpaired', "a"), *[("some words", "b")] * 100, ('ends"', "a")]
+    result = in_batches(content, DataConfig(quoting="csv"), tmp_path / "data.csv", 64)
+    assert result[2] == [('"unpaired', "a"), *[("some words", "b")] * 100, ('ends"', "a")]

@@ -16,7 +16,7 @@ with_shared = pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is 
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 
 
-def make(labels, texts=None, task=None, given=None) -> Dataset:
+def make(labels, texts=None, task=None, split_names=None) -> Dataset:
     names = [label if isinstance(label, tuple) else (label,) for label in labels]
     classes = tuple(sorted({name for several in names for name in several}))
     source = Source("data.csv", (), "csv", "text", "label", "0" * 64)
@@ -28,7 +28,7 @@ def make(labels, texts=None, task=None, given=None) -> Dataset:
         task=task or ("binary" if len(classes) == 2 else "multi-class"),
         source=source,
         findings=Findings(),
-        given_splits=given,
+        given_splits=split_names,
     )
 
 
@@ -153,29 +153,31 @@ def test_the_sms_collection_is_split_without_a_leak():
     assert sum(map(len, keys)) == len(set(dataset.keys))
 
 
-# Own splits ---------------------------------------------------------------------------------------
+# Splits of the source ---------------------------------------------------------------------------------------
 
 
-def own(given, texts=None):
-    return make(["a", "b"] * (len(given) // 2), texts, given=given)
+def make_with_splits(split_names, texts=None):
+    return make(["a", "b"] * (len(split_names) // 2), texts, split_names=split_names)
 
 
 def test_source_splits_are_kept():
-    dataset = own(["train"] * 6 + ["validation"] * 2 + ["test"] * 2)
+    dataset = make_with_splits(["train"] * 6 + ["validation"] * 2 + ["test"] * 2)
     splits = split(dataset, DataConfig(), 0)
     assert [part.rows for part in parts_of(splits).values()] == [[2, 3, 4, 5, 6, 7], [8, 9], [10, 11]]
     assert splits.notes == ()
 
 
 def test_a_missing_split_is_split_off_train():
-    splits = split(own(["train"] * 40 + ["test"] * 10), DataConfig(), 0)
+    splits = split(make_with_splits(["train"] * 40 + ["test"] * 10), DataConfig(), 0)
     assert splits.test.rows == list(range(42, 52))
     assert (len(splits.train), len(splits.validation)) == (36, 4)
 
 
 def test_texts_of_a_later_split_are_removed_from_the_earlier_and_noted():
     texts = [f"t{n}" for n in range(40)] + ["T1", "v", "w", "t2"] + ["t3", "V", "x", "t2 "]
-    splits = split(own(["train"] * 40 + ["validation"] * 4 + ["test"] * 4, texts), DataConfig(), 0)
+    splits = split(
+        make_with_splits(["train"] * 40 + ["validation"] * 4 + ["test"] * 4, texts), DataConfig(), 0
+    )
     assert splits.train.texts == [f"t{n}" for n in range(40) if n not in (1, 2, 3)]
     assert splits.validation.texts == ["T1", "w"]
     assert splits.test.texts == ["t3", "V", "x", "t2 "]
@@ -188,14 +190,14 @@ def test_texts_of_a_later_split_are_removed_from_the_earlier_and_noted():
 
 def test_a_class_that_only_overlapping_texts_had_is_refused():
     texts = ["b text", *(f"t{n}" for n in range(10)), "b text"]
-    dataset = make(["b"] + ["a"] * 10 + ["b"], texts, given=["train"] * 11 + ["test"])
+    dataset = make(["b"] + ["a"] * 10 + ["b"], texts, split_names=["train"] * 11 + ["test"])
     with pytest.raises(DataError, match="no training example is left of 'b'"):
         split(dataset, DataConfig(), 0)
 
 
 def test_a_validation_split_contained_in_test_is_refused():
     texts = [f"t{n}" for n in range(10)] + ["x", "y", "X", "Y"]
-    dataset = own(["train"] * 10 + ["validation"] * 2 + ["test"] * 2, texts)
+    dataset = make_with_splits(["train"] * 10 + ["validation"] * 2 + ["test"] * 2, texts)
     with pytest.raises(DataError, match="no validation example is left"):
         split(dataset, DataConfig(), 0)
 
@@ -253,7 +255,7 @@ def test_a_limit_below_one_is_a_share():
 
 
 def test_source_splits_shrink_in_proportion():
-    dataset = own(["train"] * 140 + ["validation"] * 20 + ["test"] * 40)
+    dataset = make_with_splits(["train"] * 140 + ["validation"] * 20 + ["test"] * 40)
     assert Counter(limit(dataset, 0.5, 0).given_splits) == {"train": 70, "validation": 10, "test": 20}
 
 

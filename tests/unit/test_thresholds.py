@@ -110,9 +110,9 @@ def test_the_least_log_loss_is_that_of_no_other_temperature():
     random = np.random.default_rng(1)
     logits, targets = random.normal(size=(300, 4)) * 3, random.integers(0, 4, 300)
     logits[np.arange(300), targets] += 3
-    found = fit_temperature(logits, targets)
+    fitted = fit_temperature(logits, targets)
     losses = [
         sk.log_loss(targets, scaled_probabilities(logits, t, "multi-class"))
-        for t in (found, found * 0.98, found * 1.02)
+        for t in (fitted, fitted * 0.98, fitted * 1.02)
     ]
     assert losses[0] == min(losses)

@@ -120,8 +120,8 @@ def test_lora_adapts_every_linear_layer_and_leaves_the_head_whole(checkpoint, ar
     model, config = load(checkpoint, architecture, trainable="lora", lora_rank=2)
     linear = [
         name
-        for layer, own in zip(model.structure.layers, model.structure.layer_names, strict=True)
-        for name, module in ((f"{own}.{n}", m) for n, m in layer.named_modules())
+        for layer, prefix in zip(model.structure.layers, model.structure.layer_names, strict=True)
+        for name, module in ((f"{prefix}.{n}", m) for n, m in layer.named_modules())
         if isinstance(module, (nn.Linear, Conv1D))
     ]
     assert linear and linear_layers(model) == linear
