@@ -88,7 +88,7 @@ def test_hostile_texts_are_shown_and_not_executed(open_page, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_numbers_on_the_page_are_those_of_metrics_json(open_page, reports, task):
+def test_the_numbers_on_the_page_match_metrics_json(open_page, reports, task):
     page, _, _ = open_page(task)
     written = reports[task][1]
     expected = {"test": written["test"]}
@@ -110,7 +110,7 @@ def test_every_plot_has_a_name_for_screen_readers(open_page):
             assert page.locator(f"[id='{name}']").text_content()
 
 
-def test_on_paper_it_is_dark_on_white_and_whole(open_page):
+def test_the_printed_report_is_complete_and_dark_on_white(open_page):
     page, _, _ = open_page("many-class", "desktop", "dark")
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -32,7 +32,7 @@ TEXTS = (
 
 
 @pytest.mark.parametrize("name", ["clear", "moods"])
-def test_labels_with_bars_appear_while_typing(visit, library, name):
+def test_labels_and_bars_appear_while_typing(visit, library, name):
     page, classifier = visit(), library(name)
     page.locator("#model").select_option(name)
     asked = []
@@ -61,7 +61,7 @@ def test_labels_with_bars_appear_while_typing(visit, library, name):
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_the_explanation_is_that_of_the_library(visit, library, text):
+def test_explanations_match_the_library(visit, library, text):
     page = visit()
     explanation = library("clear").explain(text)
     put_text(page, text)
@@ -145,7 +145,7 @@ def test_markup_in_texts_labels_and_cards_is_shown_as_text(visit, library):
     # Each visit ends with a look for what came alive: see `visit`.
 
 
-def test_unusual_texts_have_the_answers_of_the_library(visit, library):
+def test_unusual_texts_match_the_library(visit, library):
     page, classifier = visit(), library("clear")
 
     @settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
@@ -225,7 +225,7 @@ def test_a_token_is_asked_for_and_not_stored(visit, bundles, library, tmp_path):
         assert "sesame" not in page.url
 
 
-def test_a_dead_server_loses_nothing_and_work_continues_when_it_is_back(visit, bundles, library, tmp_path):
+def test_nothing_is_lost_while_the_server_is_down(visit, bundles, library, tmp_path):
     classifier, model = library("clear"), bundles("clear")
     gone = r"Failed to load resource: (net::ERR_\w+|.* status of 503 .*)"
     texts = [f"{servers.WORDS.split()[n % 15]} prize {n}" for n in range(500)]

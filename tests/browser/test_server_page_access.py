@@ -90,7 +90,7 @@ def test_the_page_fits_the_screen_with_enough_contrast(visit, width, scheme):
     assert ("rgb(255, 255, 255)" in papers) == (scheme == "light")
 
 
-def test_the_content_security_policy_allows_only_the_pages_own_files(visit, served):
+def test_the_content_security_policy_allows_only_files_of_the_page(visit, served):
     headers = served.ask("GET", "/")[1]
     policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
     assert policy.pop("default-src") == "'none'"
@@ -106,7 +106,7 @@ def test_the_content_security_policy_allows_only_the_pages_own_files(visit, serv
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_a_screen_reader_finds_a_name_for_every_control_and_headings_in_order(visit, width):
+def test_every_control_has_an_accessible_name_and_headings_are_in_order(visit, width):
     page = visit(width=width)
     fill(page)
     page.locator("#trouble").evaluate("e => e.hidden = document.getElementById('token-form').hidden = false")

@@ -63,7 +63,7 @@ def drop_file(page, content: bytes, name: str) -> None:
         page.dispatch_event("#drop", kind, {"dataTransfer": data})
 
 
-def test_the_download_has_the_answers_of_the_library(labelled, library, table, texts):
+def test_the_download_matches_the_library(labelled, library, table, texts):
     name, records = downloaded(labelled, labelled.locator("#download").click)
     assert name == "my texts-labelled.csv"
     assert records[0] == ["id", "text", "'" + COLUMNS[2], "score", "predicted", "score_2"]
@@ -76,7 +76,7 @@ def test_the_download_has_the_answers_of_the_library(labelled, library, table, t
     assert len({prediction["label"] for prediction in expected}) == 2 and np.ptp(scores) > 0.3
 
 
-def test_a_file_is_loaded_by_its_input_and_by_a_drop(visit, library):
+def test_a_file_can_be_chosen_or_dropped(visit, library):
     page = visit()
     with page.expect_file_chooser() as chooser:
         page.locator("#file").click()

@@ -202,7 +202,7 @@ def test_compare_needs_only_metrics_and_predictions_in_any_row_order(tmp_path, r
     assert summary.parameters is None and summary.model is None
 
 
-def test_runs_tested_on_different_texts_are_not_compared(tmp_path, runs, capsys):
+def test_runs_with_different_test_texts_are_not_compared(tmp_path, runs, capsys):
     with pytest.raises(DataError, match="not tested on the texts"):
         compare([runs / "a", runs / "other"])
     changed = shutil.copytree(runs / "b", tmp_path / "changed")
@@ -226,7 +226,7 @@ def sweep_file(tmp_path, model, text):
     return path
 
 
-def test_only_the_winner_of_a_grid_is_tested(tmp_path, home, checkpoint, messages, capsys):
+def test_only_the_best_trial_of_a_grid_is_tested(tmp_path, home, checkpoint, messages, capsys):
     config = sweep_file(
         tmp_path,
         checkpoint("bert"),

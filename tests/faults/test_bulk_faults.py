@@ -117,7 +117,7 @@ def test_a_full_disk_loses_no_row_that_was_written(tmp_path, trained, small_disk
     assert [path.name for path in small_disk.iterdir()] == [name]
 
 
-def test_a_reader_that_goes_away_ends_the_prediction_quietly(tmp_path, trained):
+def test_a_closed_pipe_ends_the_prediction_quietly(tmp_path, trained):
     table = write_table(tmp_path / "in.csv", 20_000)
     options = (trained("bert").folder.path, "--file", table, "--format", "csv", "--device", "cpu")
     process = subprocess.Popen(command(*options), stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -149,7 +149,7 @@ def test_a_missing_network_is_reported_in_one_line():
         assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_file_put_there_by_hand_is_used(server):
+def test_a_manually_placed_file_is_used(server):
     downloads_folder().mkdir(parents=True)
     (downloads_folder() / FILE).write_bytes(ZIP)
     assert load_sms_spam(archive_at(server)).parts[0].table.frame.height == 300
@@ -172,7 +172,7 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(server, behaviour):
         assert path.read_bytes() == damaged
 
 
-def test_processes_that_want_the_same_file_do_not_clash(server):
+def test_concurrent_downloads_of_the_same_file_do_not_conflict(server):
     code = "import sys; from finetext.data.builtin import *; print(fetch(Archive(*sys.argv[1:])))"
     archive = archive_at(server)
     command = [sys.executable, "-c", code, archive.url, archive.digest, archive.file]

@@ -134,12 +134,12 @@ def test_a_hostile_configuration_is_refused_before_the_weights_are_asked_for(tmp
     assert not [asked for asked in hub.requested if asked.endswith(".safetensors")]
 
 
-def test_what_the_hub_does_not_have_is_said(tmp_path, hub):
+def test_a_model_missing_from_the_hub_is_reported(tmp_path, hub):
     assert "no such model" in find(tmp_path, hub.server_port, name="acme/none")["error"]
     assert "'v9'" in find(tmp_path, hub.server_port, revision="v9")["error"]
 
 
-def test_without_a_network_the_cache_serves_and_else_one_line_says_so(tmp_path, hub):
+def test_without_a_network_the_cache_is_used_or_the_error_is_one_line(tmp_path, hub):
     first = find(tmp_path, hub.server_port)
     nowhere = 9  # the discard port: nothing listens there
     assert find(tmp_path, nowhere, revision=COMMIT) == first

@@ -176,7 +176,7 @@ def test_an_interrupted_search_requeues_its_trial(tmp_path, sweep_words, start):
     assert len(trials) == 5 and waiting["name"] in {trial["name"] for trial in trials}
 
 
-def test_a_trial_that_keeps_killing_its_process_is_given_up(tmp_path, sweep_words):
+def test_a_trial_that_repeatedly_kills_its_process_is_abandoned(tmp_path, sweep_words):
     from finetext.experiments import read_sweep
     from finetext.experiments.folder import ExperimentFolder
     from finetext.experiments.study import MAX_ATTEMPTS, SharedStudy

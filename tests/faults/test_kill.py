@@ -59,7 +59,7 @@ def losses(run: Path) -> list[tuple[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_twenty_kills_change_nothing(tmp_path, checkpoint, messages):
+def test_twenty_kills_do_not_change_the_result(tmp_path, checkpoint, messages):
     arguments = (str(messages), str(checkpoint("bert")))
     reference = tmp_path / "reference"
     began = time.perf_counter()

@@ -138,7 +138,7 @@ def push(tmp_path, hub, *arguments, token=TOKEN):
     return answer.returncode, shown
 
 
-def test_nothing_goes_before_yes_and_then_the_model_alone(tmp_path, hub, trained):
+def test_nothing_is_uploaded_before_confirmation_and_then_only_the_model(tmp_path, hub, trained):
     folder = trained("bert").folder
     code, shown = push(tmp_path, hub, folder.path, "acme/tiny")
     assert code == 0 and "nothing was uploaded" in shown and "private repository acme/tiny" in shown
@@ -156,7 +156,7 @@ def test_nothing_goes_before_yes_and_then_the_model_alone(tmp_path, hub, trained
     assert again == 0, shown
 
 
-def test_a_public_repository_must_be_asked_for(tmp_path, hub, trained):
+def test_repositories_are_public_only_on_request(tmp_path, hub, trained):
     folder = trained("bert").folder.path
     assert push(tmp_path, hub, folder, "acme/open", "--public", "--yes")[0] == 0
     assert not is_private(hub.repositories["acme/open"])
@@ -166,13 +166,13 @@ def test_a_public_repository_must_be_asked_for(tmp_path, hub, trained):
     assert hub.files == {}
 
 
-def test_the_token_may_stand_in_a_file(tmp_path, hub, trained):
+def test_the_token_can_be_read_from_a_file(tmp_path, hub, trained):
     (tmp_path / ".env").write_text(f"# tokens\nOTHER=x\nexport HF_TOKEN='{TOKEN}'\n")
     assert push(tmp_path, hub, trained("bert").folder.path, "acme/tiny", "--yes", token=None)[0] == 0
     assert hub.files
 
 
-def test_without_a_token_or_with_a_wrong_one_nothing_goes(tmp_path, hub, trained):
+def test_without_a_valid_token_nothing_is_uploaded(tmp_path, hub, trained):
     folder = trained("bert").folder.path
     code, shown = push(tmp_path, hub, folder, "acme/tiny", "--yes", token=None)
     assert code == 2 and "no token of the Hub" in shown and hub.requested == []
@@ -187,7 +187,7 @@ def test_without_a_token_or_with_a_wrong_one_nothing_goes(tmp_path, hub, trained
     assert hub.files == {}
 
 
-def test_what_is_no_model_or_no_name_is_refused(tmp_path, hub, trained):
+def test_invalid_models_and_names_are_refused(tmp_path, hub, trained):
     folder = trained("bert").folder.path
     assert push(tmp_path, hub, folder, "tiny", "--yes")[0] == 2
     assert push(tmp_path, hub, folder / "splits", "acme/tiny", "--yes")[0] == 1

@@ -21,7 +21,7 @@ def load(checkpoint, architecture, **options):
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "bert", "modernbert", "deberta-v2", "opt"])
-def test_a_depths_vector_is_what_the_shorter_model_gives(monkeypatch, checkpoint, architecture, pooling):
+def test_features_at_a_depth_match_the_truncated_model(monkeypatch, checkpoint, architecture, pooling):
     if pooling == "mean" and architecture not in ("gpt2", "bert"):
         pytest.skip("pooling is the same for all")
     monkeypatch.setattr(depths, "computes_bf16_fast", lambda device: False)
@@ -40,7 +40,7 @@ def test_a_depths_vector_is_what_the_shorter_model_gives(monkeypatch, checkpoint
         assert (pooled.vectors[depth - 1] - expected).abs().max() <= 1e-5 * scale, depth
 
 
-def test_sizes_are_those_of_the_shorter_models(checkpoint):
+def test_sizes_match_the_truncated_models(checkpoint):
     model = load(checkpoint, "gpt2")
     sizes = [
         sum(parameter.numel() for parameter in load(checkpoint, "gpt2", depth=depth).network.parameters())

@@ -47,7 +47,7 @@ def with_features(model, batch):
 
 
 @pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - UNCUT))
-def test_logits_and_gradients_from_the_cut_on_are_those_of_the_whole_network(checkpoint, architecture):
+def test_logits_and_gradients_above_the_cut_match_the_whole_network(checkpoint, architecture):
     model = load(checkpoint, architecture)
     batch = collate(model.encode(TEXTS), model.pad_id)
     for cut in (1, 2):
@@ -88,12 +88,12 @@ def test_layers_below_the_cut_do_not_run_on_stored_features(checkpoint):
     assert ran == ["tail"]
 
 
-def test_a_model_that_shares_its_layers_is_not_cut(checkpoint):
+def test_a_model_with_shared_layers_is_not_cut(checkpoint):
     model = load(checkpoint, "albert")
     assert "no separate layer" in model.cut(1) and model.cut_at == 0
 
 
-def test_a_network_that_computes_something_else_from_the_cut_on_is_not_cut(checkpoint):
+def test_a_network_whose_logits_differ_above_the_cut_is_not_cut(checkpoint):
     model = load(checkpoint, "bert")
     calls = []
     model.structure.layers[0].register_forward_hook(lambda module, args, output: calls.append(1))
@@ -106,7 +106,7 @@ def test_a_network_that_computes_something_else_from_the_cut_on_is_not_cut(check
 
 @pytest.mark.parametrize("pooling", ["native", "first", "last"])
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
-def test_only_the_read_position_gives_the_same_logits_and_gradients(checkpoint, architecture, pooling):
+def test_computing_only_the_pooled_position_changes_no_logits_or_gradients(checkpoint, architecture, pooling):
     if pooling != "native" and architecture not in ("bert", "roberta", "gpt2", "llama"):
         pytest.skip("pooling is the same for all")
     model = load(checkpoint, architecture, pooling=pooling)
@@ -154,7 +154,7 @@ def test_residuals_of_the_last_layer_are_added_at_one_position(checkpoint, archi
     assert [shape[0] * shape[1] for shape in sums.shapes if shape[2] == width] == [len(TEXTS)] * 2
 
 
-def test_after_an_evaluation_what_is_below_the_cut_still_drops_nothing(checkpoint):
+def test_dropout_below_the_cut_stays_off_after_an_evaluation(checkpoint):
     model = load(checkpoint, "gpt2", dropout=0.5)
     assert model.cut(1) is None
     model.train_mode()
@@ -190,7 +190,7 @@ def test_the_output_of_a_linear_layer_can_be_changed_in_place():
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
-def test_every_architecture_has_the_fast_paths_it_can_have(checkpoint, architecture):
+def test_every_architecture_uses_its_fast_paths(checkpoint, architecture):
     model = load(checkpoint, architecture)
     expected = {"oneDNN products", "pooled head", "packed batches", "read position", "concurrent batches"}
     if architecture in COMPOSED_GELU:
@@ -224,7 +224,7 @@ def test_packed_weights_give_the_same_logits(checkpoint, architecture):
     assert close(near, plain, 0.2)
 
 
-def test_inputs_give_the_windows_of_any_texts_in_any_order(checkpoint):
+def test_inputs_can_be_batched_in_any_order(checkpoint):
     model = load(checkpoint, "bert", long_texts="windows", max_length=8)
     inputs = model.inputs(
         model.encode([*TEXTS, "win a prize now and call home for your gold and cash today"])
@@ -235,7 +235,7 @@ def test_inputs_give_the_windows_of_any_texts_in_any_order(checkpoint):
     assert inputs.length(5) == 8
 
 
-def test_decoders_are_among_those_that_are_cut():
+def test_the_cut_architectures_include_decoders():
     assert DECODERS <= set(ARCHITECTURES) - UNCUT
 
 
@@ -256,7 +256,7 @@ def test_an_adapter_between_a_layer_and_its_gelu_is_not_skipped(checkpoint):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 13, 255, 256, 261])
-def test_packed_products_have_few_numbers_of_rows_and_the_same_results(monkeypatch, rows, dtype):
+def test_packed_matrix_products_use_few_row_counts_and_match(monkeypatch, rows, dtype):
     torch.manual_seed(0)
     layer = kernels.FastLinear(32, 48)
     head = kernels.FastLinear(48, 3)

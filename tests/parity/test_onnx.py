@@ -67,7 +67,7 @@ def exported(fitted, tmp_path_factory):
         *(pytest.param(architecture, marks=pytest.mark.slow) for architecture in ("distilbert", "llama")),
     ],
 )
-def test_logits_are_the_original_s(fitted, exported, architecture):
+def test_exported_logits_match_the_original(fitted, exported, architecture):
     original = load_bundle(fitted(architecture).folder.path)
     folder = exported(architecture)
     loaded = load_bundle(folder)
@@ -86,7 +86,7 @@ def test_logits_are_the_original_s(fitted, exported, architecture):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["modernbert", "roberta", "mistral", "albert"])
-def test_further_architectures_and_the_exporter_by_tracing(fitted, exported, architecture):
+def test_further_architectures_and_the_tracing_exporter_match(fitted, exported, architecture):
     expected = predict_logits(load_bundle(fitted(architecture).folder.path), TEXTS)
     np.testing.assert_allclose(
         predict_logits(load_bundle(exported(architecture)), TEXTS), expected, atol=1e-4
@@ -100,7 +100,7 @@ def test_further_architectures_and_the_exporter_by_tracing(fitted, exported, arc
         ("gpt2", {"pooling": "mean", "max_length": 16, "long_texts": "head-tail"}),
     ],
 )
-def test_pooling_windows_and_decision_go_along(tmp_path, checkpoint, messages, architecture, options):
+def test_pooling_windows_and_decision_are_exported(tmp_path, checkpoint, messages, architecture, options):
     run = train(
         messages,
         output=tmp_path / "run",
@@ -117,7 +117,7 @@ def test_pooling_windows_and_decision_go_along(tmp_path, checkpoint, messages, a
     assert loaded.predict(TEXTS) == original.predict(TEXTS)
 
 
-def test_a_decoder_reads_the_same_with_padding_on_either_side(exported):
+def test_padding_side_does_not_change_an_exported_decoder(exported):
     model = load_bundle(exported("gpt2"))
     encoded = model.encode(TEXTS)
     right, left = (model.logits(collate(encoded, model.pad_id, side)).numpy() for side in ("right", "left"))
@@ -125,7 +125,7 @@ def test_a_decoder_reads_the_same_with_padding_on_either_side(exported):
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2"])
-def test_int8_holds_every_matrix_and_keeps_the_labels(fitted, exported, architecture):
+def test_int8_quantises_every_matrix_and_keeps_the_labels(fitted, exported, architecture):
     folder = exported(architecture, int8=True)
     report = json.loads((folder / "export.json").read_text())
     low = report["int8"]
@@ -149,13 +149,13 @@ def _matrices(folder):
     return [tensor for tensor in onnx.load(folder / "model.onnx").graph.initializer if len(tensor.dims) >= 2]
 
 
-def test_a_model_of_which_little_becomes_int8_is_refused(tmp_path, fitted):
+def test_a_model_with_few_quantisable_weights_is_refused(tmp_path, fitted):
     with pytest.raises(ModelError, match=r"only \d\d% of the matrix parameters"):
         export_onnx(fitted("deberta-v2").folder.path, tmp_path / "export", int8=True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_int8_model_that_labels_otherwise_is_refused(fitted, exported):
+def test_an_int8_model_with_different_labels_is_refused(fitted, exported):
     run = fitted("bert")
     validation = examine(str(run.folder.splits), DataConfig()).subset(range(40))
     original = run.classifier()
@@ -225,7 +225,7 @@ def test_a_damaged_or_hostile_file_is_refused(tmp_path, exported):
         finetext.load(folder)
 
 
-def test_exporting_changes_nothing_of_the_original(tmp_path, fitted):
+def test_exporting_does_not_change_the_original(tmp_path, fitted):
     folder = fitted("bert").folder
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     export_onnx(folder.path, tmp_path / "export")

@@ -50,7 +50,7 @@ def run(model, batch):
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])
 @pytest.mark.parametrize("architecture", PACKED)
-def test_packed_logits_and_gradients_are_those_of_a_padded_batch(
+def test_packed_logits_and_gradients_match_a_padded_batch(
     checkpoint, monkeypatch, architecture, pooling
 ):
     model = load(checkpoint, architecture, pooling=pooling)
@@ -69,7 +69,7 @@ def test_packed_logits_and_gradients_are_those_of_a_padded_batch(
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama"])
-def test_packed_logits_in_bf16_are_those_of_a_padded_batch_but_for_rounding(checkpoint, architecture):
+def test_packed_logits_in_bf16_match_a_padded_batch_up_to_rounding(checkpoint, architecture):
     model = load(checkpoint, architecture, pooling="mean")
     batch = collate(model.encode(TEXTS), model.pad_id)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
@@ -80,7 +80,7 @@ def test_packed_logits_in_bf16_are_those_of_a_padded_batch_but_for_rounding(chec
 
 
 @pytest.mark.parametrize("architecture", PACKED)
-def test_layers_see_no_padding(checkpoint, architecture):
+def test_layers_receive_no_padding(checkpoint, architecture):
     model = load(checkpoint, architecture)
     seen = []
     layers = model.structure.layers or [model.network.base_model.encoder]
@@ -98,7 +98,7 @@ def test_layers_see_no_padding(checkpoint, architecture):
     assert min(seen) > rounded
 
 
-def test_packed_rows_have_few_lengths_and_hardly_more_tokens():
+def test_packed_rows_are_rounded_to_few_lengths_with_little_overhead():
     rounded_lengths = {tokens: packing.round_length(tokens) for tokens in range(1, 4097)}
     assert all(
         tokens <= rounded < tokens + max(packing.LENGTH_MULTIPLE, tokens / 8 + 1)
@@ -108,7 +108,7 @@ def test_packed_rows_have_few_lengths_and_hardly_more_tokens():
 
 
 @pytest.mark.parametrize("architecture", sorted(PADDED))
-def test_models_with_an_attention_of_their_own_run_padded(checkpoint, architecture):
+def test_models_with_custom_attention_run_padded(checkpoint, architecture):
     model = load(checkpoint, architecture)
     assert not model.packs()
     batch = collate(model.encode(TEXTS), model.pad_id)
@@ -130,7 +130,7 @@ def test_left_padding_and_texts_of_one_length_are_not_packed(checkpoint, archite
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "modernbert"])
-def test_captured_features_are_those_of_a_padded_batch(checkpoint, architecture):
+def test_captured_features_match_a_padded_batch(checkpoint, architecture):
     model = load(checkpoint, architecture, pooling="mean")
     for cut in (1, 2):
         assert model.cut(cut) is None
@@ -143,7 +143,7 @@ def test_captured_features_are_those_of_a_padded_batch(checkpoint, architecture)
             torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-5)
 
 
-def test_a_short_list_is_one_batch_with_the_logits_of_each_text_alone(checkpoint):
+def test_a_short_list_is_one_batch_and_matches_single_texts(checkpoint):
     model = load(checkpoint, "bert")
     batches = model.batches(model.inputs(model.encode(TEXTS)))
     assert [sorted(batch) for batch in batches] == [list(range(len(TEXTS)))]

@@ -33,7 +33,7 @@ def same(ours, theirs):
 
 @pytest.mark.parametrize("top_k", [1, 2, None])
 @pytest.mark.parametrize("texts", [TEXTS[0], TEXTS[:1], TEXTS], ids=["one", "list of one", "list"])
-def test_answers_are_those_of_the_pipeline(bundle, texts, top_k):
+def test_predictions_match_the_pipeline(bundle, texts, top_k):
     plain = pipeline("text-classification", model=str(bundle), device="cpu")
     classifier = finetext.load(bundle, device="cpu")
     theirs = plain(texts) if top_k == 1 else plain(texts, top_k=top_k)
@@ -53,7 +53,7 @@ def test_probabilities_are_an_array(bundle):
 
 
 @pytest.mark.parametrize("wrong", [None, 3, ["a", 3], [None], b"bytes", {"text": "a"}])
-def test_what_is_no_text_is_refused(bundle, wrong):
+def test_anything_but_text_is_refused(bundle, wrong):
     with pytest.raises(UsageError) as caught:
         finetext.load(bundle, device="cpu")(wrong)
     assert isinstance(caught.value, TypeError)

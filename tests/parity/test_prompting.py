@@ -40,7 +40,7 @@ def plain(folder, prompt, answer):
 @pytest.mark.parametrize(
     "architecture", ["gpt2", "llama", "qwen2", "mistral", "opt", "gpt_neox", "gemma3_text"]
 )
-def test_log_likelihoods_are_those_of_one_text_at_a_time(checkpoint, architecture):
+def test_log_likelihoods_match_one_text_at_a_time(checkpoint, architecture):
     prompter = Prompter(load(checkpoint, architecture), QUESTION)
     assert {len(ids) for ids in prompter.answers} != {1}
     log_likelihoods = prompter.log_likelihoods(TEXTS)
@@ -62,7 +62,7 @@ def test_batches_and_padding_change_nothing(checkpoint, architecture):
     )
 
 
-def test_answers_of_one_token_need_one_pass_and_are_the_softmax(checkpoint, monkeypatch):
+def test_single_token_answers_take_one_pass_and_equal_the_softmax(checkpoint, monkeypatch):
     model = load(checkpoint, "gpt2")
     tokenizer = model.tokenizer
     single = [w for w in ("a", "b", "c") if len(tokenizer(w)["input_ids"]) == 1]
@@ -77,7 +77,7 @@ def test_answers_of_one_token_need_one_pass_and_are_the_softmax(checkpoint, monk
     assert probs == pytest.approx(np.exp(log_likelihoods) / np.exp(log_likelihoods).sum())
 
 
-def test_a_long_text_is_cut_and_the_question_stays(checkpoint):
+def test_a_long_text_is_truncated_but_the_question_is_not(checkpoint):
     model = load(checkpoint, "gpt2")
     prompter = Prompter(model, QUESTION)
     ids = prompter.prompt("the rain has stopped and " * 50)
@@ -101,16 +101,16 @@ def test_a_chat_template_is_used_and_a_text_cannot_end_its_turn(checkpoint):
     assert model.tokenizer.decode(prompter.answers[1]) == "yes"
 
 
-def test_without_a_chat_template_a_text_holds_no_special_token(checkpoint):
+def test_without_a_chat_template_texts_make_no_special_tokens(checkpoint):
     prompter = Prompter(load(checkpoint, "gpt2"), QUESTION)
     assert 0 not in prompter.prompt("<|endoftext|>")
 
 
-def test_half_a_surrogate_pair_is_no_obstacle(checkpoint):
+def test_unpaired_surrogates_can_be_scored(checkpoint):
     assert np.isfinite(Prompter(load(checkpoint, "gpt2"), QUESTION).log_likelihoods(["win \ud83d now"])).all()
 
 
-def test_what_is_written_is_greedy(checkpoint):
+def test_generation_is_greedy(checkpoint):
     prompter = Prompter(load(checkpoint, "gpt2"), QUESTION)
     network, ids = prompter._model.network, prompter.prompt("tea")
     for _ in range(5):
@@ -142,7 +142,7 @@ def test_questions_fit_the_task():
         ("multi-label", None, {"ham": "no"}, "Leave it out"),
     ],
 )
-def test_questions_that_make_no_sense_are_refused(task, template, words, match):
+def test_invalid_questions_are_refused(task, template, words, match):
     with pytest.raises(UsageError, match=match):
         default_questions(("ham", "spam"), task, template, words)
 

@@ -32,7 +32,7 @@ def losses(trainer):
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "bert"])
-def test_fifty_losses_from_the_cache_are_those_of_plain_transformers(tmp_path, checkpoint, architecture):
+def test_fifty_losses_from_the_cache_match_plain_transformers(tmp_path, checkpoint, architecture):
     setup = setup_with(checkpoint(architecture))
     config, model = setup.config, setup.model
     model.network.save_pretrained(tmp_path / "start")
@@ -76,7 +76,7 @@ def test_fifty_losses_from_the_cache_are_those_of_plain_transformers(tmp_path, c
 
 @pytest.mark.parametrize(("trainable", "cut"), [("head", 2), ("last-block", 1)])
 @pytest.mark.parametrize("architecture", ["gpt2", "roberta", "deberta-v2"])
-def test_every_kind_of_tail_learns_the_same_from_the_cache(checkpoint, architecture, trainable, cut):
+def test_training_from_the_cache_matches_for_every_kind_of_tail(checkpoint, architecture, trainable, cut):
     # Grouped by length the order would differ: the cached input of a head alone has one length.
     options = {"trainable": trainable, "epochs": 2, "group_by_length": False}
     cached = setup_with(checkpoint(architecture), **options)

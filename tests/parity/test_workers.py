@@ -43,7 +43,7 @@ def note_threads(model):
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
-def test_logits_are_those_of_one_batch_after_the_other(checkpoint, two_workers, architecture, pooling):
+def test_concurrent_logits_match_sequential_batches(checkpoint, two_workers, architecture, pooling):
     model = load(checkpoint, architecture, pooling=pooling)
     model.network.train()  # its dropout must not be in force
     expected = np.concatenate([predict_logits(model, [text]) for text in TEXTS])
@@ -56,7 +56,7 @@ def test_logits_are_those_of_one_batch_after_the_other(checkpoint, two_workers, 
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama", "modernbert"])
-def test_threads_of_a_caller_do_not_disturb_each_other(checkpoint, architecture):
+def test_concurrent_calls_do_not_affect_each_other(checkpoint, architecture):
     model = load(checkpoint, architecture)
     model.network.eval()
     batches = [collate(model.encode(TEXTS[start : start + 5]), model.pad_id) for start in range(0, 60, 5)]
@@ -73,7 +73,7 @@ def test_threads_of_a_caller_do_not_disturb_each_other(checkpoint, architecture)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2"])
-def test_stored_features_and_the_tail_behind_them_are_the_same(checkpoint, two_workers, architecture):
+def test_cached_features_and_the_tail_above_them_match_sequential_batches(checkpoint, two_workers, architecture):
     from finetext.models.trunk import _trunk
 
     model = load(checkpoint, architecture)
@@ -148,7 +148,7 @@ def test_small_or_uneven_batches_run_one_after_the_other(costs):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_error_ends_all_workers(error):
+def test_an_error_stops_all_workers(error):
     done = []
 
     def fail(item):
@@ -163,7 +163,7 @@ def test_an_error_ends_all_workers(error):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("finetext-worker")]
 
 
-def test_a_consumer_that_stops_ends_all_workers():
+def test_closing_the_iterator_stops_all_workers():
     done = []
     for item in run_concurrently(done.append, range(1000), [10**9] * 1000, [1, 1]):
         assert item is None

@@ -64,7 +64,7 @@ def singly(server, texts, model="clear", clients=8):
         return [answer[0] for answer in pool.map(lambda text: ask(server, text, model), texts)]
 
 
-def test_a_thousand_texts_have_the_same_answer_everywhere(server, bundles, library, texts, tmp_path):
+def test_a_thousand_texts_get_the_same_predictions_everywhere(server, bundles, library, texts, tmp_path):
     classifier = library("clear")
     expected = classifier.predict_proba(texts)
     labels = [names[0] for names in classifier.predict(texts)]
@@ -99,7 +99,7 @@ def test_a_thousand_texts_have_the_same_answer_everywhere(server, bundles, libra
     assert [row["predicted"] for row in rows if row["predicted"]] == [labels[n] for n in read]
 
 
-def test_the_transformers_pipeline_gives_the_same_answers(server, bundles, texts):
+def test_the_transformers_pipeline_gives_the_same_predictions(server, bundles, texts):
     from transformers import pipeline
 
     classify = pipeline("text-classification", model=str(bundles("clear")), top_k=None, truncation=True)
@@ -111,7 +111,7 @@ def test_the_transformers_pipeline_gives_the_same_answers(server, bundles, texts
         assert prediction["label"] == max(theirs, key=theirs.get)
 
 
-def test_a_served_export_answers_like_the_library_and_the_original(server, exported, library, texts):
+def test_a_served_export_matches_the_library_and_the_original(server, exported, library, texts):
     served_export = finetext.load(exported)
     expected = served_export.predict_proba(texts)
     np.testing.assert_allclose(expected, library("clear").predict_proba(texts), atol=1e-4)
@@ -126,7 +126,7 @@ def test_a_served_export_answers_like_the_library_and_the_original(server, expor
 
 @settings(max_examples=150)
 @given(texts=st.lists(ODD_TEXTS, min_size=1, max_size=4), escape=st.booleans())
-def test_unusual_texts_have_the_answers_of_the_library(server, library, texts, escape):
+def test_unusual_texts_match_the_library(server, library, texts, escape):
     content = json.dumps({"texts": texts}, ensure_ascii=True).encode()
     if not escape and not any("\ud800" <= character <= "\udfff" for text in texts for character in text):
         content = json.dumps({"texts": texts}, ensure_ascii=False).encode()
@@ -138,7 +138,7 @@ def test_unusual_texts_have_the_answers_of_the_library(server, library, texts, e
 
 
 @pytest.mark.parametrize("unit", ["tea at four ", "\x00", "👩‍👧", "שלום", "\ud83d", "x"], ids=ascii)
-def test_a_text_of_a_megabyte_has_the_answer_of_the_library(server, library, unit):
+def test_a_text_of_a_megabyte_matches_the_library(server, library, unit):
     text = unit * (1_000_000 // len(unit))
     probs = table(ask(server, [text, "tea"]))[0]
     np.testing.assert_allclose(probs, library("clear").predict_proba([text, "tea"]), atol=1e-5)

@@ -42,7 +42,7 @@ def probs_of(prediction, names):
 
 
 @pytest.mark.parametrize("name", ["spam", "careful", "moods", "windows"])
-def test_a_batch_has_the_probabilities_and_decisions_of_the_library(server, library, name):
+def test_probabilities_and_decisions_match_the_library(server, library, name):
     classifier = library(name)
     status, answer = server.post("/classify", {"texts": TEXTS, "model": name})
     assert status == 200 and answer["model"] == name
@@ -57,7 +57,7 @@ def test_a_batch_has_the_probabilities_and_decisions_of_the_library(server, libr
     schemas.ClassifyResponse.model_validate(answer, strict=True)
 
 
-def test_a_model_that_abstains_gives_null(server, library):
+def test_abstention_gives_null(server, library):
     answer = server.post("/classify", {"texts": TEXTS, "model": "careful"})[1]["predictions"]
     labels = [prediction["label"] for prediction in answer]
     assert None in labels and set(labels) != {None}
@@ -66,7 +66,7 @@ def test_a_model_that_abstains_gives_null(server, library):
 
 
 @pytest.mark.parametrize("name", ["spam", "windows", "careful"])
-def test_other_texts_in_a_batch_change_no_answer(server, library, name):
+def test_other_texts_in_a_batch_do_not_change_a_prediction(server, library, name):
     classifier = library(name)
     texts = TEXTS + ["x " * 40_000] * 2
     expected = dict(zip(texts, classifier.predict_proba(texts), strict=True))
@@ -104,7 +104,7 @@ def test_an_empty_list_has_no_predictions(server):
 
 
 @pytest.mark.parametrize("name", ["spam", "moods"])
-def test_predict_answers_like_text_embeddings_inference(server, library, name):
+def test_predict_responds_like_text_embeddings_inference(server, library, name):
     classifier = library(name)
 
     def expected(text):
@@ -175,7 +175,7 @@ def test_a_failing_text_fails_no_other_request(server):
 
 @settings(max_examples=60)
 @given(texts=st.lists(st.text(st.characters(exclude_categories=()), max_size=200), min_size=1, max_size=5))
-def test_any_text_has_the_probabilities_of_the_library(server, library, texts):
+def test_probabilities_of_any_text_match_the_library(server, library, texts):
     status, answer = server.post("/classify", {"texts": texts})
     assert status == 200
     probs = [probs_of(prediction, ("ham", "spam")) for prediction in answer["predictions"]]
@@ -207,7 +207,7 @@ def documented(server):
 
 @settings(max_examples=120)
 @given(path=st.sampled_from(["/classify", "/predict"]), body=BODY)
-def test_any_json_gets_a_documented_answer(server, documented, path, body):
+def test_any_json_gets_a_documented_response(server, documented, path, body):
     status, answer = server.post(path, body)
     assert status in documented["POST", path] - {500}
     if status != 200:
@@ -254,7 +254,7 @@ def test_malformed_bodies_get_an_error_that_reveals_no_internals(server, documen
         )
 
 
-def test_every_route_is_documented_and_answers(server, documented):
+def test_every_route_is_documented_and_responds(server, documented):
     assert set(documented) == {
         *(("POST", path) for path in ("/classify", "/explain", "/predict")),
         *(("GET", path) for path in ("/health", "/ready", "/info", "/card", "/metrics")),

@@ -78,7 +78,7 @@ def test_batches_fill_their_budget_once_token_counts_are_learnt(library):
     assert len(batches) < 1.2 * tokens / budget
 
 
-def test_each_text_of_many_requests_gets_its_own_answer(library):
+def test_concurrent_requests_get_the_results_of_their_texts(library):
     classifier = library("clear")
     expected = classifier.logits(TEXTS)
     random = np.random.default_rng(5)
@@ -99,7 +99,7 @@ def test_each_text_of_many_requests_gets_its_own_answer(library):
     assert len({thread for thread, _ in batches}) == 2
 
 
-def test_a_lone_request_has_all_cores_and_concurrent_ones_share_them(library):
+def test_a_single_request_uses_all_cores_and_concurrent_ones_share_them(library):
     classifier = library("clear")
     held, let_go = threading.Event(), threading.Event()
 

@@ -114,7 +114,7 @@ def tracebacks(server):
     return [line for line in server.lines() if "exception" in line]
 
 
-def test_slow_clients_time_out_and_delay_nobody(server):
+def test_slow_clients_time_out_and_delay_no_others(server):
     body = json.dumps({"text": "tea at four " * 40}).encode()
     length = f"Content-Length: {len(body)}"
     whole = head(length) + body
@@ -197,7 +197,7 @@ def exchange(server, request):
     return answer
 
 
-def test_malformed_input_after_a_valid_request_costs_it_no_response(server):
+def test_malformed_input_does_not_prevent_responses_to_earlier_requests(server):
     body = b'{"text": "tea"}'
     good = head(f"Content-Length: {len(body)}") + body
     answer = exchange(server, good + b"\x00\x01 no request\r\n\r\n")

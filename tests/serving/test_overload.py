@@ -59,7 +59,7 @@ def logged(server):
     return Counter((line["route"], line["status"]) for line in lines if line["route"] in open_loop.ROUTES)
 
 
-def test_at_overload_each_request_has_one_correct_response_and_the_counters_agree(crowded, expected):
+def test_under_overload_every_request_gets_one_correct_response_and_the_counters_agree(crowded, expected):
     capacity = asyncio.run(open_loop.closed_loop(crowded.port, TEXTS, 16, 1.0))
     before = open_loop.read_metrics(crowded.port)
     tally, _ = asyncio.run(
@@ -83,13 +83,13 @@ def test_below_capacity_nothing_is_refused(crowded, expected):
     assert open_loop.wrong_answers(tally, expected) == 0
 
 
-def test_a_wrong_answer_would_be_noticed(crowded, expected):
+def test_wrong_responses_are_detected(crowded, expected):
     tally, _ = asyncio.run(open_loop.open_loop(crowded.port, TEXTS[:10], [0.0] * 10))
     turned = {text: expected[other] for text, other in zip(TEXTS[:10], TEXTS[9::-1], strict=True)}
     assert open_loop.wrong_answers(tally, expected) == 0 < open_loop.wrong_answers(tally, turned)
 
 
-def test_the_stop_signal_at_overload_loses_no_accepted_request(tmp_path, bundles, expected):
+def test_stopping_under_overload_loses_no_accepted_request(tmp_path, bundles, expected):
     flags = ["--max-requests=24", "--max-queue=12", "--drain-seconds=0.5", "--shutdown-seconds=20"]
     with servers.Server(tmp_path / "log", bundles("clear"), *flags) as server:
         capacity = asyncio.run(open_loop.closed_loop(server.port, TEXTS, 16, 0.5))

@@ -34,7 +34,7 @@ def test_uvicorn_has_each_hook_that_is_overridden(hook):
     assert list(inspect.signature(vars(HttpToolsProtocol)[hook]).parameters) == HOOKS[hook]
 
 
-def test_every_overridden_name_is_a_known_hook_of_uvicorn():
+def test_every_override_is_a_hook_of_uvicorn():
     overridden = {
         name
         for name in vars(LimitedProtocol)
@@ -116,7 +116,7 @@ def connected(check, **options):
     asyncio.run(run())
 
 
-def test_a_head_that_does_not_arrive_closes_the_connection():
+def test_a_missing_request_head_closes_the_connection():
     async def check(connection, transport, app):
         connection.data_received(b"POST /cl")
         await asyncio.sleep(0.15)
@@ -125,7 +125,7 @@ def test_a_head_that_does_not_arrive_closes_the_connection():
     connected(check, timeout_seconds=0.1)
 
 
-def test_the_timer_of_the_head_ends_with_the_head_and_starts_with_the_next():
+def test_the_head_timeout_restarts_with_every_request():
     async def check(connection, transport, app):
         connection.data_received(REQUEST)
         assert connection._head_timer is None
@@ -135,7 +135,7 @@ def test_the_timer_of_the_head_ends_with_the_head_and_starts_with_the_next():
     connected(check, timeout_seconds=0.1)
 
 
-def test_an_endless_head_is_refused():
+def test_an_endless_request_head_is_refused():
     async def check(connection, transport, app):
         for _ in range(2 * protocol.MAX_OVERHEAD_BYTES // 1024):
             if transport.closed:
@@ -150,7 +150,7 @@ def test_an_endless_head_is_refused():
     connected(check)
 
 
-def test_a_body_is_no_overhead():
+def test_a_body_does_not_count_as_overhead():
     async def check(connection, transport, app):
         connection.data_received(REQUEST.replace(b"1000", b"1000000"))
         for _ in range(4):
@@ -171,7 +171,7 @@ def test_too_many_pipelined_requests_are_refused():
     connected(check)
 
 
-def test_a_client_that_does_not_read_is_cut_off():
+def test_a_client_that_does_not_read_is_disconnected():
     async def check(connection, transport, app):
         connection.pause_writing()
         await asyncio.sleep(0.15)
@@ -191,7 +191,7 @@ def test_a_request_to_a_full_server_is_refused_without_a_task():
     connected(check)
 
 
-def test_every_waiting_request_learns_that_its_client_is_gone():
+def test_every_pending_request_is_told_of_the_disconnect():
     async def check(connection, transport, app):
         connection.data_received(REQUEST + b"a" * 1000 + REQUEST)
         first = connection._running

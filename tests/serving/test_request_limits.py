@@ -126,7 +126,7 @@ def test_compressed_bodies_and_other_content_types_are_refused(strict):
 
 
 @pytest.mark.parametrize(("path", "shape"), [("/classify", "texts"), ("/predict", "inputs")])
-def test_number_and_length_of_texts_are_limited(strict, path, shape):
+def test_the_number_and_length_of_texts_are_limited(strict, path, shape):
     def body(texts):
         return {shape: texts if shape == "texts" else [[text] for text in texts]}
 
@@ -309,7 +309,7 @@ def test_the_work_of_disconnected_clients_is_dropped(slow):
     assert after[gone] - before.get(gone, 0) == 2
 
 
-def test_answers_that_take_too_long_time_out(tmp_path, bundles):
+def test_slow_responses_time_out(tmp_path, bundles):
     flags = ["--max-characters=9000000", "--max-body=9000000", "--timeout-seconds=0.5"]
     with servers.Server(tmp_path / "log", bundles("windows"), *flags) as server:
         began = time.monotonic()
@@ -337,7 +337,7 @@ def test_a_small_request_does_not_wait_for_the_whole_of_a_large_one(slow):
     assert finished["small"] < finished["large"]
 
 
-def test_a_lone_request_waits_for_no_batch(tmp_path, bundles):
+def test_a_single_request_does_not_wait_for_a_batch(tmp_path, bundles):
     with servers.Server(tmp_path / "log", bundles("spam"), "--max-wait-ms=3000") as server:
         connection = server.connect()
         for _ in range(5):
@@ -347,7 +347,7 @@ def test_a_lone_request_waits_for_no_batch(tmp_path, bundles):
         connection.close()
 
 
-def test_a_lone_request_waits_for_no_batch_long_after_one_that_was_shared(tmp_path, bundles):
+def test_a_single_request_does_not_wait_long_after_a_shared_batch(tmp_path, bundles):
     with servers.Server(tmp_path / "log", bundles("spam"), "--max-wait-ms=1500") as server:
 
         def ask():

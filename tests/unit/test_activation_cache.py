@@ -40,7 +40,7 @@ def put(store, rows, key=KEY, dtype="fp32"):
 ROWS = {1: [[1.0, 2.0]], 2: [[3.0, 4.0], [5.0, 6.0]]}
 
 
-def test_what_was_stored_is_read_back_padded_with_zeros(tmp_path):
+def test_cached_features_are_read_back_padded_with_zeros(tmp_path):
     store = ActivationCache(tmp_path)
     assert put(store, ROWS)[0] == 2
     missing, features, _ = put(store, ROWS)
@@ -49,7 +49,7 @@ def test_what_was_stored_is_read_back_padded_with_zeros(tmp_path):
 
 
 @given(st.dictionaries(st.integers(0, 50), st.integers(1, 9), min_size=1), st.sampled_from(["bf16", "fp32"]))
-def test_any_windows_in_any_order_come_back(tmp_path_factory, counts, dtype):
+def test_cached_windows_are_read_back_in_any_order(tmp_path_factory, counts, dtype):
     store = ActivationCache(tmp_path_factory.mktemp("store"))
     rows = {
         number: torch.randn(count, 2, generator=torch.Generator().manual_seed(number)).tolist()
@@ -67,7 +67,7 @@ def test_any_windows_in_any_order_come_back(tmp_path_factory, counts, dtype):
         assert torch.equal(features.hidden([place])[0], expected)
 
 
-def test_another_key_misses(tmp_path):
+def test_another_key_is_a_cache_miss(tmp_path):
     store = ActivationCache(tmp_path)
     put(store, ROWS)
     assert put(store, ROWS, {**KEY, "cut": "2"})[0] == 2
@@ -77,7 +77,7 @@ def test_another_key_misses(tmp_path):
 
 @pytest.mark.parametrize("name", ["bin", "npz"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
-def test_a_damaged_segment_is_dropped_and_written_anew(tmp_path, name, damage):
+def test_a_damaged_segment_is_dropped_and_rewritten(tmp_path, name, damage):
     store = ActivationCache(tmp_path)
     put(store, ROWS)
     (path,) = tmp_path.glob(f"*/*.{name}")
@@ -95,7 +95,7 @@ def test_a_damaged_segment_is_dropped_and_written_anew(tmp_path, name, damage):
     assert len(list(tmp_path.glob("*/*.bin"))) == 1 + (name == "npz" and damage == "gone")
 
 
-def test_an_unfinished_segment_of_a_killed_process_is_cleared_away(tmp_path):
+def test_the_unfinished_segment_of_a_killed_process_is_removed(tmp_path):
     store = ActivationCache(tmp_path)
     put(store, ROWS)
     (entry,) = (path.parent for path in tmp_path.glob("*/*.bin"))
@@ -104,7 +104,7 @@ def test_an_unfinished_segment_of_a_killed_process_is_cleared_away(tmp_path):
     assert not list(entry.glob("*.tmp"))
 
 
-def test_what_was_computed_before_an_interruption_is_kept(tmp_path):
+def test_features_computed_before_an_interruption_are_kept(tmp_path):
     store = ActivationCache(tmp_path)
     with pytest.raises(KeyboardInterrupt), store.entry(KEY, 2, "fp32", nobody_waits) as entry:
         with entry.writing(3) as writer:
@@ -115,7 +115,7 @@ def test_what_was_computed_before_an_interruption_is_kept(tmp_path):
     assert features.hidden([0]).tolist() == [[[1, 2]]]
 
 
-def test_the_least_recently_used_make_room(tmp_path):
+def test_the_least_recently_used_entries_are_evicted(tmp_path):
     store = ActivationCache(tmp_path)
     for cut in ("1", "2"):
         put(store, {n: [[0.0, 0.0]] * 100 for n in range(5)}, {"cut": cut})
@@ -127,14 +127,14 @@ def test_the_least_recently_used_make_room(tmp_path):
     assert store.size_bytes() <= limited.limit_bytes + 1000
 
 
-def test_what_can_never_fit_is_refused_and_evicts_nothing(tmp_path):
+def test_an_entry_too_large_for_the_cache_is_refused_and_evicts_nothing(tmp_path):
     put(ActivationCache(tmp_path), ROWS)
     with pytest.raises(CacheFull, match="limit of"):
         put(ActivationCache(tmp_path, 5_000), {9: [[0.0, 0.0]] * 10_000}, {"cut": "9"})
     assert put(ActivationCache(tmp_path), ROWS)[0] == 0
 
 
-def test_a_second_user_of_the_same_key_waits_and_finds_it(tmp_path):
+def test_a_second_process_waits_for_a_locked_entry_and_reads_it(tmp_path):
     store = ActivationCache(tmp_path)
     waited, missing = [], []
 
@@ -153,7 +153,7 @@ def test_a_second_user_of_the_same_key_waits_and_finds_it(tmp_path):
     assert missing == [0]
 
 
-def test_clearing_leaves_what_another_process_writes_to(tmp_path):
+def test_clearing_keeps_an_entry_that_another_process_is_writing(tmp_path):
     store = ActivationCache(tmp_path)
     put(store, ROWS, {"cut": "7"})
     with store.entry(KEY, 2, "fp32", nobody_waits):
@@ -163,7 +163,7 @@ def test_clearing_leaves_what_another_process_writes_to(tmp_path):
     assert store.entries() == []
 
 
-def test_features_that_are_mapped_survive_clearing(tmp_path):
+def test_memory_mapped_features_survive_clearing(tmp_path):
     store = ActivationCache(tmp_path)
     _, features, _ = put(store, ROWS)
     store.clear()
@@ -191,14 +191,14 @@ def stored(tmp_path, checkpoint):
     return run
 
 
-def test_a_new_head_on_the_same_features_runs_the_trunk_zero_times(stored):
+def test_a_new_head_on_cached_features_does_not_run_the_frozen_layers(stored):
     assert stored(seed=1)[0] > 0
     assert stored(seed=2)[0] == 0
     assert stored(seed=3, texts=TEXTS[::-1])[0] == 0
     assert stored(seed=3, texts=[*TEXTS, "one new text"])[0] == 1
 
 
-def test_changing_any_part_of_the_key_misses(stored):
+def test_changing_any_part_of_the_key_is_a_cache_miss(stored):
     def other_weights(model):
         with torch.no_grad():
             next(iter(model.structure.layers[0].parameters())).add_(1e-3)
@@ -226,7 +226,7 @@ def test_changing_any_part_of_the_key_misses(stored):
 @pytest.mark.parametrize("cut", [1, 2])
 @pytest.mark.parametrize("long_texts", ["truncate", "windows"])
 @pytest.mark.parametrize("architecture", ["gpt2", "bert", "llama", "deberta-v2"])
-def test_stored_logits_are_those_of_the_whole_model(stored, architecture, cut, long_texts):
+def test_logits_from_cached_features_match_the_whole_model(stored, architecture, cut, long_texts):
     _, model, inputs = stored(architecture, cut=cut, long_texts=long_texts, max_length=8)
     model.network.eval()
     plain = model.inputs(model.encode(TEXTS[:-1]))
@@ -237,7 +237,7 @@ def test_stored_logits_are_those_of_the_whole_model(stored, architecture, cut, l
     assert isinstance(inputs["train"], Inputs) and inputs["train"].features is not None
 
 
-def test_sizes_are_read():
+def test_cache_limits_are_parsed():
     assert files.parse_size("20GB") == 20 * 10**9
     assert files.parse_size("1.5 mb") == 1_500_000
     assert files.parse_size("800") == 800
@@ -246,7 +246,7 @@ def test_sizes_are_read():
         files.parse_size("much")
 
 
-def test_over_the_budget_it_trains_without_the_store_and_says_so(tmp_path, checkpoint, messages, monkeypatch):
+def test_training_over_the_cache_limit_runs_without_the_cache_and_says_so(tmp_path, checkpoint, messages, monkeypatch):
     from finetext.training import Progress
 
     monkeypatch.setenv("FINETEXT_HOME", str(tmp_path / "home"))  # where no other test has stored them

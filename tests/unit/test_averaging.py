@@ -14,7 +14,7 @@ from finetext.training.selection import WeightAverage, is_no_worse
 NAMES = ("ham", "spam")
 
 
-def test_the_mean_is_that_of_numpy():
+def test_the_mean_matches_numpy():
     random = torch.Generator().manual_seed(1)
     epochs = [torch.randn(7, 5, generator=random) for _ in range(6)]
     average = WeightAverage()
@@ -122,7 +122,7 @@ def test_a_run_keeps_the_mean_of_its_epochs(tmp_path, options, epoch_weights, mo
     assert "mean of the weights after each of 3 epochs" in run.folder.report.read_text(encoding="utf-8")
 
 
-def test_a_worse_mean_leaves_the_best_epoch(options, monkeypatch):
+def test_a_worse_mean_is_discarded_for_the_best_epoch(options, monkeypatch):
     config = override(TrainConfig(), options)
     monkeypatch.setattr("finetext.training.trainer.is_no_worse", lambda *_: False)
     listener = Listener()

@@ -92,7 +92,7 @@ def test_intervals_of_rare_labels_contain_their_metric():
         assert intervals[name][0] < metrics.value(name) < intervals[name][1], name
 
 
-def test_the_interval_of_a_mean_is_as_wide_as_theory_says():
+def test_the_interval_of_a_mean_has_the_theoretical_width():
     targets, probs = predictions(5, 2, 4000, rounded=False)
     low, high = bootstrap_intervals(targets, probs, "binary")["micro_f1"]
     right = probs.argmax(axis=1) == targets

@@ -102,7 +102,7 @@ def test_the_next_item_is_prepared_while_the_current_one_is_processed():
     assert list(prefetched) == [2]
 
 
-def test_prefetch_raises_an_error_in_its_turn_and_leaves_no_thread():
+def test_prefetch_raises_errors_in_order_and_leaves_no_thread():
     def items():
         yield 1
         raise DataError("row 2")
@@ -172,7 +172,7 @@ def test_spreadsheet_safe_escapes_formulas_and_nothing_else():
     assert safe["n"].to_list() == frame["n"].to_list()
 
 
-def test_output_is_exact_unless_it_is_to_be_spreadsheet_safe(trained, tmp_path):
+def test_output_is_exact_unless_spreadsheet_safe(trained, tmp_path):
     path = tmp_path / "in.csv"
     path.write_text('@id,text\n=1+1,=cmd|x\n" 007",+tea\n')
     classifier = trained("bert").classifier()
@@ -250,7 +250,7 @@ def test_row_batches_join_to_one_file(trained, tmp_path, small_batches, name, ro
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.csv", name])
 
 
-def test_a_stream_gets_each_batch_as_soon_as_it_is_done(trained, table, small_batches):
+def test_each_batch_is_streamed_as_soon_as_it_is_done(trained, table, small_batches):
     class Out(io.BytesIO):
         written: list[int]
 
@@ -353,7 +353,7 @@ def test_two_predictions_cannot_write_the_same_file(tmp_path):
         pass
 
 
-def test_a_file_that_changes_under_way_is_told(trained, table, tmp_path, monkeypatch):
+def test_a_file_that_changes_during_prediction_is_reported(trained, table, tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "CHUNK_BYTES", 64)
     rows = open_rows(table, DataConfig())
     table.write_text(table.read_text() + "more,tea,1\n")

@@ -32,7 +32,7 @@ def test_columns_can_be_named_in_any_case():
     assert find_columns(frame_of("v1", "v2"), config, "data.csv") == ("v2", "v1")
 
 
-def test_a_named_column_is_out_of_the_search_for_the_other():
+def test_a_named_column_is_not_considered_for_the_other_role():
     config = DataConfig(label_column="topic")
     assert find_columns(frame_of("text", "label", "topic"), config, "data.csv") == ("text", "topic")
     assert (
@@ -67,7 +67,7 @@ def test_a_missing_or_ambiguous_column_is_refused(names, config, fragments):
     assert len(str(error.value).splitlines()) <= 2
 
 
-def test_one_column_cannot_be_both():
+def test_one_column_cannot_be_text_and_label():
     with pytest.raises(UsageError, match="both 'text'"):
         find_columns(
             frame_of("text", "label"), DataConfig(label_column="text", text_column="text"), "data.csv"
@@ -75,7 +75,7 @@ def test_one_column_cannot_be_both():
 
 
 @pytest.mark.parametrize("labels", [0, 1])
-def test_of_two_nameless_columns_the_one_with_fewer_values_holds_the_labels(labels):
+def test_of_two_unnamed_columns_the_one_with_fewer_distinct_values_holds_the_labels(labels):
     cells = [["ham", "spam", "ham"], ["one", "two", "three"]]
     frame = pl.DataFrame({"column 1": cells[labels], "column 2": cells[1 - labels]})
     assert label_position(frame) == labels

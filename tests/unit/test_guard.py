@@ -243,7 +243,7 @@ def test_a_hostile_folder_is_refused_and_nothing_runs(folder, canary, damage):
     assert not canary.exists()
 
 
-def test_code_files_beside_a_sound_model_never_run(folder, canary):
+def test_code_files_beside_a_valid_model_never_run(folder, canary):
     for name in (
         "modeling_bert.py",
         "tokenization_bert.py",
@@ -331,7 +331,7 @@ def test_the_links_of_a_hub_snapshot_are_accepted(tmp_path, checkpoint):
 
 
 @pytest.mark.parametrize("name", ["minilmm", "no such", "./nowhere", "/no/such/folder", "a/b/c"])
-def test_what_is_no_model_at_all_is_a_usage_error(name):
+def test_anything_but_a_model_is_a_usage_error(name):
     with pytest.raises(UsageError, match="no model"):
         find_model(name)
 

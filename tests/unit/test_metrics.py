@@ -98,7 +98,7 @@ def test_wilson_intervals(right, total, low, high):
     assert wilson_interval(right, total) == pytest.approx((low, high), abs=1e-4)
 
 
-def test_the_interval_of_no_examples_is_everything():
+def test_the_interval_without_examples_is_zero_to_one():
     assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
@@ -154,7 +154,7 @@ def test_metrics_are_shown_for_the_tasks_in_which_they_are_defined(task):
     assert ("hamming_loss" in metrics_of(task)) == (task == "multi-label")
 
 
-def test_targets_are_ids_or_zeros_and_ones():
+def test_targets_are_class_ids_or_indicators():
     assert encode_targets([("b",), ("a",)], NAMES, "multi-class").tolist() == [1, 0]
     assert encode_targets([("b", "c"), ()], NAMES, "multi-label").tolist() == [[0, 1, 1], [0, 0, 0]]
     with pytest.raises(DataError, match=r"'spamm'.*Did you mean 'spam'"):

@@ -25,7 +25,7 @@ def reference(targets, predicted, classes):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_metrics_are_those_of_scikit_learn(seed):
+def test_metrics_match_scikit_learn(seed):
     targets, first, _ = predictions(seed)
     assert decision_metrics(targets, first, 3) == pytest.approx(reference(targets, first, 3))
     one_hot, predicted = np.eye(3, dtype=int)[targets], np.eye(3, dtype=int)[first]
@@ -43,7 +43,7 @@ def test_a_class_without_texts_or_predictions_has_an_f1_of_zero():
     assert differences == pytest.approx(reference(targets, predicted, 3))
 
 
-def test_intervals_are_those_of_drawing_texts_one_by_one():
+def test_intervals_match_resampling_texts_one_by_one():
     targets, first, second = predictions(7, texts=200)
     differences = paired_differences(targets, first, second, 3, resamples=4000, seed=1)
     random = np.random.default_rng(2)
@@ -72,7 +72,7 @@ def test_one_hot_labels_and_ids_give_equal_differences_and_similar_intervals():
     )
 
 
-def test_differences_are_zero_from_itself_and_change_sign_when_swapped():
+def test_differences_to_itself_are_zero_and_swapping_changes_the_sign():
     targets, first, second = predictions(5)
     same = paired_differences(targets, first, first, 3)
     assert set(same.values()) == {PairedDifference(0.0, 0.0, 0.0)}

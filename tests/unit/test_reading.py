@@ -99,17 +99,17 @@ def test_quotes_in_the_middle_of_fields_are_plain_characters():
     ]
 
 
-def test_an_unpaired_quote_at_the_start_of_a_field_swallows_no_row():
+def test_an_unpaired_quote_at_the_start_of_a_field_does_not_swallow_rows():
     content = b'text,label\n"unpaired,a\nplain,b\nmore,a\n'
     assert table_of(content) == [('"unpaired', "a"), ("plain", "b"), ("more", "a")]
 
 
-def test_stray_and_enclosing_quotes_are_told_apart():
+def test_unpaired_and_enclosing_quotes_are_distinguished():
     content = b'text,label\n5" nail,a\n"one, two",b\n"""x"" y, z",a\n"a" b,a\n'
     assert table_of(content) == [('5" nail', "a"), ("one, two", "b"), ('"x" y, z', "a"), ('"a" b', "a")]
 
 
-def test_text_over_several_lines_is_one_row_and_counts_once():
+def test_a_text_of_several_lines_is_one_row():
     table = read_table(b'text,label\n"one\ntwo",a\n\nthree,b\n', AUTO, "data.csv")
     assert table.frame.rows() == [("one\ntwo", "a"), ("three", "b")]
     assert table.rows.tolist() == [2, 4]
@@ -154,11 +154,11 @@ def test_a_very_long_field_is_read():
     assert table_of(written([["text", "label"], [text, "a"], ['5" x', "b"]])) == [(text, "a"), ('5" x', "b")]
 
 
-def test_semicolons_separate_where_the_header_says_so():
+def test_semicolons_in_the_header_make_them_the_separator():
     assert table_of(b"text;label\na, b;x\nc;y\n") == [("a, b", "x"), ("c", "y")]
 
 
-def test_nameless_and_repeated_columns_get_names():
+def test_unnamed_and_repeated_columns_get_names():
     frame = read_table(b"text,label,,a,a\n1,2,3,4,5\n", AUTO, "data.csv").frame
     assert frame.columns == ["text", "label", "column 3", "a", "a (column 5)"]
 
@@ -191,7 +191,7 @@ def test_a_first_text_that_is_a_label_columns_name_is_no_header():
 
 
 @pytest.mark.parametrize("name", ["data.tsv", "data.txt", "data"])
-def test_a_header_of_a_two_column_file_is_seen(name):
+def test_the_header_of_a_two_column_file_is_recognised(name):
     table = read_table(b'label\ttext\nham\thi\nspam\t"win\n', AUTO, name)
     assert table.frame.columns == ["label", "text"]
     assert table.frame.rows() == [("ham", "hi"), ("spam", '"win')]
@@ -227,7 +227,7 @@ def test_the_sms_collection_loses_no_message():
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
-def test_a_byte_order_mark_says_the_encoding(encoding):
+def test_a_byte_order_mark_determines_the_encoding(encoding):
     assert table_of("text,label\ncafé,a\n".encode(encoding)) == [("café", "a")]
 
 
@@ -333,7 +333,7 @@ def test_objects_are_refused_as_labels_and_texts(tmp_path):
             examine(path, AUTO)
 
 
-def test_parquet_numbers_and_gaps_become_labels(tmp_path):
+def test_parquet_numbers_and_nulls_become_labels(tmp_path):
     from finetext.data import examine
 
     frame = pl.DataFrame(
@@ -354,7 +354,7 @@ def rows_of(source) -> tuple[pl.DataFrame, str]:
     return pl.concat([batch.frame for batch in rows.batches()]), rows.text_column
 
 
-def test_a_table_to_predict_on_keeps_all_columns_as_they_stand(tmp_path):
+def test_a_table_for_prediction_keeps_all_columns_unchanged(tmp_path):
     (tmp_path / "in.csv").write_text("id,text,when\n007,hello,1e5\n,  ,\n")
     frame, column = rows_of(tmp_path / "in.csv")
     assert column == "text"

@@ -203,7 +203,7 @@ def test_long_texts_are_shortened_and_the_most_confident_mistakes_come_first(tmp
         ((2.0, 2.0), "Not shown", "open"),
     ],
 )
-def test_the_verdict_is_that_of_the_paired_test(tmp_path, skills, said, tone):
+def test_the_verdict_follows_the_paired_test(tmp_path, skills, said, tone):
     targets, probs = random_predictions(300, 2, skill=skills[0])
     _, other = random_predictions(300, 2, skill=skills[1])
     metrics = make_folder(tmp_path, ["no", "yes"], targets, probs, baseline=other)

@@ -17,7 +17,7 @@ def predictions_of(targets, probs):
     return Predictions([f"text {n}" for n in range(len(targets))], targets, predicted, probs, None)
 
 
-def test_areas_under_the_drawn_curves_are_those_of_scikit_learn():
+def test_areas_under_the_plotted_curves_match_scikit_learn():
     targets, probs = random_predictions(3000, 2, skill=1.0)
     line = curves.roc(targets, probs[:, 1])
     assert np.trapezoid(line.y, line.x) == pytest.approx(sk.roc_auc_score(targets, probs[:, 1]))
@@ -72,7 +72,7 @@ def test_threshold_rows_agree_with_scikit_learn():
             assert row.precision is None
 
 
-def test_the_row_in_use_counts_what_was_predicted_whatever_the_rounding():
+def test_the_row_of_the_threshold_in_use_counts_the_predictions_despite_rounding():
     predictions = Predictions(
         ["a", "b"], np.array([0, 1]), np.array([0, 1]), np.array([[0.5, 0.5], [0.5, 0.5]]), None
     )

@@ -175,7 +175,7 @@ def test_old_mac_lines_are_read_in_batches(tmp_path):
 
 
 @pytest.mark.parametrize("last", [b"", b"\n"])
-def test_one_text_a_line_keeps_its_blank_lines(tmp_path, last):
+def test_a_file_of_one_text_per_line_keeps_its_blank_lines(tmp_path, last):
     content = b"\n".join([b"win cash now", b"", b"tea, at four"] * 20) + last
     path = tmp_path / "texts.txt"
     assert in_batches(content, DataConfig(), path, 64) == whole(content, DataConfig(), str(path))
@@ -220,7 +220,7 @@ class Pipe(io.RawIOBase):
 )
 @example(rows=[("plain", "b"), ("plain", "b"), ("one\ntwo", '"')], end="\n", size=16)
 @example(rows=[("plain", "b"), ("plain", "b"), ('5" x,', "b\n")], end="\r\n", size=16)
-def test_a_stream_gives_the_rows_that_were_written(rows, end, size):
+def test_a_stream_yields_the_rows_that_were_written(rows, end, size):
     if end == "\n":
         assume(not all(row[-1].endswith("\r") for row in rows))
     content = written([("text", "label"), *rows], lineterminator=end)
@@ -230,7 +230,7 @@ def test_a_stream_gives_the_rows_that_were_written(rows, end, size):
     assert frame.rows() == rows
 
 
-def test_a_stream_begins_before_it_ends():
+def test_a_stream_is_read_before_it_ends():
     pipe = Pipe(HEADER + b"some words,a\n" * 1000)
     with chunks_of(256):
         batches = open_rows(pipe, DataConfig()).batches()
@@ -238,7 +238,7 @@ def test_a_stream_begins_before_it_ends():
         assert pipe.left.tell() < 1024
 
 
-def test_a_bad_row_of_a_stream_is_named_when_it_comes():
+def test_a_bad_row_of_a_stream_is_reported_when_it_is_reached():
     stream = io.BytesIO(HEADER + b"some words,a\n" * 40 + b"three,fields,here\n")
     with chunks_of(64):
         file = open_rows(stream, DataConfig())
@@ -349,7 +349,7 @@ def test_unreadable_files_are_refused(tmp_path):
         open_rows(tmp_path / "data.csv", DataConfig(encoding="utf-9"))
 
 
-def test_an_unclosed_quote_is_a_plain_character_beyond_the_longest_row(tmp_path, monkeypatch):
+def test_a_quote_left_open_beyond_the_longest_row_is_a_plain_character(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_reader, "MAX_ROW_BYTES", 256)
     content = HEADER + b'"unpaired,a\n' + b"some words,b\n" * 100 + b'ends",a\n'
     result = in_batches(content, DataConfig(quoting="csv"), tmp_path / "data.csv", 64)

@@ -87,7 +87,7 @@ def test_without_equal_texts_sizes_are_exact(sizes, seed):
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
-def test_the_seed_decides(seed):
+def test_the_seed_determines_the_split(seed):
     dataset = make(["a", "b", "b"] * 40)
     one, same, other = (split(dataset, DataConfig(), number) for number in (seed, seed, seed + 1))
     assert parts_of(one) == parts_of(same)
@@ -173,7 +173,7 @@ def test_a_missing_split_is_split_off_train():
     assert (len(splits.train), len(splits.validation)) == (36, 4)
 
 
-def test_texts_of_a_later_split_are_removed_from_the_earlier_and_noted():
+def test_texts_of_a_later_split_are_removed_from_earlier_ones_with_a_note():
     texts = [f"t{n}" for n in range(40)] + ["T1", "v", "w", "t2"] + ["t3", "V", "x", "t2 "]
     splits = split(
         make_with_splits(["train"] * 40 + ["validation"] * 4 + ["test"] * 4, texts), DataConfig(), 0
@@ -188,7 +188,7 @@ def test_texts_of_a_later_split_are_removed_from_the_earlier_and_noted():
     )
 
 
-def test_a_class_that_only_overlapping_texts_had_is_refused():
+def test_a_class_left_empty_by_removing_overlaps_is_refused():
     texts = ["b text", *(f"t{n}" for n in range(10)), "b text"]
     dataset = make(["b"] + ["a"] * 10 + ["b"], texts, split_names=["train"] * 11 + ["test"])
     with pytest.raises(DataError, match="no training example is left of 'b'"):
@@ -235,7 +235,7 @@ def test_written_splits_are_read_back_as_they_are(tmp_path):
 
 @settings(max_examples=100, deadline=None)
 @given(datasets(), st.integers(0, 1000), st.floats(0.2, 0.9))
-def test_a_limit_keeps_the_shares_and_can_be_split(dataset, seed, share):
+def test_a_limit_keeps_the_class_shares_and_can_be_split(dataset, seed, share):
     wanted = max(int(len(dataset) * share), 12)
     subset = limit(dataset, wanted, seed)
     assert len(subset) == min(wanted, len(dataset))
