@@ -1,4 +1,4 @@
-"""What the server's page must show for what the library says, and small steps on it."""
+"""What the server's page must show for the library's results, and helpers for interacting with it."""
 
 import csv
 import io
@@ -6,21 +6,21 @@ import json
 
 
 def percent(share: float) -> str:
-    """Return a probability as the page words it."""
+    """Format a probability as the page does."""
     if 0 < share < 0.0005:
         return "< 0.1 %"
     return "> 99.9 %" if 0.9995 <= share < 1 else f"{share * 100:.1f} %"
 
 
 def answer_line(classifier, text: str) -> str:
-    """Return the line over the bars."""
+    """Return the line above the bars."""
     probs = classifier.predict_proba([text])[0]
     labels = classifier.decide(probs)
     return ", ".join(f"{name} {percent(probs[classifier.class_names.index(name)])}" for name in labels)
 
 
 def marked_words(explanation) -> list[list[str]]:
-    """Return text and classes of each word of an explanation that the page colours."""
+    """Return the text and CSS classes of the words that the page highlights in an explanation."""
     largest = max(0.1, *(abs(word.weight) for word in explanation.words))
     marks = []
     for word in explanation.words:
@@ -32,7 +32,7 @@ def marked_words(explanation) -> list[list[str]]:
 
 
 def strongest_words(explanation) -> list[list[str]]:
-    """Return the rows of the table of the strongest words."""
+    """Return the rows of the table of strongest words."""
     largest = max(0.1, *(abs(word.weight) for word in explanation.words))
     words = [word for word in explanation.strongest(8) if abs(word.weight) / largest >= 0.05]
     side = {True: "for", False: "against"}
@@ -66,12 +66,12 @@ def csv_bytes(records) -> bytes:
 
 
 def choose_file(page, content: bytes, name: str = "texts.csv") -> None:
-    """Give the page a file through its input."""
+    """Choose a file in the page's file input."""
     page.locator("#file").set_input_files({"name": name, "mimeType": "text/csv", "buffer": content})
 
 
 def downloaded(page, press) -> tuple[str, list[list[str]]]:
-    """Return the name and records of the file that a press gives."""
+    """Return the name and records of the file that `press` downloads."""
     with page.expect_download() as waiting:
         press()
     content = waiting.value.path().read_bytes().decode()

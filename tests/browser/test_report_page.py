@@ -1,4 +1,4 @@
-"""The report in a real browser: phone and desktop, light and dark."""
+"""The report in a real browser, on phone and desktop, in light and dark mode."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    """The folders and metrics of a report of each kind."""
+    """The folder and metrics of a report for every task."""
     classes = {"binary": 2, "multi-class": 6, "many-class": 27, "multi-label": 12, "evaluation": 2}
     made = {}
     for task in TASKS:

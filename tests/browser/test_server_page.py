@@ -1,4 +1,4 @@
-"""The server's page in a real browser: labels as one types, explanations, models, and an absent server."""
+"""The server's page in a real browser: labels while typing, explanations, models, and a server that is down."""
 
 import re
 
@@ -54,7 +54,9 @@ def test_labels_and_bars_appear_while_typing(visit, library, name):
         whole = page.locator(".bar").first.bounding_box()["width"]
         widths = page.evaluate("[...document.querySelectorAll('.fill')].map(e => e.clientWidth)")
         np.testing.assert_allclose(widths, np.maximum(probs * whole, 1), atol=1)
-    assert 2 <= asked.count("classify") < 20  # of 28 letters: it waits until typing pauses
+    assert (
+        2 <= asked.count("classify") < 20
+    )  # fewer than the 28 letters: the page waits for a pause in typing
     page.locator("#text").fill("  \n")
     expect(page.locator("#answer")).to_have_text("")
     expect(page.locator("#scores")).to_be_hidden()
@@ -142,7 +144,7 @@ def test_markup_in_texts_labels_and_cards_is_shown_as_text(visit, library):
     assert page.locator("#column option").all_text_contents() == [name, "<b>&amp;"]
     expect(page.locator("#file-facts")).to_contain_text(f"{name}.csv: 1 row")
     assert cells(page, "#rows tr")[0][3] == text
-    # Each visit ends with a look for what came alive: see `visit`.
+    # The fixture `visit` checks at the end that no markup was executed.
 
 
 def test_unusual_texts_match_the_library(visit, library):
@@ -156,7 +158,7 @@ def test_unusual_texts_match_the_library(visit, library):
         put_text(page, "")
         expect(page.locator("#answer")).to_have_text("")
         put_text(page, text)
-        kept = re.sub(r"\r\n?", "\n", well_formed(text))  # as a text box keeps line ends
+        kept = re.sub(r"\r\n?", "\n", well_formed(text))  # as a text area normalises line ends
         blank = page.evaluate("document.getElementById('text').value.trim() === ''")
         expect(page.locator("#answer")).to_have_text("" if blank else answer_line(classifier, kept))
 
@@ -173,7 +175,7 @@ def test_a_text_over_the_limit_is_not_sent_and_the_limit_is_shown(visit, library
     )
     page.wait_for_timeout(300)
     assert not any(url.endswith("/classify") for url in asked)
-    put_text(page, "😀" * 100_000)  # as the server counts, these are no more than its limit
+    put_text(page, "😀" * 100_000)  # exactly the limit, as the server counts characters
     expect(page.locator("#answer")).to_have_text(answer_line(library("clear"), "😀" * 100_000))
     expect(page.locator("#text-note")).to_have_text("")
 
@@ -206,7 +208,7 @@ def test_a_token_is_asked_for_and_not_stored(visit, bundles, library, tmp_path):
         page = visit(server, allowed=refused, ready=False)
         expect(page.locator("#token")).to_be_focused()
         page.locator("#text").fill("win a prize")
-        page.locator("#token").fill("шесам")  # no header could hold it
+        page.locator("#token").fill("шесам")  # not valid in a header
         page.keyboard.press("Enter")
         expect(page.locator("#token-text")).to_contain_text("does not accept this token")
         page.locator("#token").fill("close-sesame")
@@ -253,7 +255,7 @@ def test_nothing_is_lost_while_the_server_is_down(visit, bundles, library, tmp_p
         expect(page.locator("#shown")).to_have_text("256 rows so far")
         page.unroute("**/classify")
         page.locator("#text").press_sequentially(" now")
-        expect(page.locator("#answer")).to_have_text("")  # the label of another text would deceive
+        expect(page.locator("#answer")).to_have_text("")  # the label of the previous text would mislead
         expect(page.locator("#text")).to_have_value("win a prize now")
         page.locator("#retry").click()
         expect(page.locator("#trouble")).to_be_visible()

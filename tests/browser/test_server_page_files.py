@@ -1,4 +1,4 @@
-"""The server's page in a real browser: a file is labelled, filtered, ordered, paged through and downloaded."""
+"""The server's page in a real browser: files are labelled, filtered, sorted, paged through and downloaded."""
 
 import base64
 import socket
@@ -21,7 +21,7 @@ COLUMNS = ["id", "text", "=cmd|' /C calc'!A0", "score"]
 
 @pytest.fixture(scope="module")
 def texts():
-    """A thousand that a CSV can hold, very long ones among them."""
+    """A thousand texts that a CSV file can hold, some of them very long."""
     texts = [text for text in varied_texts(COUNT) if text.strip() and "\0" not in text]
     texts += ["=win a prize", '<img src=x onerror="document.title=1">', "two\nlines", 'a "quoted" prize']
     for place, text in zip((3, 300, 700), LONG, strict=True):
@@ -31,14 +31,14 @@ def texts():
 
 @pytest.fixture(scope="module")
 def table(texts):
-    """The records of a file: the texts among other columns, formulas in one of them."""
+    """The records of a file with the texts and other columns, one of which contains formulas."""
     rows = [[str(n), text, FORMULAS[n % 6], f"old, {n}"] for n, text in enumerate(texts)]
     return [COLUMNS, *rows]
 
 
 @pytest.fixture
 def labelled(visit, table):
-    """The page with the file labelled."""
+    """The page after the file has been labelled."""
     page = visit()
     choose_file(page, csv_bytes(table), "my texts.csv")
     page.locator("#start").click()
@@ -103,7 +103,7 @@ def test_a_file_can_be_chosen_or_dropped(visit, library):
         page.locator("#download").click()
     lines = (
         waiting.value.path().read_bytes().decode().split("\r\n")
-    )  # mark, separator and line ends as they were
+    )  # byte order mark, separator and line ends are preserved
     assert lines[0] == "\ufeffbody;kind;predicted;score" and lines[1].startswith("win é prize;x;")
     assert lines[2:] == [";y;;", ""]
 
@@ -160,7 +160,7 @@ def test_rows_are_filtered_ordered_and_paged(labelled, library, texts):
     shown = cells(page, "#rows tr")
     assert [row[2] for row in shown] == [percent(expected[n]["score"]) for n in by_score[::-1][:100]]
     _, records = downloaded(page, page.locator("#download").click)
-    assert [record[0] for record in records[1:]] == [str(n) for n in between]  # in the order of the file
+    assert [record[0] for record in records[1:]] == [str(n) for n in between]  # in file order
     page.locator("#least").fill("101")
     expect(page.locator("#download")).to_be_disabled()
 
@@ -241,7 +241,7 @@ def test_a_busy_server_is_retried(visit, bundles, library, tmp_path):
     with servers.Server(tmp_path / "log", bundles("clear"), "--max-requests", "1") as server:
         page = visit(server, allowed=busy)
         choose_file(page, csv_bytes([["text"], *([text] for text in rows)]))
-        with socket.create_connection(("127.0.0.1", server.port)) as other:  # it takes the one place there is
+        with socket.create_connection(("127.0.0.1", server.port)) as other:  # takes the only slot
             other.sendall(
                 b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b'Content-Length: 100\r\n\r\n{"text": '
@@ -276,7 +276,7 @@ def test_a_row_on_which_the_server_fails_is_isolated_and_skipped(visit, library)
     expect(page.locator("#file-state")).to_have_text(
         "Done: 199 rows labelled by clear. 1 row without: no text, too long, or the server failed on it."
     )
-    assert sizes.count(1) >= 1 and len(sizes) <= 25, sizes  # by halves, not row by row
+    assert sizes.count(1) >= 1 and len(sizes) <= 25, sizes  # by bisection, not row by row
     page.unroute("**/classify")
     _, records = downloaded(page, page.locator("#download").click)
     labels = {text: label for text, label, *_ in records[1:]}

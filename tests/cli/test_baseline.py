@@ -1,4 +1,4 @@
-"""`finetext baseline`: every baseline with its metrics and its cost, on the splits of `train`."""
+"""`finetext baseline` prints the metrics and cost of every baseline, on the same splits as `train`."""
 
 import json
 

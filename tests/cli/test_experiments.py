@@ -1,4 +1,4 @@
-"""`curve`, `compare` and `sweep`: from the command to their files."""
+"""`curve`, `compare` and `sweep`, from the command to the files."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, checkpoint, messages):
-    """Two runs on the same splits and one on others."""
+    """Two runs on the same splits and one on different splits."""
     from finetext.training import train
 
     folder = tmp_path_factory.mktemp("compared")
@@ -256,7 +256,7 @@ def test_only_the_best_trial_of_a_grid_is_tested(tmp_path, home, checkpoint, mes
         run("sweep", "--resume", where) == 0
         and run("sweep", messages, "--config", config, "--output", where) == 0
     )
-    assert (where / "best" / "environment.json").read_bytes() == before  # nothing is trained twice
+    assert (where / "best" / "environment.json").read_bytes() == before  # nothing is retrained
     config.write_text(config.read_text().replace("1e-2", "2e-2"))
     capsys.readouterr()
     assert run("sweep", messages, "--config", config, "--output", where) == 1

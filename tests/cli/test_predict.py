@@ -1,4 +1,4 @@
-"""`finetext predict`, `evaluate` and `models`, through the command line's own entry."""
+"""`finetext predict`, `evaluate` and `models`, through the entry point of the command line."""
 
 import csv
 import gzip
@@ -163,7 +163,7 @@ def test_resuming_needs_a_file_and_an_output(trained, table, capsys, tmp_path):
     assert run("predict", run_folder, "--file", table, "--resume") == 2
     assert run("predict", run_folder, "a text", "--output", tmp_path / "out.csv", "--resume") == 2
     assert capsys.readouterr().err.count("--resume needs --file and --output") == 2
-    # Without an interrupted prediction it starts from the beginning, so that a script may always pass --resume.
+    # Without an interrupted prediction it starts from the beginning, so that scripts can always pass --resume.
     assert run("predict", run_folder, "--file", table, "--output", tmp_path / "out.csv", "--resume") == 0
     capsys.readouterr()
     assert run("predict", run_folder, "--file", table, "--output", tmp_path / "out.csv", "--resume") == 2
@@ -179,7 +179,7 @@ def test_evaluating_a_file_prints_and_writes_the_metrics(tmp_path, trained, mess
     shown = " ".join(said.out.split())
     for word in ("accuracy", "MCC", "ham", "spam", "60 texts"):
         assert word in shown
-    assert "seen-texts: 48 (rows" in said.err  # all but the test split of the run
+    assert "seen-texts: 48 (rows" in said.err  # all but the run's test split
     assert "seen texts" in (folder / "report.html").read_text()
     written = json.loads((folder / "metrics.json").read_text())["test"]
     with (folder / "predictions.csv").open(newline="") as file:

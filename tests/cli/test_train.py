@@ -1,4 +1,4 @@
-"""`finetext train` from the command to the run folder."""
+"""`finetext train`, from the command to the run folder."""
 
 import csv
 import json

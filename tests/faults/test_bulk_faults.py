@@ -1,4 +1,4 @@
-"""Predicting a file: killed, on a full disk, or with a reader that goes away."""
+"""Predicting a file with a kill, a full disk or a closed pipe."""
 
 import csv
 import os
@@ -33,7 +33,7 @@ def command(*arguments):
 
 
 def kill_after(rows, arguments, output):
-    """Start a prediction, kill it with SIGKILL once it has written so many rows, and return how many can be resumed."""
+    """Kill a prediction with SIGKILL once it has written enough rows, and return how many can be resumed."""
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE)
     try:
         while process.poll() is None and resumable_rows(output) < rows:
@@ -138,9 +138,7 @@ def test_a_stream_is_labelled_before_it_ends(tmp_path, trained):
     first_rows_seen = threading.Event()
 
     def write():
-        process.stdin.write(
-            b"text\n" + row * 14_000
-        )  # more than a batch of rows and the head that is sniffed
+        process.stdin.write(b"text\n" + row * 14_000)  # more than a batch of rows and the sniffed head
         process.stdin.flush()
         first_rows_seen.wait(60)
         process.stdin.write(row)

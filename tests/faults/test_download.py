@@ -1,4 +1,4 @@
-"""Downloads against a real server: verified, atomic, never outside the cache, and clear when they fail."""
+"""Downloads from a real server are verified, atomic and confined to the cache, and fail with a clear error."""
 
 import contextlib
 import hashlib
@@ -42,7 +42,7 @@ FILE = "messages.zip"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves the archive, or misbehaves, and counts what it is asked for."""
+    """Serves the archive, or misbehaves, and counts the requests."""
 
     behaviour = "good"
     requests = 0
@@ -112,7 +112,7 @@ def test_the_archive_is_downloaded_once_and_read(server, capsys, behaviour):
     assert loaded.files == (downloads_folder() / FILE,)
     load_sms_spam(archive_at(server))
     assert server.requests == 1
-    assert capsys.readouterr() == ("", "")  # no progress bar where stderr is no terminal
+    assert capsys.readouterr() == ("", "")  # no progress bar without a terminal
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def small_disk(tmp_path):
 
 
 class FillsTheDisk(Progress):
-    """Leaves next to no space once a checkpoint was written."""
+    """Fills the disk almost completely after the first checkpoint."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -91,7 +91,7 @@ def test_a_full_disk_under_the_feature_cache_means_training_without_it(
 
 
 class Told(Progress):
-    """Keeps the notices of a run."""
+    """Records the notices of a run."""
 
     def __init__(self):
         self.notices = []

@@ -1,7 +1,7 @@
-"""Uploading to the Hub: shown first, private by default, never without a token, which is never shown.
+"""Uploads to the Hub are confirmed first, private by default, and need a token, which is never shown.
 
-A small server on the loopback stands in for the Hub and keeps what it is sent; the client reads its address when it
-is imported, so each upload runs in a process of its own.
+A small local server stands in for the Hub and keeps the uploads. The client reads its address at import, so each upload
+runs in a subprocess.
 """
 
 import base64
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.slow
 
 
 def is_private(asked):
-    """Whether a repository is private by what its making asked for; releases of the client say it differently."""
+    """Return whether a repository was created as private, which releases of the client express differently."""
     return asked.get("private") is True or asked.get("visibility") == "private"
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """Takes the files of the repositories that it is asked to make."""
+    """Creates repositories and accepts their files."""
 
     protocol_version = "HTTP/1.1"
 
@@ -101,7 +101,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub():
-    """The server, with what it was asked and what it keeps."""
+    """The server, with its requests and the files it keeps."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.requested, server.repositories, server.files, server.blobs = [], {}, {}, {}
     thread = threading.Thread(target=server.serve_forever)
@@ -113,7 +113,7 @@ def hub():
 
 
 def push(tmp_path, hub, *arguments, token=TOKEN):
-    """Run the command in an empty folder and return its exit code and all that it printed."""
+    """Run the command in an empty folder and return its exit code and output."""
     environment = os.environ | {
         "HF_ENDPOINT": f"http://127.0.0.1:{hub if isinstance(hub, int) else hub.server_port}",
         "HF_HOME": str(tmp_path / "hf"),
@@ -182,7 +182,9 @@ def test_without_a_valid_token_nothing_is_uploaded(tmp_path, hub, trained):
     assert code == 1 and "HTTP 401" in shown and "hf_wrong" not in shown
     code, shown = push(tmp_path, hub, folder, "acme/tiny", "--yes", token=f"{TOKEN}\nx")
     assert code == 2 and "no token has" in shown
-    code, shown = push(tmp_path, 9, folder, "acme/tiny", "--yes")  # the discard port: nothing listens there
+    code, shown = push(
+        tmp_path, 9, folder, "acme/tiny", "--yes"
+    )  # the discard port, on which nothing listens
     assert code == 1 and "cannot be reached" in shown
     assert hub.files == {}
 

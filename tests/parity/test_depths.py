@@ -1,4 +1,4 @@
-"""What the probe reads at a depth, against a model that really ends there."""
+"""The probe's features at a depth match a model that is truncated there."""
 
 import pytest
 import torch

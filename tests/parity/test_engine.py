@@ -1,4 +1,4 @@
-"""The engine against the ordinary network: run from a cut on, at the read position alone, with packed weights."""
+"""The engine matches the ordinary network: above a cut, at the pooled position only, with packed weights."""
 
 import pytest
 import torch
@@ -12,9 +12,9 @@ from finetext.models.config import ModelConfig
 
 TEXTS = ["win a prize now", "tea", "the rain has stopped " * 4, "ends with <|endoftext|>", "call home"]
 UNCUT = {"albert"}
-"""Architectures that share one layer: nothing of them is constant."""
+"""Architectures that share one layer, so that none of it can be frozen alone."""
 COMPOSED_GELU = {"albert", "gpt2"}
-OWN_ATTENTION = {"mpnet", "deberta-v2"}
+CUSTOM_ATTENTION = {"mpnet", "deberta-v2"}
 """Architectures that do not use transformers' AttentionInterface."""
 
 
@@ -36,7 +36,7 @@ def close(ours, theirs, tolerance=1e-5):
 
 
 def with_features(model, batch):
-    """The batch with its features, as the cache hands them over."""
+    """Return the batch with its features, as the cache provides them."""
     with torch.no_grad():
         features = model.runner.capture(batch)
     hidden = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
@@ -112,7 +112,7 @@ def test_computing_only_the_pooled_position_changes_no_logits_or_gradients(check
     model = load(checkpoint, architecture, pooling=pooling)
     causal_first = pooling == "first" and architecture in DECODERS
     assert model.runner.is_on("read position") == (
-        architecture not in OWN_ATTENTION | UNCUT and not causal_first
+        architecture not in CUSTOM_ATTENTION | UNCUT and not causal_first
     )
     batch = collate(model.encode(TEXTS), model.pad_id)
     narrowed = model.logits(batch)
@@ -127,7 +127,7 @@ def test_computing_only_the_pooled_position_changes_no_logits_or_gradients(check
 
 
 class Sums(TorchDispatchMode):
-    """The shapes of all sums of two tensors of three dimensions."""
+    """Records the shapes of all sums of two three-dimensional tensors."""
 
     def __init__(self):
         super().__init__()
@@ -150,7 +150,7 @@ def test_residuals_of_the_last_layer_are_added_at_one_position(checkpoint, archi
     layer.register_forward_pre_hook(lambda *_: sums.__enter__() and None)
     layer.register_forward_hook(lambda *_: sums.__exit__(None, None, None), always_call=True)
     model.logits(batch)
-    width = batch.hidden.shape[-1]  # a norm of some adds to its variances
+    width = batch.hidden.shape[-1]  # some norms add an epsilon to the variances
     assert [shape[0] * shape[1] for shape in sums.shapes if shape[2] == width] == [len(TEXTS)] * 2
 
 
@@ -165,7 +165,7 @@ def test_dropout_below_the_cut_stays_off_after_an_evaluation(checkpoint):
     assert not model.network.transformer.drop.training
 
 
-@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - UNCUT - OWN_ATTENTION))
+@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - UNCUT - CUSTOM_ATTENTION))
 def test_the_mlp_of_the_last_layer_sees_one_position(checkpoint, architecture):
     model = load(checkpoint, architecture)
     widths = []
@@ -177,7 +177,7 @@ def test_the_mlp_of_the_last_layer_sees_one_position(checkpoint, architecture):
     batch = collate(model.encode(TEXTS), model.pad_id)
     model.logits(batch)
     mlp_in = [size for name, size in widths if size == len(TEXTS)]
-    # OPT flattens its positions before the MLP, which then runs for all of them; the projection does not.
+    # OPT flattens the positions before its MLP, which then runs for all of them, unlike the projection.
     assert len(mlp_in) >= (1 if architecture == "opt" else 2), widths
 
 
@@ -195,7 +195,7 @@ def test_every_architecture_uses_its_fast_paths(checkpoint, architecture):
     expected = {"oneDNN products", "pooled head", "packed batches", "read position", "concurrent batches"}
     if architecture in COMPOSED_GELU:
         expected.add("fused GELU")
-    if architecture in OWN_ATTENTION:
+    if architecture in CUSTOM_ATTENTION:
         expected -= {"packed batches", "read position"}
     if architecture in UNCUT:
         expected -= {"read position"}
@@ -273,7 +273,7 @@ def test_packed_matrix_products_use_few_row_counts_and_match(monkeypatch, rows, 
         with torch.no_grad():
             expected = torch.nn.functional.linear(hidden, layer.weight, layer.bias)
             layers = pack([layer, head], dtype)
-            assert layers == [layer]  # a head of three classes is as it is
+            assert layers == [layer]  # a head for three classes is not packed
             actual = layer(hidden)
             unpack(layers)
         assert actual.shape == expected.shape

@@ -1,4 +1,4 @@
-"""Our regularised logistic regression against that of scikit-learn."""
+"""Our regularised logistic regression matches scikit-learn's."""
 
 import numpy as np
 import pytest

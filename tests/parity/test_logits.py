@@ -1,4 +1,4 @@
-"""Our forward pass against plain transformers, and against itself under other paddings and neighbours."""
+"""Our forward pass matches plain transformers, whatever the padding and the other texts in a batch."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def load(checkpoint, architecture, **options):
         find_model(str(folder)), ("a", "b", "c"), "multi-class", ModelConfig(**options), seed=3
     )
     model.network.eval()
-    with torch.no_grad():  # a head that tells texts apart clearly, so that differences show
+    with torch.no_grad():  # a head with clearly different logits for different texts
         for name, parameter in model.network.named_parameters():
             if name in model.structure.head and parameter.ndim == 2:
                 parameter.mul_(30)
@@ -33,7 +33,7 @@ def load(checkpoint, architecture, **options):
 
 
 def same(ours, theirs):
-    """Equal to 1e-5 of the largest logit: float32 sums in another order, on any processor."""
+    """Compare to 1e-5 of the largest logit, because float32 sums depend on their order."""
     return bool((ours - theirs).abs().max() <= 1e-5 * theirs.abs().max().clamp(min=1))
 
 

@@ -1,4 +1,4 @@
-"""An exported classifier is the same classifier: logits, labels, commands; and what may not be exported is not."""
+"""An exported classifier has the same logits and labels, works in the commands, and unsuitable models are refused."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ TEXTS = ["win cash now", "tea at four, see you later then", "", "x", "the rain h
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory, checkpoint, messages):
-    """A function that gives a run of an architecture that has learnt its messages."""
+    """A function that returns a run of an architecture that fits its messages perfectly."""
     runs = {}
 
     def make(architecture):
@@ -36,7 +36,7 @@ def fitted(tmp_path_factory, checkpoint, messages):
                 trainable="all",
                 epochs=12,
                 learning_rate=1e-2,
-                weight_averaging=False,  # the mean with early, undecided epochs is less sure
+                weight_averaging=False,  # averaging with early epochs makes the model less confident
             )
         return runs[architecture]
 
@@ -45,7 +45,7 @@ def fitted(tmp_path_factory, checkpoint, messages):
 
 @pytest.fixture(scope="module")
 def exported(fitted, tmp_path_factory):
-    """A function that gives the export of such a run, made once."""
+    """A function that returns the export of such a run, created once."""
     folders = {}
 
     def make(architecture, **options):
@@ -159,8 +159,8 @@ def test_an_int8_model_with_different_labels_is_refused(fitted, exported):
     run = fitted("bert")
     validation = examine(str(run.folder.splits), DataConfig()).subset(range(40))
     original = run.classifier()
-    figures = _check_quantized(original, finetext.load(exported("bert")), validation)
-    assert figures["agreement"] == 1 and figures["accuracy"] == figures["accuracy_of_original"]
+    metrics = _check_quantized(original, finetext.load(exported("bert")), validation)
+    assert metrics["agreement"] == 1 and metrics["accuracy"] == metrics["accuracy_of_original"]
     with pytest.raises(ModelError, match=r"agrees with the original on .* of 40 validation texts"):
         _check_quantized(original, finetext.Classifier(_turned(run)), validation)
 

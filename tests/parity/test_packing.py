@@ -1,4 +1,4 @@
-"""Packed batches against padded ones."""
+"""Packed batches match padded ones."""
 
 import copy
 import pickle
@@ -36,7 +36,7 @@ def load(checkpoint, architecture, **options):
 
 
 def run(model, batch):
-    """Logits, and the gradient of each parameter."""
+    """Return the logits, and the gradient of every parameter."""
     model.network.zero_grad()
     logits = model.logits(batch)
     torch.sin(logits).sum().backward()
@@ -50,15 +50,13 @@ def run(model, batch):
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])
 @pytest.mark.parametrize("architecture", PACKED)
-def test_packed_logits_and_gradients_match_a_padded_batch(
-    checkpoint, monkeypatch, architecture, pooling
-):
+def test_packed_logits_and_gradients_match_a_padded_batch(checkpoint, monkeypatch, architecture, pooling):
     model = load(checkpoint, architecture, pooling=pooling)
     assert model.packs()
     batch = collate(model.encode(TEXTS), model.pad_id)
     with model.padded():
         expected, expected_gradients = run(model, batch)
-    for most in (0, 5, 10_000):  # a group a length, some, and one of all texts
+    for most in (0, 5, 10_000):  # one group per length, a few groups, a single group
         monkeypatch.setattr(packing, "MAX_GROUP_PADDING", most)
         logits, gradients = run(model, batch)
         torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
@@ -120,7 +118,7 @@ def test_models_with_custom_attention_run_padded(checkpoint, architecture):
 def test_left_padding_and_texts_of_one_length_are_not_packed(checkpoint, architecture):
     model = load(checkpoint, architecture)
     encoded = model.encode(TEXTS)
-    if architecture != "bert":  # whose positions count from the left
+    if architecture != "bert":  # BERT counts its positions from the left, padding included
         logits = model.logits(collate(encoded, model.pad_id, padding_side="left"))
         torch.testing.assert_close(logits, model.logits(collate(encoded, model.pad_id)), rtol=1e-4, atol=1e-4)
     even = collate([encoded[1], encoded[1]], model.pad_id)
@@ -232,6 +230,6 @@ def test_packing_loses_no_token(lengths, most):
         sizes = [lengths[text] for text in texts]
         assert max(sizes) == group.width
         assert sum(group.width - size for size in sizes) <= most
-        # A text's tokens stand beside each other, in order.
+        # A text's tokens are contiguous and in order.
         for text, line in zip(texts, group.pad(heads)[:, 0, :, 0], strict=True):
             assert line[: lengths[text]].tolist() == [text * width + place for place in range(lengths[text])]

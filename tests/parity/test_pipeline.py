@@ -1,4 +1,4 @@
-"""The classifier answers as transformers' text-classification pipeline does: same shapes, labels and scores."""
+"""The classifier returns the same shapes, labels and scores as transformers' text-classification pipeline."""
 
 import numpy as np
 import pytest

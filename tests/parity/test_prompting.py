@@ -1,4 +1,4 @@
-"""Log-likelihoods of label words, against plain transformers one text at a time."""
+"""Log-likelihoods of label words match plain transformers run on one text at a time."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def load(checkpoint, architecture):
 
 
 def plain(folder, prompt, answer):
-    """The sum of the answer's log-probabilities, from one forward pass without padding or mask."""
+    """Return the sum of the answer's log-probabilities, from one forward pass without padding or mask."""
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.no_grad():
         logits = network(torch.tensor([prompt + answer])).logits[0]

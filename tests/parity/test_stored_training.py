@@ -1,4 +1,4 @@
-"""Training from activations cached in float32 against ordinary training of the same model, step by step."""
+"""Training from activations cached in float32 matches ordinary training of the same model, step by step."""
 
 import math
 
@@ -77,7 +77,7 @@ def test_fifty_losses_from_the_cache_match_plain_transformers(tmp_path, checkpoi
 @pytest.mark.parametrize(("trainable", "cut"), [("head", 2), ("last-block", 1)])
 @pytest.mark.parametrize("architecture", ["gpt2", "roberta", "deberta-v2"])
 def test_training_from_the_cache_matches_for_every_kind_of_tail(checkpoint, architecture, trainable, cut):
-    # Grouped by length the order would differ: the cached input of a head alone has one length.
+    # Not grouped by length, which would change the order: the cached inputs of a head alone all have one length.
     options = {"trainable": trainable, "epochs": 2, "group_by_length": False}
     cached = setup_with(checkpoint(architecture), **options)
     assert (cached.plan.cut, cached.plan.cache_dtype) == (cut, "fp32")

@@ -1,4 +1,4 @@
-"""Concurrent batches against the same batches one after the other."""
+"""Concurrent batches match the same batches run sequentially."""
 
 import gc
 import threading
@@ -24,7 +24,7 @@ TEXTS = [
 
 @pytest.fixture
 def two_workers(monkeypatch):
-    """Two workers of a thread for every model that is reentrant, however small."""
+    """Use two single-threaded workers for every reentrant model, however small."""
     monkeypatch.setattr(workers, "MIN_BATCH_MACS", 0)
     monkeypatch.setattr(workers, "MAX_IMBALANCE", 2.0)
     monkeypatch.setattr(Model, "threads", property(lambda model: model.split_threads(2)))
@@ -45,7 +45,7 @@ def note_threads(model):
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
 def test_concurrent_logits_match_sequential_batches(checkpoint, two_workers, architecture, pooling):
     model = load(checkpoint, architecture, pooling=pooling)
-    model.network.train()  # its dropout must not be in force
+    model.network.train()  # prediction must switch dropout off
     expected = np.concatenate([predict_logits(model, [text]) for text in TEXTS])
     seen = note_threads(model)
     for _ in range(3):
@@ -73,7 +73,9 @@ def test_concurrent_calls_do_not_affect_each_other(checkpoint, architecture):
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2"])
-def test_cached_features_and_the_tail_above_them_match_sequential_batches(checkpoint, two_workers, architecture):
+def test_cached_features_and_the_tail_above_them_match_sequential_batches(
+    checkpoint, two_workers, architecture
+):
     from finetext.models.trunk import _trunk
 
     model = load(checkpoint, architecture)
@@ -123,7 +125,7 @@ def test_workers_keep_order_modes_and_threads():
             concurrent = list(run_concurrently(note, range(20), [10**9] * 20, split_threads(3)))
         plain = list(run_concurrently(note, range(20), [10**9] * 20, split_threads(1)))
         assert torch.get_num_threads() == 3
-        with ThreadPoolExecutor(1) as pool:  # a thread that starts later
+        with ThreadPoolExecutor(1) as pool:  # a thread that is started later
             assert pool.submit(torch.get_num_threads).result() == 3
     finally:
         use_threads(before)
@@ -174,7 +176,7 @@ def test_closing_the_iterator_stops_all_workers():
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=200), st.integers(1, 10**8))
-@example([500] * 8, 510465)  # a batch of half the budget would be too small for a worker
+@example([500] * 8, 510465)  # half of the budget would be too small for a worker
 def test_the_budget_of_a_batch_is_bounded(lengths, products):
     total = sum(lengths)
     assert batch_budget(total, 2048, 1, products) == 2048
@@ -183,7 +185,7 @@ def test_the_budget_of_a_batch_is_bounded(lengths, products):
     if budget < 2048:
         assert (
             budget == 1024 or budget * 2 * workers.BATCHES_PER_WORKER >= total
-        )  # no more batches than are of use
+        )  # no more batches than needed
         assert budget * products >= workers.MIN_BATCH_MACS * 0.99
 
 

@@ -1,4 +1,4 @@
-"""A text has the same answer from library, command line, transformers, server, and the server of an export."""
+"""Library, command line, transformers, server and a served export give the same predictions for a text."""
 
 import json
 import random
@@ -77,7 +77,7 @@ def test_a_thousand_texts_get_the_same_predictions_everywhere(server, bundles, l
         assert predicted == [labels[n] for n in order]
 
     check(ask(server, texts))
-    alone = [ask(server, text)[0] for text in texts[:100]]  # one after the other, each a batch of its own
+    alone = [ask(server, text)[0] for text in texts[:100]]  # sequential, so every text is a batch
     check(alone, range(100))
     check(singly(server, texts))
     order = list(range(COUNT))
@@ -95,7 +95,7 @@ def test_a_thousand_texts_get_the_same_predictions_everywhere(server, bundles, l
         )
     assert ended.value.code == 0
     rows = [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
-    read = [n for n in range(COUNT) if texts[n].strip()]  # of a file, rows without a text are left empty
+    read = [n for n in range(COUNT) if texts[n].strip()]  # rows of a file without text have no prediction
     assert [row["predicted"] for row in rows if row["predicted"]] == [labels[n] for n in read]
 
 
@@ -103,7 +103,7 @@ def test_the_transformers_pipeline_gives_the_same_predictions(server, bundles, t
     from transformers import pipeline
 
     classify = pipeline("text-classification", model=str(bundles("clear")), top_k=None, truncation=True)
-    some = [text for text in texts if text][:300]  # of no tokens at all transformers makes no batch
+    some = [text for text in texts if text][:300]  # transformers cannot batch texts without tokens
     for text, prediction in zip(some, singly(server, some), strict=True):
         theirs = {entry["label"]: entry["score"] for entry in classify([text])[0]}
         ours = {entry["label"]: entry["score"] for entry in prediction["scores"]}

@@ -1,4 +1,4 @@
-"""The server's responses match the library, whatever else is in a batch, and the documented schemas."""
+"""The server's responses match the library and the documented schemas, whatever else is in a batch."""
 
 import json
 import random
@@ -88,7 +88,7 @@ def test_other_texts_in_a_batch_do_not_change_a_prediction(server, library, name
         - before.get(f'finetext_batch_texts_{what}{{model="{name}"}}', 0)
         for what in ("count", "sum")
     )
-    assert batched == len(order) > batches  # some were really merged
+    assert batched == len(order) > batches  # some requests did share a batch
 
 
 def test_top_k_limits_the_scores_only(server):
@@ -150,7 +150,7 @@ def test_truncate_false_refuses_texts_that_are_too_long(server):
     assert status == 422 and answer["limit"] == {"name": "max_length", "value": 64}
     assert "202 tokens" in answer["error"]
     assert server.post("/predict", {**long, "truncate": True})[0] == 200
-    assert server.post("/predict", {**long, "model": "windows"})[0] == 200  # which cuts nothing off
+    assert server.post("/predict", {**long, "model": "windows"})[0] == 200  # windows need no truncation
     assert server.post("/predict", {"inputs": "the rain", "truncate": False})[0] == 200
 
 
@@ -314,6 +314,6 @@ def test_the_log_is_json_without_texts(server):
     line = server.request_line(asked[1])
     server.request_line(last[1])
     assert secret not in server.log.read_text()
-    assert server.lines()  # each is JSON
+    assert server.lines()  # every line is JSON
     assert (line["route"], line["status"], line["model"], line["texts"]) == ("/classify", 200, "spam", 1)
     assert line["characters"] == len(f"tea {secret}") and line["ms"] > 0

@@ -65,7 +65,7 @@ ENDLESS = {
 
 
 def pour(port, first, then, most=GIGABYTE, seconds=20):
-    """Send `then` again and again until the server closes, and return how much could be sent, and the answer."""
+    """Send `then` repeatedly until the server closes; return the number of bytes sent, and the response."""
     sent, answer, until = 0, b"", time.monotonic() + seconds
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(first)
@@ -95,17 +95,17 @@ def test_endless_requests_are_refused_before_much_is_read(server, kind):
     process = psutil.Process(server.process.pid)
     before = process.io_counters().read_chars
     server.post("/classify", b" " * LIMIT)
-    # So that the count is one of the sockets' bytes.
+    # `read_chars` must include bytes received from sockets.
     assert process.io_counters().read_chars - before >= LIMIT
     before = process.io_counters().read_chars
     sent, answer = pour(server.port, first, then)
     read = process.io_counters().read_chars - before
     print(f"{kind}: read {read}, sent {sent}")
-    # The limit, as much thrown away, and what one call of the system reads (64 to 256 kB).
+    # The limit, the same amount discarded, and what one system call reads (64 to 256 kB).
     frames = 6 if kind == "byte by byte" else 1
     assert read < 2 * frames * LIMIT + 700_000
-    assert sent < 30_000_000  # the same, and what the system's buffers take
-    if status is not None and answer:  # a reset may have overtaken it
+    assert sent < 30_000_000  # the same, plus the operating system's buffers
+    if status is not None and answer:  # a reset may overtake the response
         assert answer.startswith(b"HTTP/1.1 %d " % status)
     server.settle("finetext_in_flight_requests", 0)
 
@@ -125,7 +125,7 @@ def test_slow_clients_time_out_and_delay_no_others(server):
         for number, client in enumerate(opened):
             if number % 3 == 1:
                 client.sendall(head(length))
-            elif number % 3 == 2:  # whose first request is in good time
+            elif number % 3 == 2:  # their first request is fast
                 client.sendall(whole)
                 assert client.recv(65536).startswith(b"HTTP/1.1 200")
         alive = dict(enumerate(opened))
@@ -140,7 +140,7 @@ def test_slow_clients_time_out_and_delay_no_others(server):
                     del alive[number]
                     continue
                 sent = body if number % 3 == 1 else whole
-                with contextlib.suppress(OSError):  # closed since: what it said is read next
+                with contextlib.suppress(OSError):  # closed meanwhile: its response is read next
                     client.sendall(sent[place : place + 1])
             if not alive:
                 break
@@ -156,7 +156,7 @@ def test_slow_clients_time_out_and_delay_no_others(server):
 
 
 def answered(connection):
-    """What the server has said by now; None while it waits for more."""
+    """Return what the server has sent so far; None while it waits for more."""
     if not select.select([connection], [], [], 0)[0]:
         return None
     try:
@@ -188,7 +188,7 @@ def test_too_many_pipelined_requests_end_the_connection(server):
 
 
 def exchange(server, request):
-    """Return all that comes back until the connection is closed."""
+    """Return everything received until the connection is closed."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS + 5) as connection:
         connection.sendall(request)
         answer = b""
@@ -226,7 +226,7 @@ def wrong_value(pick):
 
 
 def wrong_body(good, field, pick):
-    """Return a body that is no request in one way or another, or nearly."""
+    """Return a random body that is invalid, or nearly valid."""
     match pick.randrange(5):
         case 0:
             return good[: pick.randrange(len(good))]
@@ -245,7 +245,7 @@ def wrong_body(good, field, pick):
 
 
 def wrong_framing(good, path, pick):
-    """Return a request whose length or chunks, type or coding are wrong."""
+    """Return a random request with a wrong length, chunk, content type or encoding."""
     size = len(good)
     match pick.randrange(4):
         case 0:
@@ -267,7 +267,7 @@ def wrong_framing(good, path, pick):
 
 
 def malformed(pick):
-    """Return a request that is none, or nearly one: its path, its bytes, and whether its head names that path."""
+    """Return a random malformed or nearly valid request: path, bytes, and whether its head contains that path."""
     path = pick.choice(WORK)
     field = {"/classify": "texts", "/explain": "text", "/predict": "inputs"}[path]
     value = ["tea at four", "\ud83d née"] if field == "texts" else "tea at four, \u02bbokina"
@@ -319,14 +319,14 @@ def test_ten_thousand_malformed_requests_are_refused_as_documented(server, docum
         statuses_seen.update(statuses or [0])
     print(dict(statuses_seen))
     assert {200, 400, 408, 413, 415, 422} <= set(statuses_seen)
-    assert statuses_seen[0] < 500  # connections that were closed without an answer, for want of a whole head
+    assert statuses_seen[0] < 500  # connections closed without a response because their head was incomplete
     server.settle("finetext_in_flight_requests", 0)
     assert server.ask("GET", "/ready")[0] == 200
     assert not tracebacks(server)
 
 
 def test_schemathesis_finds_no_violation(server):
-    """The whole is 10,000 cases: `schemathesis run URL/openapi.json` with these options and `-n 2550`."""
+    """A sample; `schemathesis run URL/openapi.json` with these options and `-n 2550` runs 10,000 cases."""
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     command = [
         Path(sys.executable).with_name("schemathesis"),

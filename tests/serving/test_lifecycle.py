@@ -1,4 +1,4 @@
-"""The server starts, reloads and stops, under load."""
+"""The server starts, reloads and stops under load."""
 
 import asyncio
 import gc
@@ -46,7 +46,7 @@ class Load:
 
     @property
     def statuses(self):
-        # Counted here and not by the threads: an addition to a Counter is not one step.
+        # Counted here and not by the threads, because adding to a Counter is not atomic.
         return Counter(status for _, status, _ in self.answers)
 
     def __enter__(self):
@@ -73,16 +73,16 @@ def test_the_metrics_agree_with_the_clients(tmp_path, bundles):
             wrong = [server.post("/classify", b"{")[0] for _ in range(5)]
             time.sleep(1)
         assert refused == [422] * 7 and wrong == [400] * 5 and not load.errors
-        figures = server.metrics()
+        metrics = server.metrics()
         tally = load.statuses + Counter(refused + wrong)
         counters = {
-            status: figures[f'finetext_requests_total{{route="/classify",status="{status}"}}']
+            status: metrics[f'finetext_requests_total{{route="/classify",status="{status}"}}']
             for status in tally
         }
         assert counters == tally and tally[200] > 20
-        assert figures['finetext_request_seconds_count{route="/classify"}'] == tally.total()
-        assert figures['finetext_batch_texts_sum{model="spam"}'] == tally[200]
-        assert figures['finetext_queue_texts{model="spam"}'] == figures["finetext_in_flight_requests"] == 0
+        assert metrics['finetext_request_seconds_count{route="/classify"}'] == tally.total()
+        assert metrics['finetext_batch_texts_sum{model="spam"}'] == tally[200]
+        assert metrics['finetext_queue_texts{model="spam"}'] == metrics["finetext_in_flight_requests"] == 0
         assert server.stop() == 0
         assert logged(server) == tally
 
@@ -105,7 +105,7 @@ def test_the_stop_signal_loses_no_accepted_request(tmp_path, bundles, number):
         assert time.monotonic() - told < 10
         assert load.statuses[200] > 5 and set(load.statuses) == {200, 503}
         assert all(moment > told for moment, _ in load.errors)
-        assert logged(server) == load.statuses + Counter([503])  # every answer arrived
+        assert logged(server) == load.statuses + Counter([503])  # every response arrived
         assert server.lines()[-1]["event"] == "stopped" and server.lines()[-1]["abandoned_requests"] == 0
 
 
@@ -136,7 +136,7 @@ def test_the_shutdown_deadline_cuts_off_unfinished_requests(tmp_path, bundles):
         connection.request(
             "POST", "/classify", headers={"Content-Type": "application/json", "Content-Length": "9"}
         )
-        server.settle("finetext_in_flight_requests", 1)  # its body never comes
+        server.settle("finetext_in_flight_requests", 1)  # its body never arrives
         began = time.monotonic()
         assert server.stop() == 1
         assert time.monotonic() - began < 6
@@ -198,9 +198,9 @@ def test_the_reload_signal_loses_no_request(tmp_path, bundles, checkpoint):
             assert server.ask("GET", "/ready")[0] == 200
         assert set(load.statuses) == {200} and load.statuses[200] > 20 and not load.errors
         assert first != second and score() == first
-        figures = server.metrics()
-        assert figures['finetext_reloads_total{outcome="done"}'] == 2
-        assert figures['finetext_reloads_total{outcome="failed"}'] == 1
+        metrics = server.metrics()
+        assert metrics['finetext_reloads_total{outcome="done"}'] == 2
+        assert metrics['finetext_reloads_total{outcome="failed"}'] == 1
         assert server.stop() == 0
 
 
@@ -248,8 +248,8 @@ def test_serving_imports_no_training_or_data_packages(bundles):
         "build_app(service, None)\n"
         "service.close(10)\n"
         "heavy = ('polars', 'sklearn', 'matplotlib', 'datasets', 'optuna', 'peft')\n"
-        "own = ('data', 'evaluation', 'experiments', 'reporting', 'training')\n"
-        "print([m for m in (*heavy, *(f'finetext.{name}' for name in own)) if m in sys.modules])\n"
+        "packages = ('data', 'evaluation', 'experiments', 'reporting', 'training')\n"
+        "print([m for m in (*heavy, *(f'finetext.{name}' for name in packages)) if m in sys.modules])\n"
     )
     completed = subprocess.run(
         [sys.executable, "-c", code, str(bundles("spam"))], capture_output=True, encoding="utf-8", check=False

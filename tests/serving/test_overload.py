@@ -26,7 +26,7 @@ BATCHED = 'finetext_batch_texts_sum{model="windows"}'
 
 @pytest.fixture(scope="module")
 def many_files():
-    """Room for a thousand connections, here and in the server."""
+    """Raise the limit of open files to allow a thousand connections, here and in the server."""
     if sys.platform == "win32":
         pytest.skip("has no such limit")
     import resource
@@ -37,7 +37,7 @@ def many_files():
 
 @pytest.fixture(scope="module")
 def crowded(tmp_path_factory, bundles, many_files):
-    """A server that soon has too much to do."""
+    """A server that is easily overloaded."""
     log = tmp_path_factory.mktemp("log") / "log"
     with servers.Server(log, bundles("clear"), "--max-requests=24", "--max-queue=12") as running:
         yield running
@@ -47,7 +47,7 @@ def crowded(tmp_path_factory, bundles, many_files):
 def expected(library):
     classifier = library("clear")
     probs = classifier.predict_proba(TEXTS)
-    assert len(np.unique(probs[:, 0].round(4))) > 50  # so that an answer to another text is noticed
+    assert len(np.unique(probs[:, 0].round(4))) > 50  # so that responses for other texts are noticed
     return {
         text: dict(zip(classifier.class_names, row.tolist(), strict=True))
         for text, row in zip(TEXTS, probs, strict=True)
@@ -111,7 +111,7 @@ def test_stopping_under_overload_loses_no_accepted_request(tmp_path, bundles, ex
         assert {200, 503} <= set(tally.statuses) <= {200, 429, 503} and not tally.unexpected
         assert open_loop.wrong_answers(tally, expected) == 0
         earlier = Counter({key: round(before[name(key)]) for key in logged(server) if name(key) in before})
-        assert logged(server) - earlier == tally.answers  # each answer that left the server arrived
+        assert logged(server) - earlier == tally.answers  # every response that was sent arrived
         assert server.lines()[-1]["abandoned_requests"] == 0
 
 
@@ -128,14 +128,14 @@ def test_the_work_of_a_thousand_disconnected_clients_is_dropped(tmp_path, bundle
         before = server.metrics()[BATCHED] if BATCHED in server.metrics() else 0
         heavy = threading.Thread(target=server.post, args=("/classify", {"text": HEAVY}))
         heavy.start()
-        server.settle(BATCHED, before + 1)  # the model is busy with it
+        server.settle(BATCHED, before + 1)  # the model is busy
         opened = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(CLIENTS)]
         for number, client in enumerate(opened):
             client.sendall(whole[:-5] if number % 5 == 0 else whole)
         server.settle("finetext_in_flight_requests", CLIENTS + 1)
         assert server.metrics()['finetext_queue_texts{model="windows"}'] == CLIENTS * 4 / 5
         for number, client in enumerate(opened):
-            if number % 2:  # a reset instead of a regular end
+            if number % 2:  # a reset instead of a clean close
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
         server.settle('finetext_queue_texts{model="windows"}', 0)
@@ -145,4 +145,4 @@ def test_the_work_of_a_thousand_disconnected_clients_is_dropped(tmp_path, bundle
         heavy.join()
         assert server.post("/classify", {"text": "tea"})[0] == 200
         server.settle("finetext_in_flight_requests", 0)
-        assert server.metrics()[BATCHED] == before + 2  # the heavy text and the last one
+        assert server.metrics()[BATCHED] == before + 2  # only the heavy text and the last one ran

@@ -1,4 +1,4 @@
-"""The limits against slow and endless clients: on the installed uvicorn, whose internals they build on, they are on."""
+"""The limits against slow and endless clients work with the installed uvicorn, on whose internals they depend."""
 
 import asyncio
 import inspect
@@ -24,7 +24,7 @@ HOOKS = {
     "_start_asgi_task": ["self", "cycle", "app"],
     "send_400_response": ["self", "msg"],
 }
-"""What `LimitedProtocol` overrides, with the parameters."""
+"""The methods that `LimitedProtocol` overrides, with their parameters."""
 REQUEST = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
 
 
@@ -44,7 +44,7 @@ def test_every_override_is_a_hook_of_uvicorn():
 
 
 class Transport:
-    """A connection that records what is written to it."""
+    """A transport that records what is written to it."""
 
     def __init__(self):
         self.written, self.closed, self.aborted, self.reading = b"", False, False, True
@@ -72,7 +72,7 @@ class Transport:
 
 
 class App:
-    """An application that never answers, or refuses at once while it is full."""
+    """An application that never responds, or refuses requests immediately while it is full."""
 
     def __init__(self, **options):
         self.service = type("Service", (), {"config": ServeConfig(**options)})
@@ -94,7 +94,7 @@ class App:
 
 
 def connected(check, **options):
-    """Run a check with a connection on an event loop."""
+    """Run a check with a connection in an event loop."""
 
     async def run():
         app, transport = App(**options), Transport()
@@ -102,7 +102,7 @@ def connected(check, **options):
             app, http=LimitedProtocol, ws="none", lifespan="off", log_config=None, interface="asgi3"
         )
         config.load()
-        config.loaded_app = app  # without uvicorn's wrappers, as with proxy_headers=False
+        config.loaded_app = app  # without uvicorn's middleware, as with proxy_headers=False
         connection = LimitedProtocol(config, ServerState(), {})
         connection.connection_made(transport)
         try:
@@ -185,7 +185,7 @@ def test_a_request_to_a_full_server_is_refused_without_a_task():
         app.full = True
         connection.data_received(REQUEST.replace(b"1000", b"0"))
         assert not connection.tasks and len(app.scopes) == 1
-        await asyncio.sleep(0)  # what one turn writes is sent at its end
+        await asyncio.sleep(0)  # what is written in one iteration of the loop is sent at its end
         assert transport.written.startswith(b"HTTP/1.1 429") and connection.cycle.response_complete
 
     connected(check)

@@ -1,4 +1,4 @@
-"""Requests that are too many, too large, too slow or not authorised are refused, naming the limit."""
+"""Requests that are too many, too large, too slow or unauthorised are refused, naming the limit."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ def strict(tmp_path_factory, bundles):
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory, bundles):
-    """A server that a long text keeps busy for seconds, with a short queue."""
+    """A server with a short queue, which a long text keeps busy for seconds."""
     log = tmp_path_factory.mktemp("log") / "log"
     flags = ["--max-characters=9000000", "--max-body=9000000", "--max-queue=2", "--max-requests=6"]
     with servers.Server(log, bundles("windows"), *flags, "--timeout-seconds=30") as running:
@@ -46,7 +46,7 @@ def limit(name):
 
 
 def raw(server, *parts, pause=0.0, seconds=20):
-    """Send bytes as they are and return what comes back until the connection is closed."""
+    """Send raw bytes and return everything received until the connection is closed."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=seconds) as connection:
         for part in parts:
             connection.sendall(part)
@@ -80,7 +80,7 @@ def test_a_body_over_the_limit_is_refused_and_the_next_request_is_served(strict)
 def test_a_chunked_body_is_refused_as_soon_as_it_passes_the_limit(strict):
     chunk = b"3e8\r\n" + b"a" * 1000 + b"\r\n"
     began = time.monotonic()
-    answer = raw(strict, head("Transfer-Encoding: chunked"), *[chunk] * 6)  # never ended
+    answer = raw(strict, head("Transfer-Encoding: chunked"), *[chunk] * 6)  # never terminated
     assert answer.startswith(b"HTTP/1.1 413") and b'"max_body"' in answer
     assert time.monotonic() - began < 5
 
@@ -94,7 +94,7 @@ def test_an_endless_body_is_read_up_to_the_limit_only(strict):
             while sent < 200_000_000:
                 connection.sendall(b"ffff\r\n" + b"a" * 65535 + b"\r\n")
                 sent += 65535
-    assert sent < 20_000_000  # what the system's buffers take
+    assert sent < 20_000_000  # the size of the operating system's buffers
 
 
 def test_a_wrong_content_length_is_refused(strict):
@@ -102,7 +102,7 @@ def test_a_wrong_content_length_is_refused(strict):
         assert raw(strict, head(f"Content-Length: {length}"))[9:12] in (b"413", b"400")
     assert raw(strict, head("Content-Length: -1")).startswith(b"HTTP/1.1 400")
     assert raw(strict, head("Content-Length: x")).startswith(b"HTTP/1.1 400")
-    # In one piece: the answer to the head may come, and the connection be closed, before a second could be sent.
+    # In one piece, because the server may respond to the head and close before a second piece is sent.
     both = raw(
         strict, head("Content-Length: 5", "Transfer-Encoding: chunked", "Connection: close") + b"0\r\n\r\n"
     )
@@ -237,11 +237,11 @@ def test_preflights_are_not_answered(strict):
 
 
 def test_a_full_queue_refuses_requests_until_it_empties(slow):
-    figures = slow.metrics()
-    before = figures.get('finetext_requests_total{route="/classify",status="429"}', 0)
+    metrics = slow.metrics()
+    before = metrics.get('finetext_requests_total{route="/classify",status="429"}', 0)
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(slow.post, "/classify", {"text": HEAVY})
-        slow.settle(BATCHED, figures[BATCHED] + 1)  # the model is busy with it
+        slow.settle(BATCHED, metrics[BATCHED] + 1)  # the model is busy
         waiting = [pool.submit(slow.post, "/classify", {"text": "tea"}) for _ in range(2)]
         slow.settle('finetext_queue_texts{model="windows"}', 2)
         status, headers, answer = slow.ask("POST", "/classify", {"text": "tea"})
@@ -249,10 +249,10 @@ def test_a_full_queue_refuses_requests_until_it_empties(slow):
         assert status == 429 and int(headers["Retry-After"]) >= 1
         assert answer["limit"] == {"name": "max_queue", "value": 2} and answer["error_type"] == "Overloaded"
         assert first.result()[0] == 200 and [future.result()[0] for future in waiting] == [200, 200]
-    figures = slow.metrics()
-    assert figures['finetext_requests_total{route="/classify",status="429"}'] == before + 1
-    assert figures['finetext_queue_texts{model="windows"}'] == figures["finetext_in_flight_requests"] == 0
-    # An empty queue takes any request.
+    metrics = slow.metrics()
+    assert metrics['finetext_requests_total{route="/classify",status="429"}'] == before + 1
+    assert metrics['finetext_queue_texts{model="windows"}'] == metrics["finetext_in_flight_requests"] == 0
+    # An empty queue accepts any request.
     assert slow.post("/classify", {"texts": ["tea"] * 5})[0] == 200
 
 
@@ -263,7 +263,7 @@ def test_too_many_requests_are_refused_before_their_bodies_are_read(slow):
     slow.settle("finetext_in_flight_requests", 6)
     answer = raw(slow, head("Content-Length: 100", "Connection: close"))
     assert answer.startswith(b"HTTP/1.1 429") and b'"max_requests"' in answer and b"retry-after" in answer
-    # Whatever else comes on one connection is answered too, in its order, and the connection stays.
+    # Further requests on the same connection are answered in order, and it stays open.
     body = b'{"text": "tea"}'
     work = head(f"Content-Length: {len(body)}") + body
     health = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -305,7 +305,7 @@ def test_the_work_of_disconnected_clients_is_dropped(slow):
         assert first.result()[0] == 200
     slow.settle("finetext_in_flight_requests", 0)
     after = slow.metrics()
-    assert after[BATCHED] == before[BATCHED] + 1  # the heavy text alone
+    assert after[BATCHED] == before[BATCHED] + 1  # only the heavy text ran
     assert after[gone] - before.get(gone, 0) == 2
 
 
@@ -359,7 +359,7 @@ def test_a_single_request_does_not_wait_long_after_a_shared_batch(tmp_path, bund
             thread.start()
         for thread in threads:
             thread.join()
-        assert server.metrics()[BATCHES] < 9  # some were together
+        assert server.metrics()[BATCHES] < 9  # some shared a batch
         time.sleep(2)
         began = time.monotonic()
         ask()

@@ -1,4 +1,4 @@
-"""The feature store: what is put in comes out, whatever happens to its files."""
+"""The activation cache returns what was stored, whatever happens to its files."""
 
 import threading
 
@@ -24,10 +24,10 @@ def nobody_waits():
     raise AssertionError("no other process holds the shelf")
 
 
-def put(store, rows, key=KEY, dtype="fp32"):
-    """Store rows of two numbers for some windows; return how many were missing."""
+def put(cache, rows, key=KEY, dtype="fp32"):
+    """Cache rows of two numbers for some windows; return how many were missing, the features and the damage."""
     width = 2
-    with store.entry(key, width, dtype, nobody_waits) as entry:
+    with cache.entry(key, width, dtype, nobody_waits) as entry:
         digests = [window_digest([number]) for number in rows]
         missing = entry.missing(digests)
         if missing:
@@ -41,24 +41,24 @@ ROWS = {1: [[1.0, 2.0]], 2: [[3.0, 4.0], [5.0, 6.0]]}
 
 
 def test_cached_features_are_read_back_padded_with_zeros(tmp_path):
-    store = ActivationCache(tmp_path)
-    assert put(store, ROWS)[0] == 2
-    missing, features, _ = put(store, ROWS)
+    cache = ActivationCache(tmp_path)
+    assert put(cache, ROWS)[0] == 2
+    missing, features, _ = put(cache, ROWS)
     assert missing == 0
     assert features.hidden([1, 0]).tolist() == [[[3, 4], [5, 6]], [[1, 2], [0, 0]]]
 
 
 @given(st.dictionaries(st.integers(0, 50), st.integers(1, 9), min_size=1), st.sampled_from(["bf16", "fp32"]))
 def test_cached_windows_are_read_back_in_any_order(tmp_path_factory, counts, dtype):
-    store = ActivationCache(tmp_path_factory.mktemp("store"))
+    cache = ActivationCache(tmp_path_factory.mktemp("store"))
     rows = {
         number: torch.randn(count, 2, generator=torch.Generator().manual_seed(number)).tolist()
         for number, count in counts.items()
     }
     half = dict(list(rows.items())[: len(rows) // 2])
     if half:
-        put(store, half, dtype=dtype)
-    missing, features, _ = put(store, rows, dtype=dtype)
+        put(cache, half, dtype=dtype)
+    missing, features, _ = put(cache, rows, dtype=dtype)
     assert missing == len(rows) - len(half)
     for place, row in enumerate(rows.values()):
         expected = torch.tensor(row)
@@ -68,18 +68,18 @@ def test_cached_windows_are_read_back_in_any_order(tmp_path_factory, counts, dty
 
 
 def test_another_key_is_a_cache_miss(tmp_path):
-    store = ActivationCache(tmp_path)
-    put(store, ROWS)
-    assert put(store, ROWS, {**KEY, "cut": "2"})[0] == 2
-    assert put(store, ROWS, dtype="bf16")[0] == 2
-    assert put(store, {3: [[1.0, 1.0]]})[0] == 1
+    cache = ActivationCache(tmp_path)
+    put(cache, ROWS)
+    assert put(cache, ROWS, {**KEY, "cut": "2"})[0] == 2
+    assert put(cache, ROWS, dtype="bf16")[0] == 2
+    assert put(cache, {3: [[1.0, 1.0]]})[0] == 1
 
 
 @pytest.mark.parametrize("name", ["bin", "npz"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
 def test_a_damaged_segment_is_dropped_and_rewritten(tmp_path, name, damage):
-    store = ActivationCache(tmp_path)
-    put(store, ROWS)
+    cache = ActivationCache(tmp_path)
+    put(cache, ROWS)
     (path,) = tmp_path.glob(f"*/*.{name}")
     content = bytearray(path.read_bytes())
     if damage == "flip":
@@ -88,43 +88,43 @@ def test_a_damaged_segment_is_dropped_and_rewritten(tmp_path, name, damage):
         path.unlink()
     else:
         path.write_bytes({"cut": content[:-3], "empty": b""}.get(damage, content))
-    missing, features, _ = put(store, ROWS)
+    missing, features, _ = put(cache, ROWS)
     assert missing == 2
     assert features.hidden([0]).tolist() == [[[1, 2]]]
-    assert put(store, ROWS)[0] == 0
+    assert put(cache, ROWS)[0] == 0
     assert len(list(tmp_path.glob("*/*.bin"))) == 1 + (name == "npz" and damage == "gone")
 
 
 def test_the_unfinished_segment_of_a_killed_process_is_removed(tmp_path):
-    store = ActivationCache(tmp_path)
-    put(store, ROWS)
+    cache = ActivationCache(tmp_path)
+    put(cache, ROWS)
     (entry,) = (path.parent for path in tmp_path.glob("*/*.bin"))
     (entry / "4711.tmp").write_bytes(b"half")
-    assert put(store, ROWS)[0] == 0
+    assert put(cache, ROWS)[0] == 0
     assert not list(entry.glob("*.tmp"))
 
 
 def test_features_computed_before_an_interruption_are_kept(tmp_path):
-    store = ActivationCache(tmp_path)
-    with pytest.raises(KeyboardInterrupt), store.entry(KEY, 2, "fp32", nobody_waits) as entry:
+    cache = ActivationCache(tmp_path)
+    with pytest.raises(KeyboardInterrupt), cache.entry(KEY, 2, "fp32", nobody_waits) as entry:
         with entry.writing(3) as writer:
             writer.add(window_digest([1]), torch.tensor([[1.0, 2.0]]))
             raise KeyboardInterrupt
-    missing, features, _ = put(store, ROWS)
+    missing, features, _ = put(cache, ROWS)
     assert missing == 1
     assert features.hidden([0]).tolist() == [[[1, 2]]]
 
 
 def test_the_least_recently_used_entries_are_evicted(tmp_path):
-    store = ActivationCache(tmp_path)
+    cache = ActivationCache(tmp_path)
     for cut in ("1", "2"):
-        put(store, {n: [[0.0, 0.0]] * 100 for n in range(5)}, {"cut": cut})
-    old, new = sorted(store.entries(), key=lambda entry: entry.used)
+        put(cache, {n: [[0.0, 0.0]] * 100 for n in range(5)}, {"cut": cut})
+    old, new = sorted(cache.entries(), key=lambda entry: entry.used)
     limited = ActivationCache(tmp_path, new.size_bytes * 2 + 100)
     put(limited, {n: [[0.0, 0.0]] * 90 for n in range(5)}, {"cut": "3"})
-    names = {entry.name for entry in store.entries()}
+    names = {entry.name for entry in cache.entries()}
     assert old.name not in names and new.name in names and len(names) == 2
-    assert store.size_bytes() <= limited.limit_bytes + 1000
+    assert cache.size_bytes() <= limited.limit_bytes + 1000
 
 
 def test_an_entry_too_large_for_the_cache_is_refused_and_evicts_nothing(tmp_path):
@@ -135,14 +135,14 @@ def test_an_entry_too_large_for_the_cache_is_refused_and_evicts_nothing(tmp_path
 
 
 def test_a_second_process_waits_for_a_locked_entry_and_reads_it(tmp_path):
-    store = ActivationCache(tmp_path)
+    cache = ActivationCache(tmp_path)
     waited, missing = [], []
 
     def second():
         with ActivationCache(tmp_path).entry(KEY, 2, "fp32", lambda: waited.append(1)) as entry:
             missing.append(len(entry.missing([window_digest([1])])))
 
-    with store.entry(KEY, 2, "fp32", nobody_waits) as entry:
+    with cache.entry(KEY, 2, "fp32", nobody_waits) as entry:
         thread = threading.Thread(target=second)
         thread.start()
         while not waited:
@@ -154,25 +154,25 @@ def test_a_second_process_waits_for_a_locked_entry_and_reads_it(tmp_path):
 
 
 def test_clearing_keeps_an_entry_that_another_process_is_writing(tmp_path):
-    store = ActivationCache(tmp_path)
-    put(store, ROWS, {"cut": "7"})
-    with store.entry(KEY, 2, "fp32", nobody_waits):
-        assert store.clear() > 0
-        assert [entry.key["cut"] for entry in store.entries()] == ["1"]
-    store.clear()
-    assert store.entries() == []
+    cache = ActivationCache(tmp_path)
+    put(cache, ROWS, {"cut": "7"})
+    with cache.entry(KEY, 2, "fp32", nobody_waits):
+        assert cache.clear() > 0
+        assert [entry.key["cut"] for entry in cache.entries()] == ["1"]
+    cache.clear()
+    assert cache.entries() == []
 
 
 def test_memory_mapped_features_survive_clearing(tmp_path):
-    store = ActivationCache(tmp_path)
-    _, features, _ = put(store, ROWS)
-    store.clear()
+    cache = ActivationCache(tmp_path)
+    _, features, _ = put(cache, ROWS)
+    cache.clear()
     assert features.hidden([0]).tolist() == [[[1, 2]]]
 
 
 @pytest.fixture
 def stored(tmp_path, checkpoint):
-    """A function that stores the features of TEXTS for a tiny model and returns how often the trunk ran."""
+    """A function that caches the features of TEXTS for a tiny model and counts the passes through the frozen layers."""
 
     def run(architecture="gpt2", *, cut=1, texts=TEXTS, seed=1, dtype="fp32", change=None, **options):
         options = {"dropout": 0.0} | options
@@ -246,10 +246,12 @@ def test_cache_limits_are_parsed():
         files.parse_size("much")
 
 
-def test_training_over_the_cache_limit_runs_without_the_cache_and_says_so(tmp_path, checkpoint, messages, monkeypatch):
+def test_training_over_the_cache_limit_runs_without_the_cache_and_says_so(
+    tmp_path, checkpoint, messages, monkeypatch
+):
     from finetext.training import Progress
 
-    monkeypatch.setenv("FINETEXT_HOME", str(tmp_path / "home"))  # where no other test has stored them
+    monkeypatch.setenv("FINETEXT_HOME", str(tmp_path / "home"))  # an empty cache
 
     class Listener(Progress):
         def __init__(self):

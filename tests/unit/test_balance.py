@@ -1,4 +1,4 @@
-"""Balance: fewer, more, or weights, as the options say and no further."""
+"""Balancing by undersampling, oversampling and class weights, as the options say."""
 
 from collections import Counter
 

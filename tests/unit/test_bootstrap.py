@@ -16,7 +16,7 @@ def predictions(seed: int, classes: int, texts: int = 60, rounded: bool = True):
     logits = random.normal(size=(texts, classes))
     logits[np.arange(texts), targets] += 1
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    if rounded:  # scores that tie
+    if rounded:  # scores with ties
         probs = np.round(probs, 1) + 0.01
         probs /= probs.sum(axis=1, keepdims=True)
     return targets, probs
@@ -81,7 +81,7 @@ def test_intervals_contain_their_metric_and_are_reproducible(seed, classes):
 
 
 def test_intervals_of_rare_labels_contain_their_metric():
-    # A positive text that is drawn twice ranks above itself, so that resamples of few positives look too good.
+    # A positive text drawn twice must not rank above itself, or resamples with few positives would look too good.
     random = np.random.default_rng(0)
     targets = np.zeros((300, 100), int)
     targets[random.permutation(300)[:200], np.arange(200) % 100] = 1

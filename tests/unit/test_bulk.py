@@ -269,7 +269,7 @@ def test_each_batch_is_streamed_as_soon_as_it_is_done(trained, table, small_batc
 
 
 class Stops(Exception):
-    """Interrupts a prediction."""
+    """Raises an interrupt during prediction."""
 
 
 def stopping_after(rows):

@@ -1,4 +1,4 @@
-"""The checks count what is wrong and name the first rows; what is fatal is told all at once."""
+"""The checks count findings and name the first rows; fatal findings are reported together."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Columns are found by name, or the user is told which there are and which flags choose them."""
+"""Columns are found by name, or the error lists them and the flags to choose them."""
 
 import polars as pl
 import pytest

@@ -48,7 +48,7 @@ def test_a_written_configuration_is_read_back_the_same(tmp_path_factory, options
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_shipped_recipes_are_valid(path):
     if "[sweep]" in path.read_text():
-        read_sweep(path)  # checks every row, or every end of a range
+        read_sweep(path)  # validates every row, and both ends of every range
     else:
         check_config(read_config(path))
 

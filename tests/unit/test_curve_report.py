@@ -10,7 +10,7 @@ from finetext.training import TrainConfig
 
 
 def curve_of(table, tmp_path):
-    """A curve from `{size: [(model, baseline), …]}`."""
+    """Return a curve from `{size: [(model, baseline), …]}`."""
     trials = [
         CurveTrial(
             size,

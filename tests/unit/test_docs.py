@@ -1,4 +1,4 @@
-"""What the documentation names exists."""
+"""The documentation's links, line numbers and files exist."""
 
 import re
 from pathlib import Path

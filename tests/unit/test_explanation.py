@@ -1,4 +1,4 @@
-"""Explanations: the weight of each word, by leaving it out."""
+"""Explanations: the weight of a word is measured by leaving it out."""
 
 import io
 import json

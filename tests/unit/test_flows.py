@@ -13,7 +13,7 @@ from finetext.training import Progress
 
 
 class Recorder(Progress):
-    """Keeps what it is told of texts done."""
+    """Records the reported progress."""
 
     def __init__(self):
         self.stages = []

@@ -1,4 +1,4 @@
-"""A corpus of hostile and damaged model folders: each is refused, and nothing in any of them runs."""
+"""Hostile and damaged model folders are refused, and none of their code runs."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def folder(tmp_path, checkpoint):
 
 @pytest.fixture
 def canary(tmp_path):
-    """A file that hostile code would create."""
+    """The path of a file that hostile code would create."""
     return tmp_path / "canary"
 
 

@@ -45,7 +45,7 @@ def test_a_binary_case_calculated_by_hand():
     assert metrics.classes[1].recall == pytest.approx(1 / 2)
     assert metrics.macro_f1 == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert metrics.mcc == pytest.approx((2 * 1 - 1 * 1) / math.sqrt(3 * 2 * 3 * 2))
-    assert metrics.roc_auc == pytest.approx(5 / 6)  # of 6 pairs one is the wrong way round
+    assert metrics.roc_auc == pytest.approx(5 / 6)  # one of 6 pairs is in the wrong order
     assert metrics.log_loss == pytest.approx(-np.log([0.9, 0.6, 0.3, 0.8, 0.45]).mean())
 
 
@@ -91,7 +91,7 @@ def test_calibration_error_calculated_by_hand():
 
 @pytest.mark.parametrize(
     ("right", "total", "low", "high"),
-    # Values of the closed form, as statistics packages print them.
+    # Values of the closed form, as computed by statistics packages.
     [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (950, 1000, 0.9347, 0.9619)],
 )
 def test_wilson_intervals(right, total, low, high):
@@ -218,7 +218,7 @@ def test_evaluation_needs_no_torch():
 def test_mcnemar_calculated_by_hand():
     first = np.array([True] * 6 + [False] * 1 + [True] * 20)
     second = np.array([False] * 6 + [True] * 1 + [True] * 20)
-    # 7 texts on which one alone is right, 6 of them the first: 2 * (C(7,0) + C(7,1)) / 2^7
+    # Only one classifier is right on 7 texts, the first on 6 of them: 2 * (C(7,0) + C(7,1)) / 2^7
     assert mcnemar(first, second) == pytest.approx(2 * 8 / 128)
     assert mcnemar(second, first) == mcnemar(first, second)
     assert mcnemar(first, first) == 1.0

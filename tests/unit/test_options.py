@@ -1,4 +1,4 @@
-"""Every option explains itself, and answers to the names that Trainer's users type."""
+"""Every option is documented, and accepts the names that Trainer's users know."""
 
 import ast
 import inspect
@@ -99,11 +99,9 @@ def test_help_imports_nothing_heavy(arguments):
     ("set_before", "expected"),
     [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
 )
-def test_waiting_threads_sleep_soon_unless_the_environment_says_otherwise(
-    monkeypatch, set_before, expected
-):
+def test_waiting_threads_sleep_soon_unless_the_environment_says_otherwise(monkeypatch, set_before, expected):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
-        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.setenv(name, "")  # registers the variable for restoration
         monkeypatch.delenv(name)
     for name, value in set_before.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""The paired bootstrap against scikit-learn and a plain loop."""
+"""The paired bootstrap matches scikit-learn and a plain loop."""
 
 import numpy as np
 import pytest

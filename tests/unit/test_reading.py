@@ -1,4 +1,4 @@
-"""Reading is lossless: whatever a file holds comes back, row for row and character for character."""
+"""Reading is lossless: every row and character of a file is read."""
 
 import csv
 import gzip
@@ -55,7 +55,9 @@ def written(rows: list[list[str]], **dialect) -> bytes:
 @example(rows=[("a\r\nb", '"'), ("c", '""')], delimiter=",", quoting=csv.QUOTE_ALL, lineterminator="\r\n")
 def test_csv_round_trip_is_lossless(rows, delimiter, quoting, lineterminator):
     header = ["text", "label", "third", "fourth"][: len(rows[0])]
-    if lineterminator == "\n":  # some Pythons leave a lone CR unquoted here: then a last one ends the line
+    if (
+        lineterminator == "\n"
+    ):  # some Python versions leave a lone CR unquoted here, where a final one ends the line
         assume(not all(row[-1].endswith("\r") for row in rows))
     content = written(
         [header, *map(list, rows)], delimiter=delimiter, quoting=quoting, lineterminator=lineterminator
@@ -179,7 +181,7 @@ def test_a_two_column_file_is_read_back(rows, end):
 @settings(max_examples=200)
 @given(rows=st.lists(st.tuples(st.sampled_from(["ham", "spam"]), lines), min_size=1, max_size=8))
 def test_a_two_column_file_is_recognised(rows):
-    assume(not is_header([rows[0][1]]))  # a first text "message" might be a column's name
+    assume(not is_header([rows[0][1]]))  # the first text could look like a column name
     content = "\n".join(f"{label}\t{text}" for label, text in rows).encode()
     table = read_table(content, AUTO, "SMSSpamCollection")
     assert (table.format, table.frame.rows()) == ("two-column", rows)

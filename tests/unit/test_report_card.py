@@ -1,4 +1,4 @@
-"""The model card: its metadata for the Hub, and that its content is that of the run."""
+"""The model card: its metadata for the Hub, and that its content matches the run."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from report_folders import make_folder, random_predictions
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """A copy of a really trained run."""
+    """A copy of a trained run."""
     return Run.open(shutil.copytree(trained("bert").folder.path, tmp_path / "run"))
 
 
@@ -48,7 +48,7 @@ def test_the_hub_library_reads_the_card_of_a_real_run(run):
     name, results = model_index_to_eval_results(plain["model-index"])
     assert name == "bert-messages.csv"
     assert len(results) == 4
-    # What the Hub demands of a card's metadata: names are texts, values are numbers.
+    # The Hub requires names to be strings and values to be numbers.
     for result in plain["model-index"][0]["results"]:
         assert result["task"]["type"] == "text-classification"
         assert result["dataset"]["name"] and result["dataset"]["type"]

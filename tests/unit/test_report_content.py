@@ -1,4 +1,4 @@
-"""The report of a folder: what it says, that its numbers are those of metrics.json, and its files."""
+"""The report of a folder: its text, its files, and that its numbers match metrics.json."""
 
 import html
 import json
@@ -22,7 +22,7 @@ COMMAND = "finetext train --config 'a <b>.toml'"
 
 
 class Page(HTMLParser):
-    """Collects numbers, headings, ids, scripts and the visible text."""
+    """Collects the numbers, headings, ids, scripts and visible text of a page."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """A copy of a really trained run."""
+    """A copy of a trained run."""
     return Run.open(shutil.copytree(trained("bert").folder.path, tmp_path / "run"))
 
 
@@ -86,7 +86,7 @@ def at(metrics, key):
 
 
 def check_numbers(page, metrics):
-    """Assert that every number with a key equals that value of metrics.json, and is only rounded."""
+    """Assert that every number with a key matches that value of metrics.json up to rounding."""
     keyed = [number for number in page.numbers if number[0]]
     for key, value, shown in keyed:
         stands = at(metrics, key)
@@ -217,7 +217,10 @@ def test_the_verdict_follows_the_paired_test(tmp_path, skills, said, tone):
 def test_a_model_that_leads_in_other_metrics_is_not_dismissed_by_its_accuracy_alone(tmp_path):
     targets = np.array([0] * 180 + [1] * 20)
     ours, theirs = np.full((200, 2), [0.9, 0.1]), np.full((200, 2), [0.9, 0.1])
-    ours[:40] = ours[180:] = [0.1, 0.9]  # finds all, with false alarms; the other never says yes
+    ours[:40] = ours[180:] = [
+        0.1,
+        0.9,
+    ]  # perfect recall with false positives; the baseline never predicts yes
     metrics = make_folder(tmp_path, ["no", "yes"], targets, ours, baseline=theirs)
     page = report(tmp_path, metrics)
     assert page.headings[0] == f"Worse than {TFIDF}"

@@ -1,4 +1,4 @@
-"""The numbers behind the plots against scikit-learn and calculated by hand."""
+"""The data behind the plots match scikit-learn and calculations by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Reading in batches gives the same rows and errors whatever the size of the chunks."""
+"""Reading in batches gives the same rows and errors for any chunk size."""
 
 import contextlib
 import csv
@@ -29,7 +29,7 @@ HEADER = b"text,label\n"
 
 @contextlib.contextmanager
 def chunks_of(size):
-    """Read so many bytes at a time, so that every border between two chunks is somewhere tried."""
+    """Read `size` bytes at a time, so that chunk borders fall everywhere."""
     before = decode.CHUNK_BYTES
     decode.CHUNK_BYTES = size
     try:
@@ -39,7 +39,7 @@ def chunks_of(size):
 
 
 def whole(content: bytes, config: DataConfig, name: str) -> object:
-    """What reading all at once gives: the rows, or the error."""
+    """Return the rows of reading the file at once, or the error."""
     try:
         table = read_table(content, config, name)
         column = find_text_column(table.frame, config, name, table.headerless)
@@ -49,7 +49,7 @@ def whole(content: bytes, config: DataConfig, name: str) -> object:
 
 
 def in_batches(content: bytes, config: DataConfig, path: Path, size: int) -> object:
-    """What reading so many bytes at a time gives."""
+    """Return the rows of reading `size` bytes at a time, or the error."""
     path.write_bytes(content)
     with chunks_of(size):
         try:
@@ -85,7 +85,7 @@ def place(tmp_path_factory):
 @example(rows=[["a\r\nb", '"'], ["c", '""']] * 4, quoting=csv.QUOTE_ALL, end="\r\n", size=32)
 def test_csv_round_trip_is_lossless_for_any_chunk_size(place, rows, quoting, end, size):
     header = ["text", "label", "third", "fourth"][: len(rows[0])]
-    if end == "\n":  # some Pythons leave a lone CR unquoted here: then a last one ends the line
+    if end == "\n":  # some Python versions leave a lone CR unquoted here, where a final one ends the line
         assume(not all(row[-1].endswith("\r") for row in rows))
     content = written([header, *rows], quoting=quoting, lineterminator=end)
     config = DataConfig(format="csv", quoting="csv", text_column="text")
@@ -108,7 +108,7 @@ def test_csv_round_trip_is_lossless_for_any_chunk_size(place, rows, quoting, end
 def test_chunk_size_changes_neither_rows_nor_errors(place, lines, end, last, quoting, size):
     content = end.join([b"text,label", *lines]) + (end if last else b"")
     config = DataConfig(format="csv", quoting=quoting, text_column="text")
-    # The head holds the first line whole, as 4 MiB do: with a lone CR as line end that is the whole file.
+    # The sniffed head contains the whole first line, as 4 MiB do; with a lone CR as line end, that is the whole file.
     size = max(size, len(content)) if end == b"\r" else size
     assert in_batches(content, config, place, size) == whole(content, config, str(place))
 
@@ -200,7 +200,7 @@ def test_a_file_without_header_is_read_in_batches(tmp_path):
 
 
 class Pipe(io.RawIOBase):
-    """Bytes that can be read once and say how far they were read."""
+    """A stream that can be read once and records how far it was read."""
 
     def __init__(self, content: bytes) -> None:
         self.left = io.BytesIO(content)

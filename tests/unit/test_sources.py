@@ -1,4 +1,4 @@
-"""Sources: what the user types is found, or the error says what would have been right."""
+"""Sources are resolved, or the error suggests what the user may have meant."""
 
 import hashlib
 import http.server
@@ -164,7 +164,7 @@ def test_an_invalid_hub_id_is_refused(name):
 
 
 def hub_of(folder: Path) -> None:
-    """Put a dataset repository there: two splits, labels as numbers with names in the card."""
+    """Write a dataset repository with two splits, and numeric labels whose names are in the card."""
     folder.mkdir()
     for name, count in (("train", 40), ("test", 10)):
         texts = [f"{name} text {n}" for n in range(count)]
@@ -181,7 +181,7 @@ def hub_of(folder: Path) -> None:
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """Answers what `datasets` asks of the Hub about one repository."""
+    """Answers the Hub requests that `datasets` makes for one repository."""
 
     folder: Path
 

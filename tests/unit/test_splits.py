@@ -1,4 +1,4 @@
-"""Splits: everything once, equal texts together, classes in proportion, the same for the same seed."""
+"""Splits hold every example once, keep equal texts together, are stratified, and depend only on the seed."""
 
 from collections import Counter
 from pathlib import Path
@@ -38,7 +38,7 @@ def parts_of(splits):
 
 @st.composite
 def datasets(draw):
-    """Draw a dataset of 2 to 4 classes with groups of equal texts, at least three different a class."""
+    """Draw a dataset of 2 to 4 classes with groups of equal texts, and at least three distinct texts per class."""
     labels, texts = [], []
     for label in "abcd"[: draw(st.integers(2, 4))]:
         for number, size in enumerate(draw(st.lists(st.integers(1, 4), min_size=3, max_size=40))):
@@ -69,7 +69,7 @@ def test_splits_are_a_stratified_partition_without_leaks(dataset, seed):
     for name, part in parts.items():
         for label, count in part.count_labels().items():
             assert count > 0
-            assert abs(count - SHARES[name] * counts[label]) <= 6  # a group of four, and rounding
+            assert abs(count - SHARES[name] * counts[label]) <= 6  # because of groups of four, and rounding
         assert part.rows == sorted(part.rows)
 
 
@@ -79,7 +79,7 @@ def test_without_equal_texts_sizes_are_exact(sizes, seed):
     dataset = make([f"class {n}" for n, size in enumerate(sizes) for _ in range(size)])
     parts = parts_of(split(dataset, DataConfig(), seed))
     for name in ("validation", "test"):
-        floor = len(sizes)  # each class is in each split
+        floor = len(sizes)  # every class is in every split
         assert len(parts[name]) == max(round(len(dataset) * SHARES[name]), floor)
         for label, count in parts[name].count_labels().items():
             assert abs(count - SHARES[name] * dataset.count_labels()[label]) < len(sizes)

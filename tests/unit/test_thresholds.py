@@ -33,7 +33,7 @@ def test_counts_at_a_threshold_match_scikit_learn(scored):
 
 
 @given(SCORED, st.sampled_from(["f1", "mcc", "cost=1:5", "cost=3:1"]))
-@example([(0, 0.9999989999999999), (1, 0.999999)], "f1")  # neighbours among floating-point numbers
+@example([(0, 0.9999989999999999), (1, 0.999999)], "f1")  # adjacent floating-point numbers
 def test_no_other_threshold_beats_the_chosen_one(scored, text):
     target, probs = np.array([s[0] for s in scored]), np.array([s[1] for s in scored])
     criterion = parse_criterion(text)
@@ -102,7 +102,7 @@ def test_fitting_recovers_a_known_temperature():
 
 @pytest.mark.parametrize("targets", [np.array([0, 1, 1]), np.array([[1, 0], [0, 1], [0, 1]])])
 def test_scores_stay_unchanged_when_all_predictions_are_right(targets):
-    # The lower the temperature, the lower their log loss: the next mistake would be made with full confidence.
+    # Their log loss falls with the temperature without end, which would make every later mistake fully confident.
     assert fit_temperature(np.array([[2.0, -1.0], [-3.0, 0.5], [-0.1, 0.2]]), targets) == 1.0
 
 

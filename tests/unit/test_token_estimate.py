@@ -12,11 +12,13 @@ def test_the_estimate_starts_from_a_default_ratio_and_learns():
     estimate = TokenEstimator(None)
     assert estimate("word" * 100) == 102
     for _ in range(100):
-        estimate.learn(["x" * 1000] * 3, [502] * 3)  # two characters a token, and one at both ends
+        estimate.learn(
+            ["x" * 1000] * 3, [502] * 3
+        )  # two characters per token, and a special token at either end
     assert 200 <= estimate("word" * 100) <= 202
     for _ in range(1000):
         estimate.learn(["x" * 1000], [252])
-    assert 100 <= estimate("word" * 100) <= 103  # and forgets
+    assert 100 <= estimate("word" * 100) <= 103  # older lengths are forgotten
 
 
 def test_truncated_texts_are_not_learnt_from():

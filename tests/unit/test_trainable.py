@@ -182,7 +182,7 @@ def test_a_merged_adapter_gives_the_same_logits_in_the_plain_model(tmp_path, che
     from peft import PeftModel
 
     fresh, _ = load(checkpoint, architecture)
-    with warnings.catch_warnings():  # PEFT's own use of transformers
+    with warnings.catch_warnings():  # raised by PEFT's use of transformers
         warnings.simplefilter("ignore", FutureWarning)
         wrapped = PeftModel.from_pretrained(fresh.network, tmp_path / "adapter").eval()
     merged = dict(wrapped.merge_and_unload().named_parameters())
