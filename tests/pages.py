@@ -43,7 +43,7 @@ def strongest_words(explanation) -> list[list[str]]:
 
 
 def put_text(page, text: str) -> None:
-    """Put a text into the box as one paste would, whatever it is made of."""
+    """Put a text of any characters into the text area, as pasting would."""
     page.evaluate(
         "text => { const box = document.getElementById('text'); box.value = JSON.parse(text);"
         " box.dispatchEvent(new Event('input')) }",
