@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print the table, and with `--write` put it into the README."""
+"""`python -m benchmarks`: run the suites, print their tables, and with `--write` put them into the README."""
 
 import argparse
 import sys
@@ -10,10 +10,12 @@ from benchmarks.suites import SUITES, Place
 
 
 def main() -> None:
-    """Run the suites that are asked for."""
+    """Run the suites named on the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("suites", nargs="*", help=f"which to run: {', '.join(SUITES)}; all by default")
-    parser.add_argument("--full", action="store_true", help="run the slow baselines whole instead of a part")
+    parser.add_argument("suites", nargs="*", help=f"suites to run: {', '.join(SUITES)}; all by default")
+    parser.add_argument(
+        "--full", action="store_true", help="run slow baselines in full instead of extrapolating"
+    )
     parser.add_argument(
         "--sms", default=data.default("sms_spam/SMSSpamCollection"), help="the SMS Spam Collection"
     )
@@ -29,7 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     unknown = [name for name in options.suites if name not in SUITES]
     if unknown:
-        parser.error(f"unknown suite {unknown[0]!r}; there are {', '.join(SUITES)}")
+        parser.error(f"unknown suite {unknown[0]!r}; known suites: {', '.join(SUITES)}")
     with tempfile.TemporaryDirectory() as temporary:
         place = Place(
             Path(options.work or temporary),

@@ -1,4 +1,4 @@
-"""The data and the checkpoints of the benchmarks."""
+"""Data sets and checkpoints for the benchmarks."""
 
 import csv
 import random
@@ -12,7 +12,7 @@ Splits = dict[str, tuple[list[str], list[int]]]
 
 
 def sms(path: str) -> list[tuple[str, str]]:
-    """Return the SMS messages as text and label: a file, or the built-in download."""
+    """Return the SMS messages as (text, label) pairs, from a file or the built-in download."""
     from finetext.data import DataConfig, read
 
     dataset = read(path, DataConfig())
@@ -20,14 +20,14 @@ def sms(path: str) -> list[tuple[str, str]]:
 
 
 def balanced(messages: list[tuple[str, str]], seed: int = 123) -> list[tuple[str, str]]:
-    """Return all spam and as much ham, shuffled: 1,494 messages of the SMS Spam Collection."""
-    spam = [own for own in messages if own[1] == "spam"]
-    ham = [own for own in messages if own[1] == "ham"]
+    """Return all spam and an equal number of ham messages, shuffled: 1,494 of the SMS Spam Collection."""
+    spam = [message for message in messages if message[1] == "spam"]
+    ham = [message for message in messages if message[1] == "ham"]
     chosen = spam + random.Random(seed).sample(ham, len(spam))
     random.Random(seed).shuffle(chosen)
     seen: dict[str, int] = {}
     distinct = []
-    for text, label in chosen:  # told apart, or finetext would keep them out of a second split
+    for text, label in chosen:  # numbered, because finetext keeps equal texts in one split
         seen[text] = seen.get(text, 0) + 1
         distinct.append((f"{text} {seen[text]}" if seen[text] > 1 else text, label))
     return distinct
@@ -68,7 +68,7 @@ def minilm() -> Path:
 
 
 def lengths(folder: Path, texts: list[str]) -> list[int]:
-    """Return the tokens of each text, special tokens included."""
+    """Return the number of tokens of each text, including special tokens."""
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
@@ -81,26 +81,26 @@ def read_splits(folder: Path) -> Splits:
     for name in ("train", "validation", "test"):
         with (folder / f"{name}.csv").open(newline="", encoding="utf-8") as file:
             rows[name] = [(row["text"], row["label"]) for row in csv.DictReader(file)]
-    names = sorted({label for own in rows.values() for _, label in own})
+    names = sorted({label for examples in rows.values() for _, label in examples})
     return {
-        name: ([text for text, _ in own], [names.index(label) for _, label in own])
-        for name, own in rows.items()
+        name: ([text for text, _ in examples], [names.index(label) for _, label in examples])
+        for name, examples in rows.items()
     }
 
 
 def default(name: str, beside: str = "data") -> str:
-    """Return the path of a shared data set beside the checkout; the built-in download where it is absent."""
+    """Return the path of a shared data set beside the checkout, or the name of the built-in download without one."""
     path = Path(__file__).parents[2] / "shared" / beside / name
     return str(path) if path.exists() else "sms-spam"
 
 
 def shuffled(messages: list[tuple[str, str]], seed: int = 1) -> list[tuple[str, str]]:
-    """Return the messages in another order."""
+    """Return the messages in random order."""
     return random.Random(seed).sample(messages, len(messages))
 
 
 def repeated(messages: list[tuple[str, str]], size: int) -> list[tuple[str, str]]:
-    """Return so many messages, further rounds of them told apart by a number."""
+    """Return `size` messages in random order, with a number appended to those that are repeated."""
     rounds = -(-size // len(messages))
     every = [
         (f"{text} {turn}" if turn else text, label) for turn in range(rounds) for text, label in messages
@@ -121,7 +121,7 @@ def bundle(folder: Path, target: Path) -> Path:
 
 
 def tiny(folder: Path) -> Path:
-    """Write a BERT of two layers of width 32 with MiniLM's tokenizer: next to no time goes into the model."""
+    """Write a BERT with two layers of width 32 and MiniLM's tokenizer, whose forward pass takes next to no time."""
     from transformers import AutoTokenizer, BertConfig, BertModel
 
     tokenizer: Any = AutoTokenizer.from_pretrained(minilm())
@@ -139,7 +139,7 @@ def tiny(folder: Path) -> Path:
 
 
 def write_table(messages: list[tuple[str, str]], rows: int, path: Path) -> Path:
-    """Write a file of so many messages with a number each, as CSV, JSON Lines or Parquet by its name."""
+    """Write numbered messages to a CSV, JSON Lines or Parquet file, depending on its suffix."""
     import polars as pl
 
     texts = [messages[row % len(messages)][0] for row in range(rows)]

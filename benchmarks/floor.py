@@ -1,4 +1,4 @@
-"""The floor: the floating-point operations that a run must do, over the matrix rate of this process."""
+"""A lower bound of a run's time: its floating-point operations divided by the matrix rate of this machine."""
 
 import time
 
@@ -6,7 +6,7 @@ import torch
 
 
 def matrix_rate(dtype: torch.dtype, width: int = 768, rows: int = 2048) -> float:
-    """Return the best rate of a product `(rows, width) x (width, 4 width)` here, in operations a second."""
+    """Return the highest rate of a product `(rows, width) x (width, 4 width)`, in operations per second."""
     from finetext.engine import FastLinear, pack
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -37,20 +37,20 @@ def operations(
     width: int,
     mlp: int,
 ) -> tuple[float, float]:
-    """Return the operations of the trunk's one pass and of the tail's training, attention scores left out.
+    """Return the operations of the frozen-layer pass and of training the tail, without attention scores.
 
     Args:
-        tokens: Tokens that the trunk must see, each once.
+        tokens: Tokens of the frozen-layer pass.
         trained_tokens: Tokens in all training steps.
         trained_texts: Texts in all training steps.
-        layers: Layers below the cut.
-        tail: Layers from the cut on, the last of which runs its MLP for one position a text.
-        width: Size of a hidden state.
+        layers: Number of layers below the cut.
+        tail: Number of layers above the cut, the last of which runs its MLP for one position per text.
+        width: Hidden size.
         mlp: Inner size of the MLP.
     """
-    whole = 2 * (4 * width * width + 2 * width * mlp)  # of one token in one layer
+    whole = 2 * (4 * width * width + 2 * width * mlp)  # one token in one layer
     keys = 2 * 2 * width * width  # key and value of one token
-    rest = whole - keys  # everything else, for the position that is read
+    rest = whole - keys  # everything else, for the pooled position only
     trunk = tokens * layers * whole
     forward = trained_tokens * ((tail - 1) * whole + keys) + trained_texts * rest
     backward = 2 * forward - trained_tokens * keys  # the first trained layer has no gradient of its input

@@ -1,4 +1,4 @@
-"""Peak memory by length of text, and whether it grows: the commands as users start them, watched from outside."""
+"""Peak memory by text length, and memory growth, of the commands as users start them, sampled from outside."""
 
 import asyncio
 import csv
@@ -22,7 +22,7 @@ from finetext.training.history import STEP_COLUMNS
 
 EPOCHS = 4
 PART = 2500
-"""Texts of each set, unless the benchmark runs whole."""
+"""Texts taken of each data set, unless run with `--full`."""
 INTERVAL_SECONDS = 0.05
 SWEEP = """
 [train]
@@ -37,11 +37,11 @@ learning_rate = {low = 1e-4, high = 1e-3, log = true}
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process took.
+    """The memory of a process.
 
     Attributes:
-        peak: Most resident memory, mapped files included, in bytes.
-        growth: By how much the program's own memory grew between the second and the last quarter; None if unknown.
+        peak: Peak resident memory in bytes, including mapped files.
+        growth: Relative growth of the anonymous memory from the second quarter to the last; None if unknown.
     """
 
     peak: int
@@ -52,7 +52,7 @@ class Usage:
 
 
 def memory_table(sets: Path, work: Path, messages: list[tuple[str, str]], full: bool) -> str:
-    """Return the table: a row for each length of text."""
+    """Return a table with a row for each text length."""
     news = sets / "ag_news" / "test.csv"
     lengths = {"SMS": messages, "AG News": ag_news(news, 1), "AG News, three joined": ag_news(news, 3)}
     rows = []
@@ -67,15 +67,15 @@ def memory_table(sets: Path, work: Path, messages: list[tuple[str, str]], full: 
     return "\n\n".join(
         [
             f"MiniLM (22.7 M) with the defaults: batch 16, {EPOCHS} epochs (stock Trainer trains all layers). Peak "
-            "resident memory, and the growth of the program's own memory between the second epoch, or quarter of "
-            f"the time, and the last. {tables.machine()}.",
+            "resident memory, and in brackets the growth of anonymous memory from the second epoch (or quarter of the "
+            f"running time) to the last. {tables.machine()}.",
             tables.table(["texts", "stock Trainer", "train", "predict", "curve", "sweep", "serve"], rows),
         ]
     )
 
 
 def ag_news(path: Path, joined: int) -> list[tuple[str, str]]:
-    """Return the stories of AG News' test file, shuffled, so many of a class joined into one text."""
+    """Return the stories of AG News' test file, shuffled, with `joined` stories of a class in each text."""
     stories: dict[str, list[str]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -91,19 +91,23 @@ def ag_news(path: Path, joined: int) -> list[tuple[str, str]]:
 def _commands(folder: Path, source: Path, serving_seconds: float) -> Iterator[Usage]:
     run, settings = folder / "run", folder / "sweep.toml"
     settings.write_text(SWEEP, encoding="utf-8")
-    yield _watch(folder, "train", source, "--epochs", EPOCHS, "--output", run, history=run / "history.csv")
-    yield _watch(folder, "predict", run, "--file", source / "train.csv", "--output", folder / "labelled.csv")
-    curve = _watch(folder, "curve", source, "--sizes", "64,256,1024", "--output", folder / "curve")
-    yield Usage(curve.peak, None)  # its later samples are larger
-    yield _watch(folder, "sweep", source, "--config", settings, "--output", folder / "sweep")
+    yield _run_command(
+        folder, "train", source, "--epochs", EPOCHS, "--output", run, history=run / "history.csv"
+    )
+    yield _run_command(
+        folder, "predict", run, "--file", source / "train.csv", "--output", folder / "labelled.csv"
+    )
+    curve = _run_command(folder, "curve", source, "--sizes", "64,256,1024", "--output", folder / "curve")
+    yield Usage(curve.peak, None)  # without growth: its later subsets are larger
+    yield _run_command(folder, "sweep", source, "--config", settings, "--output", folder / "sweep")
     yield _serve(run, data.read_splits(source)["train"][0], serving_seconds)
 
 
-def _watch(folder: Path, *words: object, history: Path | None = None) -> Usage:
-    """Run a command to its end.
+def _run_command(folder: Path, *words: object, history: Path | None = None) -> Usage:
+    """Run a command and return its memory usage.
 
     Raises:
-        RuntimeError: It failed; the message holds the end of what it said.
+        RuntimeError: The command failed; the message ends with the tail of its output.
     """
     environment = {**os.environ, **OFFLINE, "FINETEXT_HOME": str(folder / "home")}
     command = [sys.executable, "-m", "finetext", *map(str, words)]
@@ -117,7 +121,7 @@ def _watch(folder: Path, *words: object, history: Path | None = None) -> Usage:
 
 
 class _Sampler(threading.Thread):
-    """Reads the memory of a process until it ends or `stop` is set."""
+    """Samples the memory of a process until it ends or `stop` is set."""
 
     def __init__(self, pid: int, history: Path | None = None) -> None:
         super().__init__()
@@ -134,7 +138,7 @@ class _Sampler(threading.Thread):
             except (FileNotFoundError, ProcessLookupError):
                 return
             sizes = dict(line.split(":", 1) for line in status.splitlines())
-            if "VmHWM" not in sizes:  # it has ended and is not waited for yet
+            if "VmHWM" not in sizes:  # a zombie: it has exited but has not been waited for
                 return
             high, anonymous = (1024 * int(sizes[name].split()[0]) for name in ("VmHWM", "RssAnon"))
             self._peak = max(self._peak, high)
@@ -146,13 +150,15 @@ class _Sampler(threading.Thread):
             quarter = len(self._samples) // 4
             second, last = self._samples[quarter : 2 * quarter], self._samples[3 * quarter :]
         else:
-            second, last = ([own for own in self._samples if own[0] == epoch] for epoch in (2, EPOCHS))
+            second, last = (
+                [sample for sample in self._samples if sample[0] == epoch] for epoch in (2, EPOCHS)
+            )
         if not second or not last:
             return Usage(self._peak, None)
         return Usage(self._peak, max(b for _, b in last) / max(b for _, b in second) - 1)
 
     def _epoch(self) -> int:
-        """Return the epoch of a training, from 1; 0 before it begins, one more than the last after it."""
+        """Return the current epoch, counted from 1; 0 before training begins, one past the last when it is over."""
         if self._history is None or not self._history.is_file():
             return 0
         with self._history.open(encoding="utf-8", newline="") as file:
@@ -172,7 +178,7 @@ def _serve(bundle: Path, texts: list[str], seconds: float) -> Usage:
 
 
 async def _send(port: int, texts: list[str], seconds: float) -> None:
-    """Send lists of 1 to 64 texts of mixed lengths from four clients at once."""
+    """Send lists of 1 to 64 texts of mixed lengths from four concurrent clients."""
     ends = time.monotonic() + seconds
 
     async def client(seed: int) -> None:

@@ -1,7 +1,7 @@
-"""`finetext serve` under a load that does not wait: requests come at a rate of their own, whatever the server does.
+"""`finetext serve` under open-loop load: requests arrive at a fixed rate, however fast the server responds.
 
-A closed loop (`benchmarks.serving`) slows down with the server and so hides what overload does. Here arrivals are
-Poisson, each request takes a free kept-alive connection or a new one, and every answer is checked after the run.
+A closed loop (`benchmarks.serving`) slows down with the server and so hides the effects of overload. Here arrivals are
+Poisson, each request takes a free keep-alive connection or a new one, and every response is checked after the run.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ from benchmarks import tables
 from benchmarks.serving import running
 
 LOADS = (0.5, 1.0, 2.0, 4.0)
-"""Of the capacity."""
+"""Arrival rates relative to the capacity."""
 CLIENTS = 64
-"""Of the closed loop that measures the capacity."""
+"""Clients in the closed loop that measures the capacity."""
 IDLE_SECONDS = 2.0
-"""After which a connection is not used again: the server closes it after 5."""
+"""An idle connection is not reused after this time; the server closes it after 5 seconds."""
 GRACE_SECONDS = 60.0
-"""For the answers to what was sent last."""
+"""Time to wait for outstanding responses after the last request."""
 TOLERANCE = 1e-5
-"""Largest difference of a probability."""
+"""Largest accepted difference between two probabilities."""
 ROUTES = ("/classify", "/predict")
-"""Every fifth request goes to the second."""
+"""Every fifth request goes to the second of these."""
 RESIDENT = "process_resident_memory_bytes"
 
 Expected = dict[str, dict[str, float]]
@@ -43,16 +43,16 @@ Expected = dict[str, dict[str, float]]
 
 @dataclass(eq=False)
 class Request:
-    """A request and its answer.
+    """A request and its response.
 
     Attributes:
-        route: Where it goes.
-        text: What is sent.
-        due: When it had to be sent, in seconds of `time.perf_counter`.
-        answered: When its answer was there, None while it is not.
-        status: The answer's.
-        retry_after: The answer's header, None if it has none.
-        body: The answer's.
+        route: Path of the request.
+        text: The text to label.
+        due: When it was due to be sent, in seconds of `time.perf_counter`.
+        answered: When the response was complete, None before that.
+        status: Status of the response.
+        retry_after: The response's `Retry-After` header, None if it has none.
+        body: Body of the response.
     """
 
     route: str
@@ -66,48 +66,53 @@ class Request:
 
 @dataclass
 class Tally:
-    """What became of the requests.
+    """The requests of a run and their outcomes.
 
     Attributes:
-        requests: All that were sent.
-        seconds: From the first arrival to the end of arrivals.
-        stray: Bytes that came when no answer was due, or answers that came twice.
+        requests: All requests that were sent.
+        seconds: Time from the first arrival to the last.
+        unexpected: Number of times that bytes arrived on a connection with no request outstanding.
     """
 
     requests: list[Request] = field(default_factory=list)
     seconds: float = 0.0
-    stray: int = 0
+    unexpected: int = 0
 
     @property
     def statuses(self) -> Counter[int]:
-        """Answers by status."""
-        return Counter(own.status for own in self.requests if own.status is not None)
+        """Number of responses by status."""
+        return Counter(request.status for request in self.requests if request.status is not None)
 
     @property
     def answers(self) -> Counter[tuple[str, int]]:
-        """Answers by route and status."""
-        return Counter((own.route, own.status) for own in self.requests if own.status is not None)
+        """Number of responses by route and status."""
+        return Counter(
+            (request.route, request.status) for request in self.requests if request.status is not None
+        )
 
     @property
     def lost(self) -> int:
-        """Requests that were never answered."""
-        return sum(own.status is None for own in self.requests)
+        """Number of requests without a response."""
+        return sum(request.status is None for request in self.requests)
 
     def latencies(self, *statuses: int) -> list[float]:
-        """Return milliseconds from when each request was due to its answer."""
-        answered = (own for own in self.requests if own.status in statuses)
-        return [(own.answered - own.due) * 1e3 for own in answered if own.answered is not None]
+        """Return the milliseconds from each request's due time to its response, for these statuses."""
+        answered = (request for request in self.requests if request.status in statuses)
+        return [
+            (request.answered - request.due) * 1e3 for request in answered if request.answered is not None
+        ]
 
     def served(self, began: float) -> float:
-        """Return right answers a second while requests still came."""
+        """Return the successful responses per second during the arrivals."""
         until = began + self.seconds
         return (
-            sum(own.status == 200 and (own.answered or until) < until for own in self.requests) / self.seconds
+            sum(request.status == 200 and (request.answered or until) < until for request in self.requests)
+            / self.seconds
         )
 
 
 class _Connection(asyncio.Protocol):
-    """A kept-alive connection with at most one request under way."""
+    """A keep-alive connection with at most one outstanding request."""
 
     def __init__(self, pool: "Pool") -> None:
         self._pool = pool
@@ -132,7 +137,7 @@ class _Connection(asyncio.Protocol):
             return
         request, self._request, self._buffer = self._request, None, b""
         if request is None or len(rest) > int(length):
-            self._pool.tally.stray += 1
+            self._pool.tally.unexpected += 1
             return
         request.answered = time.perf_counter()
         request.status = int(head[9:12])
@@ -146,12 +151,12 @@ class _Connection(asyncio.Protocol):
         if self._request is not None:
             self._pool.lose()
         elif self._buffer:
-            self._pool.tally.stray += 1
+            self._pool.tally.unexpected += 1
         self._pool.forget(self)
 
     @property
     def usable(self) -> bool:
-        """Whether the server surely keeps it open."""
+        """Whether the server certainly still keeps it open."""
         assert self._transport is not None
         return not self._transport.is_closing() and time.perf_counter() - self.free_since < IDLE_SECONDS
 
@@ -161,16 +166,16 @@ class _Connection(asyncio.Protocol):
 
 
 def _header(head: bytes, name: bytes) -> bytes | None:
-    # Named as uvicorn writes it: the generator works on the server's cores and has to be cheap.
-    _, found, rest = head.partition(b"\r\n" + name + b": ")
-    return rest.partition(b"\r\n")[0] if found else None
+    # Compares the name as uvicorn writes it: the load generator shares the server's cores and must be cheap.
+    _, separator, rest = head.partition(b"\r\n" + name + b": ")
+    return rest.partition(b"\r\n")[0] if separator else None
 
 
 class Pool:
-    """The connections, and what they have seen."""
+    """The open connections, and the tally of their requests."""
 
     def __init__(self, port: int, after: Callable[[_Connection], None] | None = None) -> None:
-        """Take the server's port, and what is called with a connection that has its answer (or keeps it free)."""
+        """Create a pool for a port; `after` is called with each connection whose request has been answered."""
         self.tally = Tally()
         self._port = port
         self._after = after
@@ -180,7 +185,7 @@ class Pool:
         self._starting: set[asyncio.Task[None]] = set()
 
     def start(self, text: str, due: float) -> None:
-        """Send a request on a free connection, or on a new one, without waiting for anything."""
+        """Send a request on a free or new connection without waiting."""
         request = Request(ROUTES[len(self.tally.requests) % 5 == 4], text, due)
         self.tally.requests.append(request)
         self._under_way += 1
@@ -203,28 +208,28 @@ class Pool:
         connection.send(request)
 
     def take_back(self, connection: _Connection, request: Request) -> None:
-        """Take a connection whose request is answered."""
+        """Return a connection whose request has been answered to the pool."""
         self._under_way -= 1
         self._free.append(connection)
         if self._after is not None:
             self._after(connection)
 
     def lose(self) -> None:
-        """Note that a request will never be answered."""
+        """Record that a request will never be answered."""
         self._under_way -= 1
 
     def forget(self, connection: _Connection) -> None:
-        """Take out a connection that is closed."""
+        """Remove a closed connection."""
         self._all.discard(connection)
         if connection in self._free:
             self._free.remove(connection)
 
     async def finish(self, seconds: float = GRACE_SECONDS) -> None:
-        """Wait for the answers that are still due, and close the connections."""
+        """Wait for outstanding responses, then close the connections."""
         until = time.perf_counter() + seconds
         while self._under_way and time.perf_counter() < until:
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)  # for what should not come any more
+        await asyncio.sleep(0.05)  # lets unexpected bytes arrive
         for connection in list(self._all):
             connection.close()
         await asyncio.sleep(0)
@@ -232,14 +237,14 @@ class Pool:
 
 @cache
 def message(route: str, text: str) -> bytes:
-    """Return the bytes of a request."""
+    """Return a request as bytes."""
     body = json.dumps({"text" if route == "/classify" else "inputs": text}).encode()
     kind = "Host: 127.0.0.1\r\nContent-Type: application/json"
     return f"POST {route} HTTP/1.1\r\n{kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def arrivals(rate: float, seconds: float, seed: int, poisson: bool = True) -> list[float]:
-    """Return the seconds at which requests come, Poisson or evenly."""
+    """Return the arrival times in seconds, from a Poisson process or evenly spaced."""
     count = int(rate * seconds)
     if not poisson:
         return [number / rate for number in range(count)]
@@ -248,10 +253,10 @@ def arrivals(rate: float, seconds: float, seed: int, poisson: bool = True) -> li
 
 
 async def open_loop(port: int, texts: Sequence[str], moments: Sequence[float]) -> tuple[Tally, float]:
-    """Send the texts one after the other at the moments, and return what became of them, and when it began."""
+    """Send the texts in turn at the given moments; return the tally and the start time."""
     pool = Pool(port)
     queue = cycle(texts)
-    gc.disable()  # a pass of the collector, with torch loaded, would be taken for the server's
+    gc.disable()  # a collection takes long with torch loaded, and would be counted as the server's latency
     try:
         began = time.perf_counter()
         for moment in moments:
@@ -267,7 +272,7 @@ async def open_loop(port: int, texts: Sequence[str], moments: Sequence[float]) -
 
 
 async def closed_loop(port: int, texts: Sequence[str], clients: int, seconds: float) -> float:
-    """Return the right answers a second that so many clients get, each asking when it has its last answer."""
+    """Return the successful responses per second of clients that each send a request once their last is answered."""
     queue = cycle(texts)
     until = time.perf_counter() + seconds
 
@@ -286,8 +291,10 @@ async def closed_loop(port: int, texts: Sequence[str], clients: int, seconds: fl
 
 
 def wrong_answers(tally: Tally, expected: Expected) -> int:
-    """Return how many answers of 200 have other probabilities than their own text's."""
-    return sum(not _is_right(own, expected[own.text]) for own in tally.requests if own.status == 200)
+    """Count the 200 responses whose probabilities are not those of their request's text."""
+    return sum(
+        not _is_right(request, expected[request.text]) for request in tally.requests if request.status == 200
+    )
 
 
 def _is_right(request: Request, expected: dict[str, float]) -> bool:
@@ -296,44 +303,44 @@ def _is_right(request: Request, expected: dict[str, float]) -> bool:
         if len(answer["predictions"]) != 1:
             return False
         answer = answer["predictions"][0]["scores"]
-    found = {own["label"]: own["score"] for own in answer}
-    return found.keys() == expected.keys() and all(
-        abs(found[label] - score) <= TOLERANCE for label, score in expected.items()
+    scores = {entry["label"]: entry["score"] for entry in answer}
+    return scores.keys() == expected.keys() and all(
+        abs(scores[label] - score) <= TOLERANCE for label, score in expected.items()
     )
 
 
-def figures(port: int) -> dict[str, float]:
-    """Return what `/metrics` gives."""
+def read_metrics(port: int) -> dict[str, float]:
+    """Return the server's `/metrics` as values by name."""
     with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         page = answer.read().decode()
     return {name: float(value) for name, value in re.findall(r"^([a-z]\S+) (\S+)$", page, re.MULTILINE)}
 
 
 def counted(before: dict[str, float], after: dict[str, float]) -> Counter[tuple[str, int]]:
-    """Return by how much the server's counters of the routes rose, by route and status."""
+    """Return the increase of the server's request counters, by route and status."""
     rises = Counter[tuple[str, int]]()
     for name, value in after.items():
-        found = re.fullmatch(r'finetext_requests_total\{route="(.+)",status="(\d+)"\}', name)
-        if found is not None and found[1] in ROUTES:
-            rises[found[1], int(found[2])] = round(value - before.get(name, 0))
+        match = re.fullmatch(r'finetext_requests_total\{route="(.+)",status="(\d+)"\}', name)
+        if match is not None and match[1] in ROUTES:
+            rises[match[1], int(match[2])] = round(value - before.get(name, 0))
     return +rises
 
 
 def measure(bundle: Path, texts: Sequence[str], seconds: float, loads: Sequence[float] = LOADS) -> str:
-    """Return the table: each load's requests by what became of them.
+    """Return a table with the outcomes of the requests at each load.
 
     Args:
         bundle: The model's folder.
-        texts: Different short texts; they are sent one after the other.
-        seconds: Time of each load, and of the measurement of the capacity.
-        loads: Arrivals a second, of the capacity.
+        texts: Distinct short texts, sent in turn.
+        seconds: Duration of each load.
+        loads: Arrival rates relative to the capacity.
     """
     expected = predict(bundle, texts)
     with running(
         [sys.executable, "-m", "finetext", "serve", str(bundle), "--device", "cpu", "--port"]
     ) as port:
-        ready = figures(port)[RESIDENT]
-        # Once through everything, so that queue and caches have their size: what grows then would grow for ever.
+        ready = read_metrics(port)[RESIDENT]
+        # Warm up with every load, so that queues and caches reach their full size; later growth would be a leak.
         rate = asyncio.run(closed_loop(port, texts, CLIENTS, seconds / 4))
         for load in loads:
             asyncio.run(open_loop(port, texts, arrivals(load * rate, seconds / 4, seed=0)))
@@ -344,8 +351,8 @@ def measure(bundle: Path, texts: Sequence[str], seconds: float, loads: Sequence[
         *("refused, p99 ms", "served, of capacity", "memory before / after, MB", "counters equal"),
     ]
     text = (
-        f"Capacity, from a closed loop of {CLIENTS} clients: {capacity:.0f} texts/s. Each load ran for "
-        f"{seconds / 4:g} s before; when it was ready the server had {ready / 1e6:.0f} MB."
+        f"Capacity, measured with a closed loop of {CLIENTS} clients: {capacity:.0f} texts/s. Each load followed "
+        f"a warm-up of {seconds / 4:g} s; the server took {ready / 1e6:.0f} MB when it became ready."
     )
     return f"{text}\n\n{tables.table(header, rows)}"
 
@@ -353,16 +360,16 @@ def measure(bundle: Path, texts: Sequence[str], seconds: float, loads: Sequence[
 def _row(
     port: int, texts: Sequence[str], expected: Expected, load: float, capacity: float, seconds: float
 ) -> list[str]:
-    before = figures(port)
+    before = read_metrics(port)
     tally, began = asyncio.run(open_loop(port, texts, arrivals(load * capacity, seconds, seed=1)))
-    after = figures(port)
+    after = read_metrics(port)
     statuses = tally.statuses
     accepted, refused = tally.latencies(200), tally.latencies(429, 503)
     return [
         f"{load:g}x",
         str(len(tally.requests)),
         *(str(statuses[code]) for code in (200, 429, 503)),
-        str(len(tally.requests) - sum(statuses[code] for code in (200, 429, 503)) + tally.stray),
+        str(len(tally.requests) - sum(statuses[code] for code in (200, 429, 503)) + tally.unexpected),
         str(wrong_answers(tally, expected)),
         "{:.0f} / {:.0f}".format(*np.percentile(accepted, [50, 99])),
         f"{np.percentile(refused, 99):.0f}" if refused else "-",
@@ -373,7 +380,7 @@ def _row(
 
 
 def predict(bundle: Path, texts: Sequence[str]) -> Expected:
-    """Return the library's probabilities."""
+    """Return the library's probabilities of the texts."""
     import finetext
 
     classifier = finetext.load(bundle, device="cpu")

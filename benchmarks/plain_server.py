@@ -1,4 +1,4 @@
-"""The server that one writes in ten lines: a FastAPI endpoint that calls transformers' pipeline.
+"""The ten-line server to compare with: a FastAPI endpoint that calls transformers' pipeline.
 
 `python -m benchmarks.plain_server FOLDER PORT`.
 """
@@ -19,7 +19,7 @@ class Question(BaseModel):
 
 
 def build_app(folder: str) -> FastAPI:
-    """Return the application; its endpoint is no coroutine, so that FastAPI runs it in its pool of threads."""
+    """Return the application; its endpoint is a plain function, so that FastAPI runs it in its thread pool."""
     app = FastAPI()
     classify = pipeline("text-classification", model=folder, device="cpu", truncation=True)
 

@@ -1,7 +1,7 @@
 """Throughput and latency of `finetext serve` beside a plain FastAPI endpoint that calls transformers' pipeline.
 
-The clients are a closed loop: each sends its next text when it has the answer to the last one. They run in this
-process, on the same machine as the server, so what they cost is in both servers' figures.
+The clients form a closed loop: each sends its next text once its last one is answered. They run in this process, on
+the same machine as the server, so both servers' measurements include their cost.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ START_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What the clients saw.
+class LoadResult:
+    """Throughput and latency as the clients saw them.
 
     Attributes:
-        rate: Answers a second.
+        rate: Responses per second.
         p50: Median latency in milliseconds.
-        p99: Latency in milliseconds that one answer in a hundred goes over.
+        p99: 99th percentile of the latency in milliseconds.
     """
 
     rate: float
@@ -44,60 +44,63 @@ class Figures:
 
 
 def compare(bundle: Path, texts: Sequence[str], seconds: float, turns: int = 2) -> str:
-    """Return the table of both servers, measured in turns, and how far the first is from the library without one.
+    """Return a table of both servers, measured in alternation, and compare finetext's with the library alone.
 
     Args:
         bundle: The model's folder.
-        texts: Short texts; the clients take them one after the other.
-        seconds: Time of each measurement.
-        turns: Measurements of each server and number of clients; the median is shown.
+        texts: Short texts, which the clients take in turn.
+        seconds: Duration of each measurement.
+        turns: Measurements for each server and number of clients; the table shows their median.
     """
     finetext = [sys.executable, "-m", "finetext", "serve", str(bundle), "--device", "cpu", "--port"]
     plain = [sys.executable, "-m", "benchmarks.plain_server", str(bundle)]
-    found: dict[tuple[str, int], list[Figures]] = {}
+    results: dict[tuple[str, int], list[LoadResult]] = {}
     alone = []
     for _ in range(turns):
         for name, command in (("finetext", finetext), ("plain", plain)):
             with running(command) as port:
                 asyncio.run(load(port, texts, 4, min(2.0, seconds)))
                 for clients in CLIENTS:
-                    own = asyncio.run(load(port, texts, clients, seconds))
-                    found.setdefault((name, clients), []).append(own)
+                    result = asyncio.run(load(port, texts, clients, seconds))
+                    results.setdefault((name, clients), []).append(result)
         alone.append(measure("in process", folder=str(bundle), texts=list(texts)))
     rows = []
     for clients in CLIENTS:
-        ours, theirs = (_median(found[name, clients]) for name in ("finetext", "plain"))
+        ours, theirs = (_median(results[name, clients]) for name in ("finetext", "plain"))
         rows.append(
             [
                 str(clients),
-                *(f"{own.rate:.0f}" for own in (ours, theirs)),
+                *(f"{result.rate:.0f}" for result in (ours, theirs)),
                 f"{ours.rate / theirs.rate:.1f}x",
-                *(f"{own.p50:.1f} / {own.p99:.1f}" for own in (ours, theirs)),
+                *(f"{result.p50:.1f} / {result.p99:.1f}" for result in (ours, theirs)),
             ]
         )
     header = ["clients", "finetext, texts/s", "plain", "ratio", "finetext, p50 / p99 ms", "plain"]
     rate, of_32, lone = (
-        statistics.median(own[name] for own in alone) for name in ("texts_per_second", "of_32", "p50_ms")
+        statistics.median(result[name] for result in alone)
+        for name in ("texts_per_second", "of_32", "p50_ms")
     )
-    served = _median(found["finetext", 32]).rate
+    served = _median(results["finetext", 32]).rate
     return "\n\n".join(
         [
             tables.table(header, rows),
-            f"Without a server, in one process and the same turns: {rate:.0f} texts/s for a list of {len(texts):,}, "
-            f"{of_32:.0f} for lists of 32; the server with 32 clients reaches {served / rate:.0%} and "
-            f"{served / of_32:.0%} of that. A lone text takes {lone:.1f} ms (p50), "
-            f"through the server {_median(found['finetext', 1]).p50 - lone:+.1f} ms.",
+            f"The library without a server, measured in alternation with both: {rate:.0f} texts/s for a list of "
+            f"{len(texts):,}, {of_32:.0f} for lists of 32. With 32 clients, the server reaches {served / rate:.0%} and "
+            f"{served / of_32:.0%} of these rates. A single text takes {lone:.1f} ms (p50); the server adds "
+            f"{_median(results['finetext', 1]).p50 - lone:.1f} ms.",
         ]
     )
 
 
-def _median(found: Sequence[Figures]) -> Figures:
-    return Figures(*np.median([(own.rate, own.p50, own.p99) for own in found], axis=0).tolist())
+def _median(results: Sequence[LoadResult]) -> LoadResult:
+    return LoadResult(
+        *np.median([(result.rate, result.p50, result.p99) for result in results], axis=0).tolist()
+    )
 
 
 @contextlib.contextmanager
 def running(command: Sequence[str]) -> Iterator[int]:
-    """Run a server for the time of the block and give its port."""
+    """Run a server for the duration of the `with` block and yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if name != "FINETEXT_TOKEN"}
@@ -123,14 +126,14 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int) -> None:
         with contextlib.suppress(URLError, ConnectionError), urlopen(f"http://127.0.0.1:{port}/ready"):
             return
         time.sleep(0.1)
-    raise RuntimeError(f"{process.args!r}: did not get ready")
+    raise RuntimeError(f"{process.args!r}: did not become ready")
 
 
-async def load(port: int, texts: Sequence[str], clients: int, seconds: float) -> Figures:
-    """Send texts one by one from so many clients at once, for a time.
+async def load(port: int, texts: Sequence[str], clients: int, seconds: float) -> LoadResult:
+    """Send texts one at a time from each of `clients` concurrent clients for some seconds.
 
     Raises:
-        RuntimeError: An answer was no 200.
+        RuntimeError: A response had a status other than 200.
     """
     latencies: list[float] = []
     queue = itertools.cycle(texts)
@@ -150,21 +153,21 @@ async def load(port: int, texts: Sequence[str], clients: int, seconds: float) ->
     elapsed = time.perf_counter() - began
     milliseconds = np.array(latencies) * 1e3
     p50, p99 = np.percentile(milliseconds, [50, 99])
-    return Figures(len(latencies) / elapsed, float(p50), float(p99))
+    return LoadResult(len(latencies) / elapsed, float(p50), float(p99))
 
 
 def request(content: dict[str, Any]) -> bytes:
-    """Return the bytes of a request to label texts."""
+    """Return a request to label texts as bytes."""
     body = json.dumps(content).encode()
     head = "POST /classify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: "
     return f"{head}{len(body)}\r\n\r\n".encode() + body
 
 
 async def receive(reader: asyncio.StreamReader) -> Any:
-    """Read an answer.
+    """Read a response.
 
     Raises:
-        RuntimeError: It is not a 200.
+        RuntimeError: Its status is not 200.
     """
     head = await reader.readuntil(b"\r\n\r\n")
     status = head.split(b" ", 2)[1]

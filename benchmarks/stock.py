@@ -1,4 +1,4 @@
-"""Stock `transformers.Trainer`: dynamic padding, the options a hand-written script would pass."""
+"""Stock `transformers.Trainer` with dynamic padding and the options that a hand-written script would pass."""
 
 import math
 import time
@@ -21,23 +21,23 @@ def measure(
     steps: int | None,
     bf16: bool = False,
 ) -> dict[str, Any]:
-    """Time the training steps alone, without any evaluation.
+    """Time the training steps, without evaluation.
 
     Args:
         folder: A checkpoint with its tokenizer.
         splits: Texts and class ids of train (and test).
         trainable: `last-block` or `all`.
         epochs: Passes over the training split.
-        batch: Texts in a step.
-        steps: How many steps to time and extrapolate from; None runs the whole training.
-        bf16: Mixed precision.
+        batch: Texts per step.
+        steps: Number of steps to time and extrapolate from; None runs the whole training.
+        bf16: Whether to use mixed precision.
     """
     trainer, total = make_trainer(folder, splits, trainable, epochs, batch, steps, bf16)
     began = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - began
     if steps is None:
-        return {"seconds": seconds, "arithmetic": "run whole"}
+        return {"seconds": seconds, "arithmetic": "run in full"}
     return {
         "seconds": seconds / steps * total,
         "arithmetic": f"{total} steps x {seconds / steps:.3f} s ({steps} steps timed)",
@@ -47,7 +47,7 @@ def measure(
 def quality(
     folder: Path, splits: Splits, *, epochs: int, batch: int, seed: int, task: str, max_length: int
 ) -> dict[str, Any]:
-    """Train all parameters at 5e-5 as the usual defaults do, and return the test probabilities' predictions."""
+    """Train all parameters with the usual learning rate of 5e-5, and return the logits of the test split."""
     trainer, _ = make_trainer(folder, splits, "all", epochs, batch, None, False, seed, task, max_length)
     began = time.perf_counter()
     trainer.train()
@@ -69,7 +69,7 @@ def make_trainer(
     task: str = "single",
     max_length: int = 512,
 ) -> tuple[Any, int]:
-    """Return the trainer and how many steps the whole training has."""
+    """Return the trainer and the number of steps of the whole training."""
     from transformers import (
         AutoModelForSequenceClassification,
         AutoTokenizer,

@@ -1,4 +1,4 @@
-"""What is measured, each as a function that returns its table."""
+"""The suites: functions that each run their measurements and return a section of the README."""
 
 import shutil
 import statistics
@@ -22,20 +22,20 @@ RECIPE = {
 }
 
 DEFAULT_BATCH = 16
-"""finetext's `--batch-size` where nothing is asked for."""
+"""finetext's default `--batch-size`."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the benchmarks find and leave things.
+    """The benchmarks' inputs and working folder.
 
     Attributes:
-        work: Folder for checkpoints, data and stores.
+        work: Folder for checkpoints, data and activation caches.
         sms: The SMS Spam Collection.
-        sets: Folder of further data sets.
+        sets: Folder with further data sets.
         tokenizer: Folder with GPT-2's vocabulary and merges.
         gpt2: A GPT-2 checkpoint, None for its shape with random weights.
-        full: Run slow baselines whole.
+        full: Run slow baselines in full.
     """
 
     work: Path
@@ -46,13 +46,13 @@ class Place:
     full: bool
 
     def cold_home(self, name: str) -> dict[str, str]:
-        """Return the environment of a feature cache of its own that holds nothing."""
+        """Return an environment with an empty activation cache of its own."""
         folder = self.work / f"home-{name}"
         shutil.rmtree(folder, ignore_errors=True)
         return {"FINETEXT_HOME": str(folder)}
 
     def gpt2_folder(self) -> Path:
-        """Return the GPT-2 checkpoint, made if there is none."""
+        """Return the GPT-2 checkpoint, written first if none was passed."""
         if self.gpt2:
             return Path(self.gpt2)
         folder = self.work / "gpt2"
@@ -70,54 +70,56 @@ class Place:
 
 
 def recipe(place: Place) -> str:
-    """The whole recipe of the book chapter at full size, against the textbook loop and stock Trainer."""
+    """The whole recipe of the book chapter, compared with the textbook loop and stock Trainer."""
     folder, source = place.gpt2_folder(), place.sms_folder("sms-balanced", balanced=True)
     stock_options = {"trainable": "last-block", "epochs": 5, "batch": 8, "steps": None if place.full else 20}
-    given = {"folder": str(folder), "source": str(source)}
+    sources = {"folder": str(folder), "source": str(source)}
     cold, warm, textbook, stock = [], [], [], []
-    for turn in range(2):  # interleaved, so that a slow hour is slow for all
+    for turn in range(2):  # interleaved, so that a slow hour slows all of them
         home = place.cold_home(str(turn))
         options = {**RECIPE, "model": str(folder)}
         cold.append(measure("finetext", home, source=str(source), options={**options, "seed": 1}))
-        textbook.append(measure("textbook", **given, full=place.full))
+        textbook.append(measure("textbook", **sources, full=place.full))
         warm.append(measure("finetext", home, source=str(source), options={**options, "seed": 2}))
-        stock.append(measure("stock", **given, **stock_options))
+        stock.append(measure("stock", **sources, **stock_options))
     head_options = {**RECIPE, "model": str(folder), "trainable": "head", "seed": 1}
     head = measure("finetext", place.cold_home("head"), source=str(source), options=head_options)
     rates = measure("rates")
-    best = min(own["recipe"] for own in cold)
+    best = min(run["recipe"] for run in cold)
     rows = []
-    for name, found, key in (
+    for name, runs, key in (
         ("textbook loop, float32", textbook, "seconds"),
-        ("stock Trainer, float32, its training steps alone", stock, "seconds"),
-        ("finetext, cold store", cold, "recipe"),
-        ("finetext, warm store, another seed", warm, "recipe"),
+        ("stock Trainer, float32, training steps alone", stock, "seconds"),
+        ("finetext, cold cache", cold, "recipe"),
+        ("finetext, warm cache, another seed", warm, "recipe"),
     ):
-        seconds = statistics.median(own[key] for own in found)
-        own_ratio = statistics.median(
-            own[key] / mine["recipe"] for own, mine in zip(found, cold, strict=True)
+        seconds = statistics.median(run[key] for run in runs)
+        ratio = statistics.median(
+            run[key] / cold_run["recipe"] for run, cold_run in zip(runs, cold, strict=True)
         )
-        peak = max(own["peak_bytes"] for own in found)
-        rows.append([name, f"{seconds:.1f} s", f"{own_ratio:.2f}x", tables.gigabytes(peak)])
+        peak = max(run["peak_bytes"] for run in runs)
+        rows.append([name, f"{seconds:.1f} s", f"{ratio:.2f}x", tables.gigabytes(peak)])
     faster = statistics.median(c["recipe"] / w["recipe"] for c, w in zip(cold, warm, strict=True))
     return "\n\n".join(
         [
             f"GPT-2 124 M{'' if place.gpt2 else ' (its shape, random weights)'}, 1,494 balanced SMS messages, "
-            "70/10/20, last block + final norm + head, batch 8, 5 epochs, evaluation every 50 steps, "
+            "70/10/20, last layer + final norm + head, batch 8, 5 epochs, evaluation every 50 steps, "
             f"two interleaved turns. {tables.machine()}.",
             tables.table(["", "median", "of finetext's cold run", "peak memory"], rows),
-            f"Textbook: {textbook[0]['arithmetic']}. Trainer: {stock[0]['arithmetic']}. finetext's figure is whole: "
-            f"trunk pass {cold[0]['seconds']['features']:.1f} s, {cold[0]['steps']} steps and their evaluations "
-            f"{cold[0]['seconds']['training']:.1f} s, final evaluation {cold[0]['seconds']['evaluating']:.1f} s; "
-            f"reading, loading, saving and proving the bundle come on top ({cold[0]['total']:.0f} s in all). "
-            f"The warm store makes it {faster:.2f} times faster again. {_head_line(head, 5)}",
+            f"Textbook: {textbook[0]['arithmetic']}. Trainer: {stock[0]['arithmetic']}. finetext's time covers the "
+            f"frozen-layer pass ({cold[0]['seconds']['features']:.1f} s), {cold[0]['steps']} steps with their "
+            f"evaluations ({cold[0]['seconds']['training']:.1f} s) and the final evaluation "
+            f"({cold[0]['seconds']['evaluating']:.1f} s), but not reading, loading, saving and verifying the bundle "
+            f"({cold[0]['total']:.0f} s with these). A warm cache makes it {faster:.2f} times faster again. "
+            f"{_head_line(head, 5)}",
             _floor_line(folder, source, cold[0], best, rates),
         ]
     )
 
 
 def _head_line(run: dict[str, Any], epochs: int) -> str:
-    return f"The steps of an epoch of the head alone cost {_head_share(run, epochs):.1%} of the first pass."
+    share = _head_share(run, epochs)
+    return f"When only the head is trained, the steps of an epoch cost {share:.1%} of the frozen-layer pass."
 
 
 def _head_share(run: dict[str, Any], epochs: int) -> float:
@@ -141,14 +143,14 @@ def _floor_line(
     )
     least = trunk / rates["bf16"] + tail / rates["fp32"]
     return (
-        f"The floor: {trunk / 1e12:.2f} Tflop below the cut at {rates['bf16'] / 1e9:,.0f} Gflop/s (bf16) and "
-        f"{tail / 1e12:.2f} Tflop in the tail at {rates['fp32'] / 1e9:,.0f} Gflop/s (float32), both rates measured "
-        f"in the same hour, are {least:.1f} s; the run takes {seconds / least:.2f} times that."
+        f"Lower bound: {trunk / 1e12:.2f} Tflop in the frozen layers at {rates['bf16'] / 1e9:,.0f} Gflop/s (bf16) and "
+        f"{tail / 1e12:.2f} Tflop in the trained ones at {rates['fp32'] / 1e9:,.0f} Gflop/s (float32), both rates "
+        f"measured in the same hour, take {least:.1f} s; the run takes {seconds / least:.2f} times as long."
     )
 
 
 def minilm(place: Place) -> str:
-    """MiniLM on the full SMS data, whole runs."""
+    """Complete MiniLM runs on all SMS messages."""
     folder, source = data.minilm(), place.sms_folder("sms-full", balanced=False)
     home = place.cold_home("minilm")
     options = {
@@ -183,27 +185,27 @@ def minilm(place: Place) -> str:
             tables.gigabytes(stock["peak_bytes"]),
         ]
     ]
-    for name, found in (
+    for name, run in (
         ("finetext, all parameters", every),
-        ("finetext, last block, cold store", cold),
-        ("finetext, last block, warm store", warm),
-        ("finetext, head alone, cold store", head),
+        ("finetext, last layer, cold cache", cold),
+        ("finetext, last layer, warm cache", warm),
+        ("finetext, head alone, cold cache", head),
     ):
-        accuracy = f"{found['test']['accuracy']:.4f}"
-        rows.append([name, f"{found['recipe']:.1f} s", accuracy, tables.gigabytes(found["peak_bytes"])])
+        accuracy = f"{run['test']['accuracy']:.4f}"
+        rows.append([name, f"{run['recipe']:.1f} s", accuracy, tables.gigabytes(run["peak_bytes"])])
     return "\n\n".join(
         [
             "MiniLM (22.7 M), the full SMS Spam Collection (5,574 messages, 70/10/20), batch 8, 3 epochs, "
             f"evaluations included. {tables.machine()}.",
             tables.table(["", "time", "test accuracy", "peak memory"], rows),
             f"Trainer: {stock['arithmetic']}. {_head_line(head, 3)} With batches of {DEFAULT_BATCH}, "
-            f"finetext's default: {_head_share(larger, 3):.1%}.",
+            f"finetext's default, they cost {_head_share(larger, 3):.1%}.",
         ]
     )
 
 
 def prediction(place: Place) -> str:
-    """Prediction against transformers' pipeline."""
+    """Prediction compared with transformers' pipeline."""
     source = place.sms_folder("sms-full", balanced=False)
     home = place.cold_home("predict")
     paragraphs = []
@@ -212,38 +214,40 @@ def prediction(place: Place) -> str:
         ("GPT-2 (124 M)", place.gpt2_folder(), 2000),
     ):
         bundle = str(data.bundle(folder, place.work / f"bundle-{Path(folder).name}"))
-        given: dict[str, Any] = {"folder": bundle, "source": str(source)}
-        slow = measure("pipeline", home, **given, batch=1, texts=400)
-        batched = measure("pipeline", home, **given, batch=32, texts=400)
-        single = measure("predict", home, **given, precision="fp32", texts=texts)
-        half = measure("predict", home, **given, precision="bf16", texts=texts)
+        sources: dict[str, Any] = {"folder": bundle, "source": str(source)}
+        slow = measure("pipeline", home, **sources, batch=1, texts=400)
+        batched = measure("pipeline", home, **sources, batch=32, texts=400)
+        single = measure("predict", home, **sources, precision="fp32", texts=texts)
+        half = measure("predict", home, **sources, precision="bf16", texts=texts)
         rows = [
             [
                 label,
-                f"{own['texts_per_second']:.0f}",
-                f"{own['texts_per_second'] / slow['texts_per_second']:.1f}x",
-                f"{own['texts_per_second'] / batched['texts_per_second']:.1f}x",
-                tables.gigabytes(own["peak_bytes"]),
+                f"{result['texts_per_second']:.0f}",
+                f"{result['texts_per_second'] / slow['texts_per_second']:.1f}x",
+                f"{result['texts_per_second'] / batched['texts_per_second']:.1f}x",
+                tables.gigabytes(result["peak_bytes"]),
             ]
-            for label, own in (
-                ("pipeline, as it is", slow),
+            for label, result in (
+                ("pipeline, batch 1", slow),
                 ("pipeline, batch 32", batched),
                 ("finetext, float32", single),
                 ("finetext, bf16", half),
             )
         ]
         paragraphs.append(
-            f"{name}, {texts:,} SMS messages (the pipeline: 400 of them); "
-            f"padding {half['padding']:.1%} of the tokens."
+            f"{name}, {texts:,} SMS messages (400 of them for the pipeline); finetext's batches are "
+            f"{half['padding']:.1%} padding."
         )
         paragraphs.append(
-            tables.table(["", "texts/s", "of the pipeline", "of its batch 32", "peak memory"], rows)
+            tables.table(
+                ["", "texts/s", "vs pipeline, batch 1", "vs pipeline, batch 32", "peak memory"], rows
+            )
         )
-    return "\n\n".join([f"Labelling texts. {tables.machine()}.", *paragraphs])
+    return "\n\n".join([f"Prediction throughput. {tables.machine()}.", *paragraphs])
 
 
 def bulk(place: Place) -> str:
-    """Streaming a file through a model against labelling it in memory: rate, and memory as the file grows."""
+    """Streaming a file through a model compared with labelling it in memory: throughput, and memory by file size."""
     messages = data.shuffled(data.sms(place.sms))
     small, large = (100_000, 1_000_000) if place.full else (20_000, 100_000)
     tiny = data.bundle(data.tiny(place.work / "tiny"), place.work / "bundle-tiny")
@@ -254,37 +258,44 @@ def bulk(place: Place) -> str:
     for name, folder, size, suffix in jobs:
         source = data.write_table(messages, size, place.work / f"rows-{size}.{suffix}")
         target = place.work / f"labelled-{size}.{suffix}"
-        given = {"folder": str(folder), "source": str(source), "target": str(target)}
+        arguments = {"folder": str(folder), "source": str(source), "target": str(target)}
         memory, streamed = [], []
-        for _ in range(2):  # interleaved, so that a slow minute is slow for both
-            memory.append(measure("bulk", **given, how="memory"))
-            streamed.append(measure("bulk", **given, how="streamed"))
+        for _ in range(2):  # interleaved, so that a slow minute slows both
+            memory.append(measure("bulk", **arguments, how="memory"))
+            streamed.append(measure("bulk", **arguments, how="streamed"))
         share = statistics.median(
-            own["texts_per_second"] / other["texts_per_second"]
-            for own, other in zip(streamed, memory, strict=True)
+            result["texts_per_second"] / other["texts_per_second"]
+            for result, other in zip(streamed, memory, strict=True)
         )
         rows.append(
             [
                 f"{name}, {size:,} rows of {suffix}",
-                f"{statistics.median(own['texts_per_second'] for own in memory):,.0f}",
-                f"{statistics.median(own['texts_per_second'] for own in streamed):,.0f}",
+                f"{statistics.median(result['texts_per_second'] for result in memory):,.0f}",
+                f"{statistics.median(result['texts_per_second'] for result in streamed):,.0f}",
                 f"{share:.0%}",
-                tables.gigabytes(max(own["peak_bytes"] for own in memory)),
-                tables.gigabytes(max(own["peak_bytes"] for own in streamed)),
+                tables.gigabytes(max(result["peak_bytes"] for result in memory)),
+                tables.gigabytes(max(result["peak_bytes"] for result in streamed)),
             ]
         )
-    header = ["", "in memory, texts/s", "streamed, texts/s", "share", "peak in memory", "peak streamed"]
+    header = [
+        "",
+        "in memory, texts/s",
+        "streamed, texts/s",
+        "streamed / in memory",
+        "peak in memory",
+        "peak streamed",
+    ]
     return "\n\n".join(
         [
-            "SMS messages in rows of a number and a text. In memory: the labelling alone, the table being there. "
-            f"Streamed: looking the file through, reading, labelling, writing and syncing. {tables.machine()}.",
+            "SMS messages in rows of a number and a text. In memory: the labelling alone, after the file was read. "
+            f"Streamed: checking the file, reading, labelling, writing and syncing. {tables.machine()}.",
             tables.table(header, rows),
         ]
     )
 
 
 def scaling(place: Place) -> str:
-    """Cost as the data grows and as the tail grows."""
+    """Cost by number of texts and of trained layers."""
     import csv
 
     folder = data.minilm()
@@ -297,81 +308,89 @@ def scaling(place: Place) -> str:
             train = sum(1 for _ in csv.reader(file)) - 1
         home = place.cold_home(str(size))
         options = {"model": str(folder), "trainable": "last-block", "epochs": 1, "head_start": "none"}
-        found = measure("finetext", home, source=str(target), options=options)
-        seconds = found["seconds"]
+        run = measure("finetext", home, source=str(target), options=options)
+        seconds = run["seconds"]
         grown.append(
             [
                 f"{size:,}",
                 f"{seconds['features']:.1f} s",
                 f"{seconds['training']:.1f} s",
                 f"{train / seconds['training']:.0f}",
-                tables.gigabytes(found["peak_bytes"]),
+                tables.gigabytes(run["peak_bytes"]),
             ]
         )
     tails = []
     home = place.cold_home("tails")
     for trainable in ("head", "last-block", "last-2-blocks", "last-4-blocks", "all"):
         options = {"model": str(folder), "trainable": trainable, "epochs": 1, "head_start": "none"}
-        found = measure("finetext", home, source=str(place.work / "sms-4000"), options=options)
-        seconds = found["seconds"]
+        run = measure("finetext", home, source=str(place.work / "sms-4000"), options=options)
+        seconds = run["seconds"]
         tails.append(
             [
                 trainable,
                 f"{seconds['features']:.1f} s",
                 f"{seconds['training']:.1f} s",
-                tables.gigabytes(found["peak_bytes"]),
+                tables.gigabytes(run["peak_bytes"]),
             ]
         )
     return "\n\n".join(
         [
-            f"MiniLM, SMS messages, batch 16, one epoch, cold store. {tables.machine()}.",
+            f"MiniLM, SMS messages, batch 16, one epoch, cold cache. {tables.machine()}.",
             tables.table(
-                ["texts", "trunk pass", "an epoch of the last block", "trained texts/s", "peak memory"], grown
+                ["texts", "frozen-layer pass", "epoch of the last layer", "trained texts/s", "peak memory"],
+                grown,
             ),
-            tables.table(["trained, 4,000 texts", "trunk pass", "an epoch", "peak memory"], tails),
+            tables.table(["trained, 4,000 texts", "frozen-layer pass", "epoch", "peak memory"], tails),
         ]
     )
 
 
 def precision(place: Place) -> str:
-    """Test accuracy from a bf16 store and from a float32 one, over three seeds."""
+    """Test accuracy with a bf16 and a float32 activation cache, for three seeds."""
     rows = []
     differences = []
     for seed in (1, 2, 3):
         home = place.cold_home("precision")
-        found = {}
-        for store in ("bf16", "fp32"):
-            arithmetic = {"precision": "fp32"} if store == "fp32" else {}
-            options = {"model": str(data.minilm()), "store": store, "seed": seed, **arithmetic}
-            found[store] = measure("finetext", home, source=place.sms, options=options)["test"]["accuracy"]
-        differences.append(found["bf16"] - found["fp32"])
+        accuracies = {}
+        for dtype in ("bf16", "fp32"):
+            arithmetic = {"precision": "fp32"} if dtype == "fp32" else {}
+            options = {"model": str(data.minilm()), "store": dtype, "seed": seed, **arithmetic}
+            accuracies[dtype] = measure("finetext", home, source=place.sms, options=options)["test"][
+                "accuracy"
+            ]
+        differences.append(accuracies["bf16"] - accuracies["fp32"])
         rows.append(
-            [str(seed), f"{found['bf16']:.4f}", f"{found['fp32']:.4f}", f"{differences[-1] * 100:+.2f}"]
+            [
+                str(seed),
+                f"{accuracies['bf16']:.4f}",
+                f"{accuracies['fp32']:.4f}",
+                f"{differences[-1] * 100:+.2f}",
+            ]
         )
     return "\n\n".join(
         [
-            "MiniLM on the full SMS data with the defaults, accuracy on the 1,115 test texts.",
-            tables.table(["seed", "bf16 store", "float32 store", "difference, points"], rows),
+            "MiniLM with the defaults on all SMS messages: accuracy on the 1,115 test texts.",
+            tables.table(["seed", "bf16 cache", "float32 cache", "difference, points"], rows),
         ]
     )
 
 
 def defaults(place: Place) -> str:
-    """The untuned defaults on every kind of task, beside TF-IDF and stock Trainer's three epochs."""
+    """The untuned defaults on every kind of task, compared with TF-IDF and three epochs of stock Trainer."""
     from benchmarks.quality import compare
 
     return compare(Path(place.sets), place.work)
 
 
 def judgement(place: Place) -> str:
-    """What intervals, the report and a learning curve cost."""
+    """The cost of intervals, the report and a learning curve."""
     from benchmarks.judgement import judge
 
     return judge(place.work, place.sms)
 
 
 def serving(place: Place) -> str:
-    """`finetext serve` against a plain FastAPI endpoint that calls transformers' pipeline, and at overload."""
+    """`finetext serve` compared with a plain FastAPI endpoint that calls transformers' pipeline, and under overload."""
     from benchmarks import open_loop
     from benchmarks.serving import compare
 
@@ -383,15 +402,15 @@ def serving(place: Place) -> str:
             f"MiniLM (22.7 M), single SMS messages, closed loop, {seconds:g} s each, median of {turns} turns; the "
             f"clients run on the same machine. {tables.machine()}.",
             compare(bundle, texts, seconds, turns),
-            "The same server in an open loop, which waits for no answer: Poisson arrivals at a share of the capacity, "
-            f"{open_seconds:g} s each.",
+            "The same server under open-loop load, where clients do not wait for responses: Poisson arrivals at "
+            f"multiples of the capacity, {open_seconds:g} s each.",
             open_loop.measure(bundle, list(dict.fromkeys(texts)), open_seconds),
         ]
     )
 
 
 def memory(place: Place) -> str:
-    """Peak memory of every command by length of text, beside stock Trainer."""
+    """Peak memory of the commands by text length, compared with stock Trainer."""
     from benchmarks.memory import memory_table
 
     return memory_table(Path(place.sets), place.work, data.shuffled(data.sms(place.sms)), place.full)

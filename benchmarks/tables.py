@@ -1,4 +1,4 @@
-"""Tables in Markdown, the machine in a line, and their place in the README."""
+"""Markdown tables, a one-line description of the machine, and writing both into the README."""
 
 import os
 import platform
@@ -10,19 +10,19 @@ import torch
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, all columns but the first to the right."""
+    """Return a Markdown table with all columns but the first right-aligned."""
     lines = [f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines)
 
 
 def machine() -> str:
-    """Return processor, cores, matrix units and versions in a line."""
+    """Describe the cores, processor, matrix units and torch version in one line."""
     processor = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        found = re.search(r"model name\s*:\s*(.+)", info.read_text())
-        processor = found[1].strip() if found else processor
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        model_name = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
+        processor = model_name[1].strip() if model_name else processor
     amx = "AMX" if torch.cpu._is_amx_tile_supported() else "no AMX"
     bf16 = "AVX512-BF16" if torch.cpu._is_avx512_bf16_supported() else "no AVX512-BF16"
     graphics = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
@@ -36,7 +36,7 @@ def gigabytes(size: float) -> str:
 
 
 def write_section(path: Path, name: str, text: str) -> None:
-    """Put `text` between the markers of a section; the markers must be there."""
+    """Replace the text between a section's markers, which must exist."""
     content = path.read_text(encoding="utf-8")
     start, end = f"<!-- benchmark: {name} -->", f"<!-- end of benchmark: {name} -->"
     if start not in content or end not in content:

@@ -1,9 +1,9 @@
 """The textbook loop: the recipe of Raschka's "Build a Large Language Model (From Scratch)", chapter 6.
 
-Written from its description: GPT-2 with a two-class output layer, every text padded to the longest training text,
-all positions through all blocks and the output layer, the last position read; the last block, the final norm and
-the output layer trained with AdamW in float32; every 50 steps the loss over five training and five validation
-batches, after each epoch the accuracy over five batches of each, at the end that of all three splits.
+Written from its description: GPT-2 with a two-class output layer. Every text is padded to the longest training text,
+all positions pass through all layers and the output layer, and the last position is used. The last layer, the final
+norm and the output layer are trained with AdamW in float32. The loss over five training and five validation batches is
+computed every 50 steps, the accuracy over five batches of each after every epoch, and that of all splits at the end.
 """
 
 import math
@@ -18,7 +18,7 @@ EVERY, BATCHES, EPOCHS, BATCH = 50, 5, 5, 8
 
 
 class LastPosition(nn.Module):
-    """GPT-2 with a class output layer on every position, of which the last is read."""
+    """GPT-2 with an output layer for classes on every position, of which the last is used."""
 
     def __init__(self, folder: Path, classes: int) -> None:
         super().__init__()
@@ -39,12 +39,12 @@ class LastPosition(nn.Module):
 
 
 def measure(folder: Path, splits: dict[str, tuple[list[str], list[int]]], full: bool) -> dict[str, Any]:
-    """Time the recipe: whole if `full`, else by its parts, each timed and multiplied.
+    """Time the recipe, in full or extrapolated from a few steps and evaluation batches.
 
     Args:
         folder: A GPT-2 checkpoint with its tokenizer.
         splits: Texts and class ids of train, validation and test.
-        full: Run all of it.
+        full: Run the whole recipe.
     """
     from transformers import AutoTokenizer
 
@@ -53,7 +53,7 @@ def measure(folder: Path, splits: dict[str, tuple[list[str], list[int]]], full: 
     encoded = {name: tokenizer(texts)["input_ids"] for name, (texts, _) in splits.items()}
     width = max(map(len, encoded["train"]))
     padded = {
-        name: torch.tensor([(ids + [pad] * width)[:width] for ids in own]) for name, own in encoded.items()
+        name: torch.tensor([(ids + [pad] * width)[:width] for ids in rows]) for name, rows in encoded.items()
     }
     targets = {name: torch.tensor(ids) for name, (_, ids) in splits.items()}
     torch.manual_seed(123)
@@ -74,12 +74,12 @@ def measure(folder: Path, splits: dict[str, tuple[list[str], list[int]]], full: 
             model(padded[name][start : start + BATCH])
 
     steps = EPOCHS * math.ceil(len(padded["train"]) / BATCH)
-    sizes = {name: math.ceil(len(own) / BATCH) for name, own in padded.items()}
+    sizes = {name: math.ceil(len(rows) / BATCH) for name, rows in padded.items()}
     evaluated = (steps // EVERY + EPOCHS) * 2 * BATCHES + sum(sizes.values())
     if full:
         return {
             "seconds": _run_whole(step, evaluate, padded, sizes),
-            "arithmetic": "run whole",
+            "arithmetic": "run in full",
             "width": width,
         }
     for start in range(2):

@@ -1,6 +1,6 @@
-"""One measurement in a process of its own, so that each has the same start and its own peak of memory.
+"""Run one measurement in a fresh process, so that all start alike and peak memory is measured separately.
 
-`python -m benchmarks.worker` reads what to measure as JSON on stdin and prints what it found as JSON.
+`python -m benchmarks.worker` reads the measurement to run as JSON from stdin and prints its result as JSON.
 """
 
 import csv
@@ -17,31 +17,36 @@ from typing import Any
 
 from finetext.cli.app import SPINS
 
-FIGURES = ("accuracy", "macro_f1", "micro_f1", "mcc")
+METRICS = ("accuracy", "macro_f1", "micro_f1", "mcc")
 OFFLINE = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-OWN = ("finetext", "predict", "in process", "bulk", "curve")
-"""What is finetext's own runs under the environment that its commands set."""
+OF_FINETEXT = ("finetext", "predict", "in process", "bulk", "curve")
+"""Measurements that run under the environment which finetext's commands set."""
 TFIDF = "TF-IDF + logistic regression"
 
 
 def measure(what: str, environment: dict[str, str] | None = None, **arguments: Any) -> dict[str, Any]:
-    """Run a measurement in a fresh process and return what it printed, with its peak memory.
+    """Run a measurement in a fresh process and return its result, including its peak memory.
 
     Raises:
-        RuntimeError: It failed; the message holds the end of what it said.
+        RuntimeError: The measurement failed; the message ends with the tail of its stderr.
     """
-    answer = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "benchmarks.worker"],
         input=json.dumps({"what": what, **arguments}),
         capture_output=True,
         encoding="utf-8",
-        env={**os.environ, **OFFLINE, **(dict([SPINS]) if what in OWN else {}), **(environment or {})},
+        env={
+            **os.environ,
+            **OFFLINE,
+            **(dict([SPINS]) if what in OF_FINETEXT else {}),
+            **(environment or {}),
+        },
         check=False,
     )
-    if answer.returncode:
-        raise RuntimeError(f"{what}: {answer.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(answer.stdout.strip().splitlines()[-1])
-    return found
+    if completed.returncode:
+        raise RuntimeError(f"{what}: {completed.stderr[-2000:]}")
+    result: dict[str, Any] = json.loads(completed.stdout.strip().splitlines()[-1])
+    return result
 
 
 def finetext_run(source: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -67,8 +72,8 @@ def finetext_run(source: str, options: dict[str, Any]) -> dict[str, Any]:
         "step_seconds": sum(steps),
         "task": run.metrics.task,
         "train_texts": run.metrics.examples["train"],
-        "test": {name: run.metrics.test.value(name) for name in FIGURES},
-        "tfidf": {name: run.metrics.baselines[TFIDF].value(name) for name in FIGURES},
+        "test": {name: run.metrics.test.value(name) for name in METRICS},
+        "tfidf": {name: run.metrics.baselines[TFIDF].value(name) for name in METRICS},
     }
 
 
@@ -126,7 +131,7 @@ def predict(folder: str, source: str, precision: str, texts: int) -> dict[str, A
 
 
 def in_process(folder: str, texts: list[str]) -> dict[str, Any]:
-    """Time finetext on a list of texts, on lists of 32, and on each alone."""
+    """Time finetext on a list of texts, on lists of 32 and on single texts."""
     import finetext
 
     classifier = finetext.load(folder, device="cpu")
@@ -150,7 +155,7 @@ def in_process(folder: str, texts: list[str]) -> dict[str, Any]:
 
 
 def bulk(folder: str, source: str, target: str, how: str) -> dict[str, Any]:
-    """Label a file: read whole into memory and labelled there, or streamed into another file."""
+    """Label a file, either read into memory first or streamed to another file."""
     import polars as pl
 
     import finetext
@@ -158,7 +163,7 @@ def bulk(folder: str, source: str, target: str, how: str) -> dict[str, Any]:
     from finetext.inference import Prediction, predict_into_file
 
     classifier = finetext.load(folder, device="cpu")
-    classifier.predict_proba(["a first text, so that all is loaded"] * 8)
+    classifier.predict_proba(["a warm-up text, so that everything is loaded"] * 8)
     if how == "memory":
         file = open_rows(Path(source), DataConfig())
         texts = pl.concat([block.frame for block in file.batches()])[file.text_column].fill_null("").to_list()
@@ -171,7 +176,7 @@ def bulk(folder: str, source: str, target: str, how: str) -> dict[str, Any]:
 
 
 def stock_quality(source: str, options: dict[str, Any], max_length: int, seed: int) -> dict[str, Any]:
-    """Train stock Trainer's three epochs and return its figures."""
+    """Train stock Trainer for three epochs and return its metrics."""
     from benchmarks import quality
 
     return quality.stock_quality(source, options, max_length, seed)
@@ -216,13 +221,13 @@ MEASUREMENTS = {
 
 
 def _main() -> None:
-    question = json.load(sys.stdin)
-    what = question.pop("what")
-    if what in OWN and what != "finetext":  # which times it
+    request = json.load(sys.stdin)
+    what = request.pop("what")
+    if what in OF_FINETEXT and what != "finetext":  # which does it itself, as part of its time
         _prepare_cpu()
-    found = MEASUREMENTS[what](**question)
-    found["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps(found))
+    result = MEASUREMENTS[what](**request)
+    result["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tiny checkpoints of real architectures, made on the spot: random weights, a few thousand parameters."""
+"""Tiny checkpoints of real architectures, created on the fly with random weights and a few thousand parameters."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ ARCHITECTURES = {
 
 
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-pair tokenizer as GPT-2 has it: no pad token, an end-of-text token."""
+    """Return a byte-pair tokenizer like GPT-2's, with an end-of-text token but no pad token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -62,7 +62,7 @@ def byte_level_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def word_piece_tokenizer() -> PreTrainedTokenizerFast:
-    """A word-piece tokenizer as BERT has it: [CLS] text [SEP], a pad token."""
+    """Return a word-piece tokenizer like BERT's: [CLS] text [SEP], with a pad token."""
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
@@ -74,7 +74,7 @@ def word_piece_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    # As published files have it, such as MiniLM's: truncation and padding stand in the file.
+    # As in published files such as MiniLM's, which enable truncation and padding.
     tokenizer.enable_truncation(12)
     tokenizer.enable_padding(length=12)
     return PreTrainedTokenizerFast(
@@ -88,7 +88,7 @@ def word_piece_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_checkpoint(architecture: str, folder: Path, seed: int = 0) -> Path:
-    """Write a tiny pretrained backbone with its tokenizer to `folder`, as `save_pretrained` leaves it."""
+    """Write a tiny backbone and its tokenizer to `folder`, as `save_pretrained` does."""
     decoder = architecture in DECODERS
     tokenizer = byte_level_tokenizer() if decoder else word_piece_tokenizer()
     sizes = {"vocab_size": len(tokenizer)} | ARCHITECTURES[architecture]
@@ -102,7 +102,7 @@ def make_checkpoint(architecture: str, folder: Path, seed: int = 0) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = (AutoModelForCausalLM if decoder else AutoModel).from_config(config)
-        # Wide weights, so that different texts give clearly different logits.
+        # Large weights, so that different texts have clearly different logits.
         with torch.no_grad():
             for parameter in network.parameters():
                 if parameter.ndim >= 2:

@@ -1,4 +1,4 @@
-"""Tiny models and messages that every kind of test shares."""
+"""Tiny models and messages that all tests share."""
 
 import atexit
 import csv
@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# A busy machine makes an example slow, not wrong; CI tries the same examples each time.
+# Examples are slow on a busy machine, hence no deadline; CI tries the same examples every time.
 settings.register_profile("finetext", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("finetext")
 
-# Before anything imports torch: two test processes on two cores, and no hub.
+# Set before anything imports torch: one thread per test process, and no access to the Hub.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -27,9 +27,9 @@ HAM = ("tea at four", "the rain has stopped", "see you later then", "are we stil
 
 @pytest.fixture(autouse=True, scope="session")
 def verification_in_this_process():
-    """Verify bundles in the tests' own process: a fresh one imports torch for seconds.
+    """Verify bundles in the test process, because a fresh process takes seconds to import torch.
 
-    Commands that run in their own process, and the tests of verification, have the real one.
+    Commands that run in a subprocess, and the tests of verification, use the real one.
     """
     from finetext.training import finalize, verify
 
@@ -43,7 +43,7 @@ def verification_in_this_process():
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of shared data sets; tests that need it are skipped where it is absent."""
+    """The folder of shared data sets; tests that need it are skipped without it."""
     folder = Path(__file__).parents[2] / "shared"
     if not folder.is_dir():
         pytest.skip("needs the shared data sets")
@@ -52,7 +52,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
-    """A function that gives the folder of a tiny checkpoint of an architecture, made once."""
+    """A function that returns the folder of a tiny checkpoint of an architecture, created once."""
     folder = tmp_path_factory.mktemp("checkpoints")
 
     def make(architecture: str) -> Path:
@@ -66,7 +66,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def messages(tmp_path_factory) -> Path:
-    """A CSV file of 60 different messages, 24 of them spam."""
+    """A CSV file with 60 distinct messages, 24 of them spam."""
     path = tmp_path_factory.mktemp("data") / "messages.csv"
     rows = [(f"{SPAM[n % 4]} number {n}", "spam") for n in range(24)]
     rows += [(f"{HAM[n % 4]} number {n}", "ham") for n in range(36)]
@@ -77,7 +77,7 @@ def messages(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory, checkpoint, messages):
-    """A function that gives a finished run of an architecture, trained once."""
+    """A function that returns a finished run of an architecture, trained once."""
     runs = {}
 
     def make(architecture: str):
@@ -99,39 +99,39 @@ def trained(tmp_path_factory, checkpoint, messages):
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory, checkpoint):
-    """A function that gives a bundle by name, made once."""
+    """A function that returns the folder of a named bundle, created once."""
     import servers
     from finetext.decision import Decision
 
     folder = tmp_path_factory.mktemp("bundles")
     bert, gpt2 = checkpoint("bert"), checkpoint("gpt2")
     recipes = {
-        "spam": lambda own: servers.bundle(own, bert, ("ham", "spam"), "binary"),
-        # Of all these the one whose logits differ much from text to text.
-        "clear": lambda own: servers.bundle(own, gpt2, ("ham", "spam"), "binary", seed=2),
-        "careful": lambda own: servers.bundle(
-            own, gpt2, "xyz", "multi-class", decision=Decision(abstain_below=0.6)
+        "spam": lambda path: servers.bundle(path, bert, ("ham", "spam"), "binary"),
+        # The only one whose logits differ much between texts.
+        "clear": lambda path: servers.bundle(path, gpt2, ("ham", "spam"), "binary", seed=2),
+        "careful": lambda path: servers.bundle(
+            path, gpt2, "xyz", "multi-class", decision=Decision(abstain_below=0.6)
         ),
-        "moods": lambda own: servers.bundle(
-            own, bert, ("calm", "glad", "sad"), "multi-label", decision=Decision(thresholds=(0.4, 0.5, 0.6))
+        "moods": lambda path: servers.bundle(
+            path, bert, ("calm", "glad", "sad"), "multi-label", decision=Decision(thresholds=(0.4, 0.5, 0.6))
         ),
-        "twelve": lambda own: servers.bundle(own, gpt2, servers.TWELVE, "multi-class", seed=4),
-        "windows": lambda own: servers.bundle(own, bert, ("ham", "spam"), "binary", long_texts="windows"),
-        "fragile": lambda own: servers.bundle(
-            own, servers.fragile_checkpoint(bert, folder / "backbone"), ("ham", "spam"), "binary"
+        "twelve": lambda path: servers.bundle(path, gpt2, servers.TWELVE, "multi-class", seed=4),
+        "windows": lambda path: servers.bundle(path, bert, ("ham", "spam"), "binary", long_texts="windows"),
+        "fragile": lambda path: servers.bundle(
+            path, servers.fragile_checkpoint(bert, folder / "backbone"), ("ham", "spam"), "binary"
         ),
     }
 
     def make(name: str):
-        own = folder / name
-        return own if own.is_dir() else recipes[name](own)
+        path = folder / name
+        return path if path.is_dir() else recipes[name](path)
 
     return make
 
 
 @pytest.fixture(scope="session")
 def library(bundles):
-    """A function that gives the classifier of a bundle, loaded once."""
+    """A function that returns the classifier of a named bundle, loaded once."""
     import finetext
 
     loaded = {}

@@ -1,4 +1,4 @@
-"""Texts that are hard on whatever reads them, and enough of them to differ."""
+"""Unusual texts, and large sets of distinct texts."""
 
 import random
 
@@ -31,11 +31,11 @@ ODD_TEXTS = st.lists(
 
 
 def varied_texts(count: int) -> list[str]:
-    """Return odd texts, and messages of the data set that comes with finetext, made different from each other."""
+    """Return distinct texts: unusual ones, messages of the built-in sample, and random words."""
     from finetext.data import DataConfig, read
 
-    found = [*ODD, *dict.fromkeys(read("sample", DataConfig()).texts)]
+    texts = [*ODD, *dict.fromkeys(read("sample", DataConfig()).texts)]
     pick = random.Random(0)
-    while len(found) < count:
-        found.append(" ".join(pick.choices(servers.WORDS.split(), k=pick.randrange(1, 60))))
-    return found
+    while len(texts) < count:
+        texts.append(" ".join(pick.choices(servers.WORDS.split(), k=pick.randrange(1, 60))))
+    return texts

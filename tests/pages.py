@@ -1,4 +1,4 @@
-"""What the server's page must show for what the library says, and small steps on it."""
+"""What the server's page must show for the library's results, and helpers for interacting with it."""
 
 import csv
 import io
@@ -6,24 +6,24 @@ import json
 
 
 def percent(share: float) -> str:
-    """Return a probability as the page words it."""
+    """Format a probability as the page does."""
     if 0 < share < 0.0005:
         return "< 0.1 %"
     return "> 99.9 %" if 0.9995 <= share < 1 else f"{share * 100:.1f} %"
 
 
 def answer_line(classifier, text: str) -> str:
-    """Return the line over the bars."""
+    """Return the line above the bars."""
     probs = classifier.predict_proba([text])[0]
     labels = classifier.decide(probs)
     return ", ".join(f"{name} {percent(probs[classifier.class_names.index(name)])}" for name in labels)
 
 
-def marked_words(found) -> list[list[str]]:
-    """Return text and classes of each word of an explanation that the page colours."""
-    largest = max(0.1, *(abs(word.weight) for word in found.words))
+def marked_words(explanation) -> list[list[str]]:
+    """Return the text and CSS classes of the words that the page highlights in an explanation."""
+    largest = max(0.1, *(abs(word.weight) for word in explanation.words))
     marks = []
-    for word in found.words:
+    for word in explanation.words:
         share = abs(word.weight) / largest
         depth = 1 if share < 0.35 else 2 if share < 0.7 else 3
         if share >= 0.05:
@@ -31,19 +31,19 @@ def marked_words(found) -> list[list[str]]:
     return marks
 
 
-def strongest_words(found) -> list[list[str]]:
-    """Return the rows of the table of the strongest words."""
-    largest = max(0.1, *(abs(word.weight) for word in found.words))
-    words = [word for word in found.strongest(8) if abs(word.weight) / largest >= 0.05]
+def strongest_words(explanation) -> list[list[str]]:
+    """Return the rows of the table of strongest words."""
+    largest = max(0.1, *(abs(word.weight) for word in explanation.words))
+    words = [word for word in explanation.strongest(8) if abs(word.weight) / largest >= 0.05]
     side = {True: "for", False: "against"}
     return [
-        [word.word, f"{side[word.weight > 0]} {found.label}", f"{word.weight:+.2f}".replace("-", "−")]
+        [word.word, f"{side[word.weight > 0]} {explanation.label}", f"{word.weight:+.2f}".replace("-", "−")]
         for word in words
     ]
 
 
 def put_text(page, text: str) -> None:
-    """Put a text into the box as one paste would, whatever it is made of."""
+    """Put a text of any characters into the text area, as pasting would."""
     page.evaluate(
         "text => { const box = document.getElementById('text'); box.value = JSON.parse(text);"
         " box.dispatchEvent(new Event('input')) }",
@@ -66,12 +66,12 @@ def csv_bytes(records) -> bytes:
 
 
 def choose_file(page, content: bytes, name: str = "texts.csv") -> None:
-    """Give the page a file through its input."""
+    """Choose a file in the page's file input."""
     page.locator("#file").set_input_files({"name": name, "mimeType": "text/csv", "buffer": content})
 
 
 def downloaded(page, press) -> tuple[str, list[list[str]]]:
-    """Return the name and records of the file that a press gives."""
+    """Return the name and records of the file that `press` downloads."""
     with page.expect_download() as waiting:
         press()
     content = waiting.value.path().read_bytes().decode()

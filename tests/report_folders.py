@@ -1,4 +1,4 @@
-"""Folders like those of a training or an evaluation, made from predictions."""
+"""Folders like those of a training run or an evaluation, made from predictions."""
 
 import csv
 import dataclasses
@@ -18,8 +18,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponents / exponents.sum(axis=1, keepdims=True)
 
 
-def guesses(number: int, classes: int, *, multi: bool = False, skill: float = 2.0, seed: int = 0):
-    """Return targets, and probabilities that are right more often than not."""
+def random_predictions(number: int, classes: int, *, multi: bool = False, skill: float = 2.0, seed: int = 0):
+    """Return random targets, and probabilities that are right more often than not."""
     random = np.random.default_rng(seed)
     if multi:
         targets = (random.random((number, classes)) < 0.3).astype(np.int64)
@@ -44,10 +44,10 @@ def make_folder(
     Args:
         path: The folder.
         names: The classes.
-        targets: Of the test texts.
-        probs: Of the model.
-        baseline: Probabilities of TF-IDF + logistic regression; None leaves baselines and comparisons out.
-        training: Whether it is a run's folder; else it is that of an evaluation.
+        targets: Targets of the test texts.
+        probs: The model's probabilities.
+        baseline: Probabilities of TF-IDF + logistic regression; None omits baselines and comparisons.
+        training: Whether to write the folder of a run rather than that of an evaluation.
         **more: Further content of `metrics.json`.
     """
     task = "multi-label" if targets.ndim == 2 else "binary" if len(names) == 2 else "multi-class"

@@ -1,4 +1,4 @@
-"""Screens to look at a page on, and what can be measured of it."""
+"""Screen sizes, and measurements of pages."""
 
 import re
 import shutil
@@ -19,7 +19,7 @@ WIDTHS = {"phone": 390, "desktop": 1280}
 
 
 def contrast(one: str, other: str) -> float:
-    """Return the contrast of two colours as `getComputedStyle` gives them, by WCAG 2."""
+    """Return the WCAG 2 contrast ratio of two colours in the format of `getComputedStyle`."""
     light, dark = sorted((luminance(one), luminance(other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 
@@ -31,7 +31,7 @@ def luminance(colour: str) -> float:
 
 
 def assert_fits(page) -> None:
-    """Fail if the page, or anything in it but a table's own box, scrolls sideways."""
+    """Fail if the page, or anything in it except a table's box, scrolls horizontally."""
     assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")
     wide = page.evaluate(
         "[...document.querySelectorAll('main *:not(svg *)')].filter(e => e.scrollWidth > e.clientWidth + 1 &&"

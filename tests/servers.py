@@ -1,4 +1,4 @@
-"""A real server in a process of its own, a client for it, and bundles to serve."""
+"""A real server in a separate process, a client for it, and bundles to serve."""
 
 import http.client
 import json
@@ -13,11 +13,11 @@ from pathlib import Path
 WORDS = "a warm up the model and its arithmetic for long texts too tea rain prize"
 TAKE = "document.title='taken'"
 TWELVE = (f"<script>{TAKE}</script>", f"<img src=x onerror={TAKE}>", *(f"label {n}" for n in range(3, 13)))
-"""Names of classes, two of which a page must not run."""
+"""Class names, two of which contain markup that a page must not execute."""
 
 
 class Server:
-    """`finetext serve`, on a free port unless one is given, its log in a file."""
+    """`finetext serve` with its log in a file, by default on a free port."""
 
     def __init__(
         self, log: Path, *arguments, token: str | None = None, port: int = 0, wait: bool = True
@@ -37,7 +37,7 @@ class Server:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def request_line(self, headers) -> dict:
-        """Return the log's line of an answer, which is written after it was sent."""
+        """Wait for the log line of a request, which is written after the response, and return it."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             whole = self.log.read_text().rpartition("\n")[0]
@@ -45,16 +45,16 @@ class Server:
                 if f'"id": "{headers["X-Request-Id"]}", "method"' in line:
                     return json.loads(line)
             time.sleep(0.02)
-        raise AssertionError(f"no line of {headers['X-Request-Id']}")
+        raise AssertionError(f"no log line of {headers['X-Request-Id']}")
 
     def wait_for(self, event: str, number: int = 1, seconds: float = 240) -> dict:
-        """Return the log's `number`th line of an event."""
+        """Wait for the `number`th log line of an event and return it."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             whole = self.log.read_text().rpartition("\n")[0]
-            found = [line for line in whole.splitlines() if f'"event": "{event}' in line]
-            if len(found) >= number:
-                return json.loads(found[number - 1])
+            matches = [line for line in whole.splitlines() if f'"event": "{event}' in line]
+            if len(matches) >= number:
+                return json.loads(matches[number - 1])
             assert self.process.poll() is None, (self.process.returncode, self.log.read_text()[-2000:])
             time.sleep(0.02)
         raise AssertionError(self.log.read_text()[-2000:])
@@ -63,22 +63,22 @@ class Server:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
 
     def ask(self, method, path, body=None, headers=(), connection=None):
-        """Return status, headers and body (JSON where it is) of a request."""
-        own = connection or self.connect()
+        """Send a request and return the status, headers and body (decoded if it is JSON) of its response."""
+        client = connection or self.connect()
         sent = {"Content-Type": "application/json"} if body is not None else {}
         if self.token is not None:
             sent["Authorization"] = f"Bearer {self.token}"
         sent |= dict(headers)
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         try:
-            own.request(
+            client.request(
                 method, path, content, {key: value for key, value in sent.items() if value is not None}
             )
-            answer = own.getresponse()
+            answer = client.getresponse()
             content = answer.read()
         finally:
             if connection is None:
-                own.close()
+                client.close()
         kind = answer.headers["Content-Type"] or ""
         return answer.status, answer.headers, json.loads(content) if "json" in kind else content.decode()
 
@@ -93,10 +93,10 @@ class Server:
         }
 
     def settle(self, name: str, value: float, seconds: float = 30) -> None:
-        """Wait until a figure has a value."""
+        """Wait until a metric has a value."""
         deadline = time.monotonic() + seconds
-        while (found := self.metrics().get(name)) != value:
-            assert time.monotonic() < deadline, f"{name} is {found}, not {value}"
+        while (current := self.metrics().get(name)) != value:
+            assert time.monotonic() < deadline, f"{name} is {current}, not {value}"
             time.sleep(0.02)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
@@ -114,7 +114,7 @@ class Server:
 
 
 def bundle(folder: Path, checkpoint: Path, names, task, *, seed=0, decision=None, **config) -> Path:
-    """Save a classifier with a random head, wide enough for probabilities that differ."""
+    """Save a classifier with a random head whose weights are large enough for probabilities to differ."""
     import dataclasses
 
     import torch
@@ -132,7 +132,7 @@ def bundle(folder: Path, checkpoint: Path, names, task, *, seed=0, decision=None
 
 
 def fragile_checkpoint(checkpoint: Path, folder: Path) -> Path:
-    """A copy of a BERT whose tokenizer has no token for unknown words and fails on them."""
+    """Copy a BERT checkpoint, with a tokenizer that fails on unknown words."""
     import shutil
 
     from tokenizers import Tokenizer, models, pre_tokenizers

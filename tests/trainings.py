@@ -1,4 +1,4 @@
-"""Trainings on a few texts, without files."""
+"""In-memory training runs on a few texts."""
 
 from finetext.data import Splits, dataset_from_memory
 from finetext.training import TrainConfig, Trainer, cache_frozen_layers, override, prepare
@@ -7,17 +7,17 @@ NAMES = ("ham", "spam")
 
 
 def setup_of(texts, classes, **options):
-    """Return the setup of a training on texts with class ids; it validates on the first ten of them."""
+    """Return the setup for training on texts with class ids, the first ten of which are also the validation split."""
     dataset = dataset_from_memory(list(texts), [(NAMES[n],) for n in classes], list(NAMES), multi=False)
     splits = Splits(dataset, dataset.subset(range(10)), dataset.subset([]))
     return prepare(override(TrainConfig(), options), (dataset, splits))
 
 
 def trainer_of(setup, checkpoint=None):
-    """Return the trainer of a setup."""
+    """Return a trainer for a setup."""
     return Trainer(setup, cache_frozen_layers(setup), checkpoint)
 
 
 def steps_of(trainer):
-    """Return the steps of a training as they are taken."""
+    """Yield the steps of a training run."""
     return (event for event in trainer.fit() if hasattr(event, "gradient_norm"))

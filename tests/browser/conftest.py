@@ -1,4 +1,4 @@
-"""A real browser that the tests of all pages share, and a real server for its page."""
+"""A real browser that all page tests share, and a real server."""
 
 import re
 from urllib.parse import urlsplit
@@ -11,11 +11,11 @@ from screens import ARGUMENTS, CHROMIUM, WIDTHS
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium without a window."""
+    """Headless Chromium."""
     playwright = pytest.importorskip("playwright.sync_api")
     if CHROMIUM is None:
         pytest.skip("needs chromium")
-    playwright.expect.set_options(timeout=20_000)  # a busy machine makes a page slow, not wrong
+    playwright.expect.set_options(timeout=20_000)  # pages are slow on a busy machine
     with playwright.sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield opened
@@ -24,7 +24,7 @@ def browser():
 
 @pytest.fixture
 def new_page(browser):
-    """A function that returns an empty page, and lists of what it complains of and of what it asks for."""
+    """A function that returns an empty page, its console errors and its requests."""
     contexts = []
 
     def make(width="desktop", scheme="light"):
@@ -45,7 +45,7 @@ def new_page(browser):
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory, bundles, trained):
-    """A server of four models: the last of them a run with a card and test figures."""
+    """A server with four models, the last of which is a run with a card and test metrics."""
     card = f"# {servers.TWELVE[1]}\n\n[a link](javascript:{servers.TAKE}) and **{servers.TWELVE[0]}**\n"
     (bundles("twelve") / "README.md").write_text(card)
     models = [f"{name}={bundles(name)}" for name in ("clear", "moods", "twelve")]
@@ -56,9 +56,10 @@ def served(tmp_path_factory, bundles, trained):
 
 @pytest.fixture
 def visit(new_page, served):
-    """A function that opens a server's page; in the end it must have complained of nothing but what is `allowed`.
+    """A function that opens a server's page.
 
-    Neither may it have asked another host, nor have been stopped by its own policy.
+    At the end of the test, the page must have reported no console error but those `allowed`, requested no other host
+    and violated no content security policy.
     """
     visits = []
 
@@ -67,9 +68,8 @@ def visit(new_page, served):
         page.add_init_script(
             "window.violations = []; addEventListener('securitypolicyviolation', e => violations.push(e.blockedURI))"
         )
-        page.on(
-            "filechooser", lambda _: None
-        )  # from now on, or the first key would be quicker than the watch
+        # Enables interception of file choosers now; otherwise the first key press could come too early.
+        page.on("filechooser", lambda _: None)
         origin = f"http://127.0.0.1:{(to or served).port}"
         page.goto(f"{origin}/")
         if ready:
@@ -79,8 +79,8 @@ def visit(new_page, served):
 
     yield go
     for page, origin, complaints, requests, allowed in visits:
-        assert [own for own in complaints if not re.fullmatch(allowed, own)] == []
-        assert {f"{own.scheme}://{own.netloc}" for own in map(urlsplit, requests) if own.netloc} == {origin}
+        assert [message for message in complaints if not re.fullmatch(allowed, message)] == []
+        assert {f"{url.scheme}://{url.netloc}" for url in map(urlsplit, requests) if url.netloc} == {origin}
         assert page.evaluate("violations") == []
         assert page.title() == "finetext"
         assert page.locator("img, script:not([src]), iframe, a[href^='javascript']").count() == 0

@@ -1,11 +1,11 @@
-"""The report in a real browser: phone and desktop, light and dark."""
+"""The report in a real browser, on phone and desktop, in light and dark mode."""
 
 import numpy as np
 import pytest
 
 from finetext.evaluation import TFIDF, RunMetrics
 from finetext.reporting import write_report
-from report_folders import HOSTILE, guesses, make_folder
+from report_folders import HOSTILE, make_folder, random_predictions
 from screens import WIDTHS, assert_fits, contrast, luminance
 
 TASKS = ("binary", "multi-class", "many-class", "multi-label", "evaluation")
@@ -15,14 +15,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
-    """The folders and metrics of a report of each kind."""
+    """The folder and metrics of a report for every task."""
     classes = {"binary": 2, "multi-class": 6, "many-class": 27, "multi-label": 12, "evaluation": 2}
     made = {}
     for task in TASKS:
         folder = tmp_path_factory.mktemp(task)
         names = [f"a rather long class name {n} <b>" for n in range(classes[task])]
         number = 40 * classes[task]
-        targets, probs = guesses(number, classes[task], multi=task == "multi-label", skill=1.0)
+        targets, probs = random_predictions(number, classes[task], multi=task == "multi-label", skill=1.0)
         beside = None if task == "evaluation" else np.roll(probs, 1, axis=0)
         metrics = make_folder(folder, names, targets, probs, baseline=beside, training=beside is not None)
         write_report(folder, RunMetrics.from_dict(metrics), f"finetext train {'/a/long/path' * 12}.csv")
@@ -88,7 +88,7 @@ def test_hostile_texts_are_shown_and_not_executed(open_page, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_numbers_on_the_page_are_those_of_metrics_json(open_page, reports, task):
+def test_the_numbers_on_the_page_match_metrics_json(open_page, reports, task):
     page, _, _ = open_page(task)
     written = reports[task][1]
     expected = {"test": written["test"]}
@@ -110,7 +110,7 @@ def test_every_plot_has_a_name_for_screen_readers(open_page):
             assert page.locator(f"[id='{name}']").text_content()
 
 
-def test_on_paper_it_is_dark_on_white_and_whole(open_page):
+def test_the_printed_report_is_complete_and_dark_on_white(open_page):
     page, _, _ = open_page("many-class", "desktop", "dark")
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

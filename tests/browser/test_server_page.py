@@ -1,4 +1,4 @@
-"""The server's page in a real browser: labels as one types, explanations, models, and an absent server."""
+"""The server's page in a real browser: labels while typing, explanations, models, and a server that is down."""
 
 import re
 
@@ -32,7 +32,7 @@ TEXTS = (
 
 
 @pytest.mark.parametrize("name", ["clear", "moods"])
-def test_labels_with_bars_appear_while_typing(visit, library, name):
+def test_labels_and_bars_appear_while_typing(visit, library, name):
     page, classifier = visit(), library(name)
     page.locator("#model").select_option(name)
     asked = []
@@ -46,27 +46,29 @@ def test_labels_with_bars_appear_while_typing(visit, library, name):
             "[...document.querySelectorAll('#scores tbody tr')].map(r => [r.className, r.cells[0].textContent,"
             " parseFloat(r.querySelector('.fill').style.width) / 100, r.querySelector('.fill').clientWidth])"
         )
-        given_labels = classifier.decide(probs)
-        assert [(own[0] == "given", own[1]) for own in rows] == [
-            (label in given_labels, label) for label in classifier.class_names
+        assigned = classifier.decide(probs)
+        assert [(row[0] == "given", row[1]) for row in rows] == [
+            (label in assigned, label) for label in classifier.class_names
         ]
-        np.testing.assert_allclose([own[2] for own in rows], probs, atol=1e-5)
+        np.testing.assert_allclose([row[2] for row in rows], probs, atol=1e-5)
         whole = page.locator(".bar").first.bounding_box()["width"]
         widths = page.evaluate("[...document.querySelectorAll('.fill')].map(e => e.clientWidth)")
         np.testing.assert_allclose(widths, np.maximum(probs * whole, 1), atol=1)
-    assert 2 <= asked.count("classify") < 20  # of 28 letters: it waits until typing pauses
+    assert (
+        2 <= asked.count("classify") < 20
+    )  # fewer than the 28 letters: the page waits for a pause in typing
     page.locator("#text").fill("  \n")
     expect(page.locator("#answer")).to_have_text("")
     expect(page.locator("#scores")).to_be_hidden()
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_the_explanation_is_that_of_the_library(visit, library, text):
+def test_explanations_match_the_library(visit, library, text):
     page = visit()
-    found = library("clear").explain(text)
+    explanation = library("clear").explain(text)
     put_text(page, text)
-    _expect_words(page, found)
-    other = "ham" if found.label == "spam" else "spam"
+    _expect_words(page, explanation)
+    other = "ham" if explanation.label == "spam" else "spam"
     page.locator("#explained-label").select_option(f"={other}")
     _expect_words(page, library("clear").explain(text, other))
 
@@ -85,12 +87,12 @@ def test_the_explanation_of_the_label_chosen_last_is_shown(visit, library):
     _expect_words(page, library("clear").explain(text, "spam"))
 
 
-def _expect_words(page, found):
-    expect(page.locator("#words-state")).to_contain_text(f"for {found.label}, ")
+def _expect_words(page, explanation):
+    expect(page.locator("#words-state")).to_contain_text(f"for {explanation.label}, ")
     marks = "[...document.querySelectorAll('#highlighted mark')].map(m => [m.textContent, m.className])"
-    assert page.evaluate(marks) == marked_words(found)
-    assert page.locator("#highlighted").text_content() == found.text
-    assert cells(page, "#weights tr") == strongest_words(found)
+    assert page.evaluate(marks) == marked_words(explanation)
+    assert page.locator("#highlighted").text_content() == explanation.text
+    assert cells(page, "#weights tr") == strongest_words(explanation)
 
 
 def test_a_long_text_is_explained_on_demand(visit, library):
@@ -103,8 +105,8 @@ def test_a_long_text_is_explained_on_demand(visit, library):
     page.keyboard.press("Enter")
     expect(page.locator("#words-found")).to_be_visible()
     expect(page.locator("#explain")).to_be_focused()
-    found = page.evaluate("[...document.querySelectorAll('#highlighted mark')].map(m => m.textContent)")
-    assert found and page.locator("#highlighted").text_content() == text
+    marked = page.evaluate("[...document.querySelectorAll('#highlighted mark')].map(m => m.textContent)")
+    assert marked and page.locator("#highlighted").text_content() == text
 
 
 def test_another_model_can_be_chosen(visit, library):
@@ -142,10 +144,10 @@ def test_markup_in_texts_labels_and_cards_is_shown_as_text(visit, library):
     assert page.locator("#column option").all_text_contents() == [name, "<b>&amp;"]
     expect(page.locator("#file-facts")).to_contain_text(f"{name}.csv: 1 row")
     assert cells(page, "#rows tr")[0][3] == text
-    # Each visit ends with a look for what came alive: see `visit`.
+    # The fixture `visit` checks at the end that no markup was executed.
 
 
-def test_unusual_texts_have_the_answers_of_the_library(visit, library):
+def test_unusual_texts_match_the_library(visit, library):
     page, classifier = visit(), library("clear")
 
     @settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
@@ -156,7 +158,7 @@ def test_unusual_texts_have_the_answers_of_the_library(visit, library):
         put_text(page, "")
         expect(page.locator("#answer")).to_have_text("")
         put_text(page, text)
-        kept = re.sub(r"\r\n?", "\n", well_formed(text))  # as a text box keeps line ends
+        kept = re.sub(r"\r\n?", "\n", well_formed(text))  # as a text area normalises line ends
         blank = page.evaluate("document.getElementById('text').value.trim() === ''")
         expect(page.locator("#answer")).to_have_text("" if blank else answer_line(classifier, kept))
 
@@ -173,7 +175,7 @@ def test_a_text_over_the_limit_is_not_sent_and_the_limit_is_shown(visit, library
     )
     page.wait_for_timeout(300)
     assert not any(url.endswith("/classify") for url in asked)
-    put_text(page, "😀" * 100_000)  # as the server counts, these are no more than its limit
+    put_text(page, "😀" * 100_000)  # exactly the limit, as the server counts characters
     expect(page.locator("#answer")).to_have_text(answer_line(library("clear"), "😀" * 100_000))
     expect(page.locator("#text-note")).to_have_text("")
 
@@ -206,7 +208,7 @@ def test_a_token_is_asked_for_and_not_stored(visit, bundles, library, tmp_path):
         page = visit(server, allowed=refused, ready=False)
         expect(page.locator("#token")).to_be_focused()
         page.locator("#text").fill("win a prize")
-        page.locator("#token").fill("шесам")  # no header could hold it
+        page.locator("#token").fill("шесам")  # not valid in a header
         page.keyboard.press("Enter")
         expect(page.locator("#token-text")).to_contain_text("does not accept this token")
         page.locator("#token").fill("close-sesame")
@@ -225,7 +227,7 @@ def test_a_token_is_asked_for_and_not_stored(visit, bundles, library, tmp_path):
         assert "sesame" not in page.url
 
 
-def test_a_dead_server_loses_nothing_and_work_continues_when_it_is_back(visit, bundles, library, tmp_path):
+def test_nothing_is_lost_while_the_server_is_down(visit, bundles, library, tmp_path):
     classifier, model = library("clear"), bundles("clear")
     gone = r"Failed to load resource: (net::ERR_\w+|.* status of 503 .*)"
     texts = [f"{servers.WORDS.split()[n % 15]} prize {n}" for n in range(500)]
@@ -253,7 +255,7 @@ def test_a_dead_server_loses_nothing_and_work_continues_when_it_is_back(visit, b
         expect(page.locator("#shown")).to_have_text("256 rows so far")
         page.unroute("**/classify")
         page.locator("#text").press_sequentially(" now")
-        expect(page.locator("#answer")).to_have_text("")  # the label of another text would deceive
+        expect(page.locator("#answer")).to_have_text("")  # the label of the previous text would mislead
         expect(page.locator("#text")).to_have_value("win a prize now")
         page.locator("#retry").click()
         expect(page.locator("#trouble")).to_be_visible()
@@ -263,5 +265,7 @@ def test_a_dead_server_loses_nothing_and_work_continues_when_it_is_back(visit, b
             expect(page.locator("#answer")).to_have_text(answer_line(classifier, "win a prize now"))
             expect(page.locator("#explained-label")).to_have_value("=ham")
             _, records = downloaded(page, page.locator("#download").click)
-            assert [own[0] for own in records[1:]] == texts
-            assert [own[1] for own in records[1:]] == [own["label"] for own in classifier(texts)]
+            assert [record[0] for record in records[1:]] == texts
+            assert [record[1] for record in records[1:]] == [
+                prediction["label"] for prediction in classifier(texts)
+            ]

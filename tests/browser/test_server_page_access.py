@@ -20,19 +20,20 @@ ROWS = [
     ["61", "", "anunbrokenword" * 30],
     ["62", "", ""],
 ]
-# Each text on the page: its colour, what it stands on, what it says. A layer that shines through is none of ours.
+# The colour, background and beginning of every text on the page. No background of the page is translucent.
 TEXT_COLOURS = """() => {
-  const found = [];
+  const colours = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
-    const own = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !own.checkVisibility() || own.closest('.hidden, script, noscript')) continue;
-    let ground = own;
+    const element = walker.currentNode.parentElement;
+    if (!walker.currentNode.data.trim() || !element.checkVisibility()) continue;
+    if (element.closest('.hidden, script, noscript')) continue;
+    let ground = element;
     while (ground && getComputedStyle(ground).backgroundColor === 'rgba(0, 0, 0, 0)') ground = ground.parentElement;
     const paper = getComputedStyle(ground ?? document.body).backgroundColor;
-    found.push([getComputedStyle(own).color, paper, walker.currentNode.data.trim().slice(0, 40)]);
+    colours.push([getComputedStyle(element).color, paper, walker.currentNode.data.trim().slice(0, 40)]);
   }
-  return found;
+  return colours;
 }"""
 CONTROLS = {
     "button",
@@ -47,7 +48,7 @@ CONTROLS = {
 
 
 def fill(page) -> None:
-    """Bring out all that the page has."""
+    """Fill the page so that all its parts are shown."""
     page.locator("#model").select_option("run")
     page.locator("#text").fill(TEXT)
     expect(page.locator("#words-found")).to_be_visible()
@@ -65,14 +66,16 @@ def test_the_page_fits_the_screen_with_enough_contrast(visit, width, scheme):
     fill(page)
     assert_fits(page)
     heights = "[...document.querySelectorAll('#figures tbody th')].map(e => e.clientHeight)"
-    assert 0 < min(page.evaluate(heights)) and max(page.evaluate(heights)) < 95  # not a letter a line
+    assert (
+        0 < min(page.evaluate(heights)) and max(page.evaluate(heights)) < 95
+    )  # not broken after every letter
     assert (
         page.locator("#rows td:nth-child(2) span").first.bounding_box()["height"] < 30
-    )  # "spam" in one line
+    )  # "spam" on one line
     page.locator("#text").fill(HOSTILE + "anunbrokenword" * 60)
     page.locator("#model").select_option("twelve")
-    expect(page.locator("#scores tr")).to_have_count(9)  # with the head
-    assert page.locator("#scores th span").last.bounding_box()["height"] < 30  # "label 9" in one line
+    expect(page.locator("#scores tr")).to_have_count(9)  # including the header
+    assert page.locator("#scores th span").last.bounding_box()["height"] < 30  # "label 9" on one line
     expect(page.locator("#words-found")).not_to_have_class("stale")
     page.locator("#trouble").evaluate(
         "e => { e.hidden = false; document.getElementById('token-form').hidden = false }"
@@ -84,13 +87,13 @@ def test_the_page_fits_the_screen_with_enough_contrast(visit, width, scheme):
     assert_fits(page)
     colours = page.evaluate(TEXT_COLOURS)
     assert len(colours) > 200
-    faint = [own for own in colours if contrast(own[0], own[1]) < 4.5]
+    faint = [colour for colour in colours if contrast(colour[0], colour[1]) < 4.5]
     assert faint == []
-    papers = {own[1] for own in colours}
+    papers = {colour[1] for colour in colours}
     assert ("rgb(255, 255, 255)" in papers) == (scheme == "light")
 
 
-def test_the_content_security_policy_allows_only_the_pages_own_files(visit, served):
+def test_the_content_security_policy_allows_only_files_of_the_page(visit, served):
     headers = served.ask("GET", "/")[1]
     policy = dict(part.split(" ", 1) for part in headers["Content-Security-Policy"].split("; "))
     assert policy.pop("default-src") == "'none'"
@@ -100,23 +103,25 @@ def test_the_content_security_policy_allows_only_the_pages_own_files(visit, serv
         "document.body.append(Object.assign(document.createElement('script'), {text: 'document.title = 1'}))"
     )
     assert page.title() == "finetext"
-    page.wait_for_function("violations.length")  # ... and so a violation would be seen in every test
+    page.wait_for_function("violations.length")  # so that every test would notice a violation
     page.evaluate("violations.length = 0")
     page.evaluate("document.body.lastElementChild.remove()")
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_a_screen_reader_finds_a_name_for_every_control_and_headings_in_order(visit, width):
+def test_every_control_has_an_accessible_name_and_headings_are_in_order(visit, width):
     page = visit(width=width)
     fill(page)
     page.locator("#trouble").evaluate("e => e.hidden = document.getElementById('token-form').hidden = false")
     tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
     nodes = [node for node in tree if not node["ignored"]]
     named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes]
-    controls = [own for own in named if own[0] in CONTROLS]
-    assert len(controls) > 80 and CONTROLS <= {own[0] for own in controls}
-    assert [own for own in named if own[0] in {*CONTROLS, "region"} and not own[1].strip()] == []
-    roles = [own[0] for own in named]
+    controls = [element for element in named if element[0] in CONTROLS]
+    assert len(controls) > 80 and CONTROLS <= {element[0] for element in controls}
+    assert [
+        element for element in named if element[0] in {*CONTROLS, "region"} and not element[1].strip()
+    ] == []
+    roles = [element[0] for element in named]
     assert roles.count("main") == 1 and roles.count("status") == 6 and roles.count("alert") == 2
     levels = page.evaluate(
         "[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].filter(e => e.checkVisibility())"
@@ -128,20 +133,20 @@ def test_a_screen_reader_finds_a_name_for_every_control_and_headings_in_order(vi
 
 
 def tab_to(page, place: str) -> None:
-    """Press Tab until an element has the focus; each on the way must show that it has it."""
+    """Press Tab until an element has the focus, and check that the focus is visible at every step."""
     for _ in range(80):
         page.keyboard.press("Tab")
-        found = page.evaluate(
-            "place => { const own = document.activeElement, box = own.getBoundingClientRect();"
-            " return [own.matches(place), own.outerHTML.slice(0, 80), getComputedStyle(own).outlineStyle,"
-            " parseFloat(getComputedStyle(own).outlineWidth),"
+        focus = page.evaluate(
+            "place => { const element = document.activeElement, box = element.getBoundingClientRect();"
+            " return [element.matches(place), element.outerHTML.slice(0, 80), getComputedStyle(element).outlineStyle,"
+            " parseFloat(getComputedStyle(element).outlineWidth),"
             " box.width > 0 && box.bottom > 0 && box.top < innerHeight] }",
             place,
         )
-        if found[1].startswith("<body"):  # past the last one the page itself has its turn
+        if focus[1].startswith("<body"):  # after the last element, the page itself gets the focus
             continue
-        assert found[2] == "solid" and found[3] >= 2 and found[4], found
-        if found[0]:
+        assert focus[2] == "solid" and focus[3] >= 2 and focus[4], focus
+        if focus[0]:
             return
     raise AssertionError(f"{place} is not reached")
 
@@ -172,22 +177,24 @@ def test_everything_can_be_done_by_keyboard(visit, library):
     tab_to(page, "#start")
     press("Enter")
     expect(page.locator("#file-state")).to_contain_text("Done")
-    assert page.evaluate("document.activeElement.id") == "start"  # the focus is not lost with the button
+    assert page.evaluate("document.activeElement.id") == "start"  # the focus is kept
 
-    expected = [own if text else None for own, text in zip(library("clear")(texts), texts, strict=True)]
+    expected = [
+        prediction if text else None for prediction, text in zip(library("clear")(texts), texts, strict=True)
+    ]
     tab_to(page, "#by-label")
     press("ArrowDown")
-    ham = [n for n, own in enumerate(expected) if own and own["label"] == "ham"]
-    assert [own[0] for own in cells(page, "#rows tr")] == [str(n + 1) for n in ham]
+    ham = [n for n, prediction in enumerate(expected) if prediction and prediction["label"] == "ham"]
+    assert [row[0] for row in cells(page, "#rows tr")] == [str(n + 1) for n in ham]
     press("Home")
     tab_to(page, "#least")
     press("Control+a")
     page.keyboard.type("75")
     tab_to(page, "#order")
     press("End")
-    sure = sorted((own["score"] for own in expected if own and own["score"] >= 0.75), reverse=True)
+    sure = sorted((p["score"] for p in expected if p and p["score"] >= 0.75), reverse=True)
     assert 0 < len(sure) < 60
-    assert [own[2] for own in cells(page, "#rows tr")] == [percent(score) for score in sure]
+    assert [row[2] for row in cells(page, "#rows tr")] == [percent(score) for score in sure]
     tab_to(page, "#rows button")
     tab_to(page, "#download")
     _, records = downloaded(page, lambda: press("Enter"))

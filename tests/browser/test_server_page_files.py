@@ -1,4 +1,4 @@
-"""The server's page in a real browser: a file is labelled, filtered, ordered, paged through and downloaded."""
+"""The server's page in a real browser: files are labelled, filtered, sorted, paged through and downloaded."""
 
 import base64
 import socket
@@ -21,24 +21,24 @@ COLUMNS = ["id", "text", "=cmd|' /C calc'!A0", "score"]
 
 @pytest.fixture(scope="module")
 def texts():
-    """A thousand that a CSV can hold, very long ones among them."""
-    found = [text for text in varied_texts(COUNT) if text.strip() and "\0" not in text]
-    found += ["=win a prize", '<img src=x onerror="document.title=1">', "two\nlines", 'a "quoted" prize']
+    """A thousand texts that a CSV file can hold, some of them very long."""
+    texts = [text for text in varied_texts(COUNT) if text.strip() and "\0" not in text]
+    texts += ["=win a prize", '<img src=x onerror="document.title=1">', "two\nlines", 'a "quoted" prize']
     for place, text in zip((3, 300, 700), LONG, strict=True):
-        found.insert(place, text)
-    return (found + [f"prize {n}" for n in range(COUNT - len(found))])[:COUNT]
+        texts.insert(place, text)
+    return (texts + [f"prize {n}" for n in range(COUNT - len(texts))])[:COUNT]
 
 
 @pytest.fixture(scope="module")
 def table(texts):
-    """The records of a file: the texts among other columns, formulas in one of them."""
+    """The records of a file with the texts and other columns, one of which contains formulas."""
     rows = [[str(n), text, FORMULAS[n % 6], f"old, {n}"] for n, text in enumerate(texts)]
     return [COLUMNS, *rows]
 
 
 @pytest.fixture
 def labelled(visit, table):
-    """The page with the file labelled."""
+    """The page after the file has been labelled."""
     page = visit()
     choose_file(page, csv_bytes(table), "my texts.csv")
     page.locator("#start").click()
@@ -63,20 +63,20 @@ def drop_file(page, content: bytes, name: str) -> None:
         page.dispatch_event("#drop", kind, {"dataTransfer": data})
 
 
-def test_the_download_has_the_answers_of_the_library(labelled, library, table, texts):
+def test_the_download_matches_the_library(labelled, library, table, texts):
     name, records = downloaded(labelled, labelled.locator("#download").click)
     assert name == "my texts-labelled.csv"
     assert records[0] == ["id", "text", "'" + COLUMNS[2], "score", "predicted", "score_2"]
     assert len(texts) == COUNT and len(records) == COUNT + 1
-    assert [own[:4] for own in records[1:]] == [[safe(cell) for cell in row] for row in table[1:]]
+    assert [record[:4] for record in records[1:]] == [[safe(cell) for cell in row] for row in table[1:]]
     expected = library("clear")(texts)
-    assert [own[4] for own in records[1:]] == [own["label"] for own in expected]
-    scores = [own["score"] for own in expected]
-    np.testing.assert_allclose([float(own[5]) for own in records[1:]], scores, atol=1e-5)
-    assert len({own["label"] for own in expected}) == 2 and np.ptp(scores) > 0.3
+    assert [record[4] for record in records[1:]] == [prediction["label"] for prediction in expected]
+    scores = [prediction["score"] for prediction in expected]
+    np.testing.assert_allclose([float(record[5]) for record in records[1:]], scores, atol=1e-5)
+    assert len({prediction["label"] for prediction in expected}) == 2 and np.ptp(scores) > 0.3
 
 
-def test_a_file_is_loaded_by_its_input_and_by_a_drop(visit, library):
+def test_a_file_can_be_chosen_or_dropped(visit, library):
     page = visit()
     with page.expect_file_chooser() as chooser:
         page.locator("#file").click()
@@ -103,7 +103,7 @@ def test_a_file_is_loaded_by_its_input_and_by_a_drop(visit, library):
         page.locator("#download").click()
     lines = (
         waiting.value.path().read_bytes().decode().split("\r\n")
-    )  # mark, separator and line ends as they were
+    )  # byte order mark, separator and line ends are preserved
     assert lines[0] == "\ufeffbody;kind;predicted;score" and lines[1].startswith("win é prize;x;")
     assert lines[2:] == [";y;;", ""]
 
@@ -138,29 +138,29 @@ def test_rows_are_filtered_ordered_and_paged(labelled, library, texts):
     expect(page.locator("#page")).to_have_text("Page 10 of 10")
     expect(page.locator("#next")).to_be_disabled()
     expect(page.locator("#previous")).to_be_focused()
-    assert [own[0] for own in cells(page, "#rows tr")] == [f"{n:,}" for n in range(901, 1001)]
+    assert [row[0] for row in cells(page, "#rows tr")] == [f"{n:,}" for n in range(901, 1001)]
 
-    spam = [n for n, own in enumerate(expected) if own["label"] == "spam"]
+    spam = [n for n, prediction in enumerate(expected) if prediction["label"] == "spam"]
     page.locator("#by-label").select_option("=spam")
     expect(page.locator("#page")).to_contain_text("Page 1 of ")
     expect(page.locator("#shown")).to_have_text(f"{len(spam):,} of 1,000 rows pass the filter")
-    assert [own[0] for own in cells(page, "#rows tr")] == [f"{n + 1:,}" for n in spam[:100]]
+    assert [row[0] for row in cells(page, "#rows tr")] == [f"{n + 1:,}" for n in spam[:100]]
 
     page.locator("#by-label").select_option("all")
     page.locator("#least").fill("60")
     page.locator("#most").fill("80")
-    between = [n for n, own in enumerate(expected) if 0.6 <= own["score"] <= 0.8]
+    between = [n for n, prediction in enumerate(expected) if 0.6 <= prediction["score"] <= 0.8]
     assert 20 < len(between) < 900
     expect(page.locator("#download")).to_have_text(f"Download the {len(between)} rows shown")
     page.locator("#order").select_option("unsure")
     by_score = sorted(between, key=lambda n: expected[n]["score"])
     shown = cells(page, "#rows tr")
-    assert [own[2] for own in shown] == [percent(expected[n]["score"]) for n in by_score[:100]]
+    assert [row[2] for row in shown] == [percent(expected[n]["score"]) for n in by_score[:100]]
     page.locator("#order").select_option("sure")
     shown = cells(page, "#rows tr")
-    assert [own[2] for own in shown] == [percent(expected[n]["score"]) for n in by_score[::-1][:100]]
+    assert [row[2] for row in shown] == [percent(expected[n]["score"]) for n in by_score[::-1][:100]]
     _, records = downloaded(page, page.locator("#download").click)
-    assert [own[0] for own in records[1:]] == [str(n) for n in between]  # in the order of the file
+    assert [record[0] for record in records[1:]] == [str(n) for n in between]  # in file order
     page.locator("#least").fill("101")
     expect(page.locator("#download")).to_be_disabled()
 
@@ -175,7 +175,7 @@ def test_a_row_can_be_explained(labelled, library, texts):
 
 def test_labelling_can_be_cancelled_and_resumed(visit, library):
     page, rows = visit(), [f"{servers.WORDS.split()[n % 15]} prize {n}" for n in range(300)]
-    choose_file(page, csv_bytes([["text"], *([own] for own in rows)]))
+    choose_file(page, csv_bytes([["text"], *([text] for text in rows)]))
     held = []
 
     def hold_the_second(route):
@@ -193,8 +193,8 @@ def test_labelling_can_be_cancelled_and_resumed(visit, library):
     page.locator("#start").click()
     expect(page.locator("#file-state")).to_contain_text("Done: 300 rows labelled by clear.")
     _, records = downloaded(page, page.locator("#download").click)
-    assert [own[:2] for own in records[1:]] == [
-        [text, own["label"]] for text, own in zip(rows, library("clear")(rows), strict=True)
+    assert [record[:2] for record in records[1:]] == [
+        [text, prediction["label"]] for text, prediction in zip(rows, library("clear")(rows), strict=True)
     ]
 
 
@@ -205,30 +205,34 @@ def test_texts_over_the_limit_are_skipped_and_counted(visit, library):
     expect(page.locator("#file-state")).to_have_text(
         "Done: 1 row labelled by clear. 2 rows without: no text, too long, or the server failed on it."
     )
-    assert [own[1] for own in cells(page, "#rows tr")] == [
+    assert [row[1] for row in cells(page, "#rows tr")] == [
         "(too long)",
         library("clear")("win a prize")[0]["label"],
         "(too long)",
     ]
     page.locator("#by-label").select_option("skipped")
     _, records = downloaded(page, page.locator("#download").click)
-    assert [own[1:] for own in records[1:]] == [["", ""], ["", ""]]
+    assert [record[1:] for record in records[1:]] == [["", ""], ["", ""]]
 
 
 def test_multi_label_rows_and_a_change_of_model(visit, library):
     page, rows = visit(), ["win a prize now", "tea at four", "the rain has stopped"]
     page.locator("#model").select_option("moods")
-    choose_file(page, csv_bytes([["text"], *([own] for own in rows)]))
+    choose_file(page, csv_bytes([["text"], *([text] for text in rows)]))
     page.locator("#start").click()
     expect(page.locator("#file-state")).to_contain_text("labelled by moods")
-    labels = [", ".join(own) or "(no label)" for own in library("moods").predict(rows)]
-    assert [own[1] for own in cells(page, "#rows tr")] == labels
+    labels = [", ".join(names) or "(no label)" for names in library("moods").predict(rows)]
+    assert [row[1] for row in cells(page, "#rows tr")] == labels
     _, records = downloaded(page, page.locator("#download").click)
-    assert [own[1] for own in records[1:]] == ["|".join(own) for own in library("moods").predict(rows)]
+    assert [record[1] for record in records[1:]] == [
+        "|".join(names) for names in library("moods").predict(rows)
+    ]
     page.locator("#model").select_option("clear")
     page.locator("#start").click()
     expect(page.locator("#file-state")).to_contain_text("labelled by clear")
-    assert [own[1] for own in cells(page, "#rows tr")] == [own["label"] for own in library("clear")(rows)]
+    assert [row[1] for row in cells(page, "#rows tr")] == [
+        prediction["label"] for prediction in library("clear")(rows)
+    ]
 
 
 def test_a_busy_server_is_retried(visit, bundles, library, tmp_path):
@@ -236,8 +240,8 @@ def test_a_busy_server_is_retried(visit, bundles, library, tmp_path):
     rows = ["win a prize", "tea at four"]
     with servers.Server(tmp_path / "log", bundles("clear"), "--max-requests", "1") as server:
         page = visit(server, allowed=busy)
-        choose_file(page, csv_bytes([["text"], *([own] for own in rows)]))
-        with socket.create_connection(("127.0.0.1", server.port)) as other:  # it takes the one place there is
+        choose_file(page, csv_bytes([["text"], *([text] for text in rows)]))
+        with socket.create_connection(("127.0.0.1", server.port)) as other:  # takes the only slot
             other.sendall(
                 b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b'Content-Length: 100\r\n\r\n{"text": '
@@ -247,14 +251,16 @@ def test_a_busy_server_is_retried(visit, bundles, library, tmp_path):
             expect(page.locator("#file-state")).to_have_text("The server is busy; the page retries in 1 s.")
             expect(page.locator("#cancel")).to_be_visible()
         expect(page.locator("#file-state")).to_have_text("Done: 2 rows labelled by clear.")
-        assert [own[1] for own in cells(page, "#rows tr")] == [own["label"] for own in library("clear")(rows)]
+        assert [row[1] for row in cells(page, "#rows tr")] == [
+            prediction["label"] for prediction in library("clear")(rows)
+        ]
 
 
 def test_a_row_on_which_the_server_fails_is_isolated_and_skipped(visit, library):
     page = visit(allowed="Failed to load resource: the server responded with a status of 500 .*")
     rows = [f"{servers.WORDS.split()[n % 15]} prize {n}" for n in range(200)]
     rows[77] = "poison"
-    choose_file(page, csv_bytes([["text"], *([own] for own in rows)]))
+    choose_file(page, csv_bytes([["text"], *([text] for text in rows)]))
     sizes = []
 
     def fail_on_one(route):
@@ -270,12 +276,12 @@ def test_a_row_on_which_the_server_fails_is_isolated_and_skipped(visit, library)
     expect(page.locator("#file-state")).to_have_text(
         "Done: 199 rows labelled by clear. 1 row without: no text, too long, or the server failed on it."
     )
-    assert sizes.count(1) >= 1 and len(sizes) <= 25, sizes  # by halves, not row by row
+    assert sizes.count(1) >= 1 and len(sizes) <= 25, sizes  # by bisection, not row by row
     page.unroute("**/classify")
     _, records = downloaded(page, page.locator("#download").click)
-    found = {text: label for text, label, *_ in records[1:]}
-    good = [own for own in rows if own != "poison"]
-    assert {text: found[text] for text in good} == dict(
-        zip(good, [own["label"] for own in library("clear")(good)], strict=True)
+    labels = {text: label for text, label, *_ in records[1:]}
+    good = [text for text in rows if text != "poison"]
+    assert {text: labels[text] for text in good} == dict(
+        zip(good, [prediction["label"] for prediction in library("clear")(good)], strict=True)
     )
-    assert found["poison"] == ""
+    assert labels["poison"] == ""

@@ -1,4 +1,4 @@
-"""Bad input: a one- or two-line error that says what to do, the right exit code, and nothing written."""
+"""Bad input gives an error of one or two lines that says what to do, the right exit code, and no files."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""`finetext baseline`: every baseline with its metrics and its cost, on the splits of `train`."""
+"""`finetext baseline` prints the metrics and cost of every baseline, on the same splits as `train`."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_a_causal_model_is_evaluated_by_every_baseline(tmp_path, checkpoint, mes
     assert "'spam'" in report["questions"][0]["template"] and len(report["written"]) == 2
 
 
-def test_zero_shot_of_an_encoder_is_left_out_with_a_note(checkpoint, messages, capfd):
+def test_zero_shot_is_skipped_for_an_encoder_with_a_note(checkpoint, messages, capfd):
     assert run("baseline", messages, "--model", checkpoint("bert"), "--model", checkpoint("llama")) == 0
     out, err = capfd.readouterr()
     assert "needs a causal language model" in err
@@ -79,7 +79,7 @@ def test_train_refuses_zero_shot_of_an_encoder_before_any_work(tmp_path, checkpo
     assert "needs a causal language model" in capfd.readouterr().err and not (tmp_path / "run").exists()
 
 
-def test_mistakes_in_the_prompt_are_usage_errors(checkpoint, messages, capfd):
+def test_prompt_mistakes_are_usage_errors(checkpoint, messages, capfd):
     words = ["baseline", messages, "--model", checkpoint("gpt2")]
     assert run(*words, "--prompt", "without a place") == 2
     assert "{text}" in capfd.readouterr().err
@@ -105,7 +105,7 @@ def test_multi_label_asks_one_question_per_label(tmp_path, checkpoint):
     assert result.results[-1].name == ZERO_SHOT and result.results[-1].metrics.hamming_loss is not None
 
 
-def test_no_model_is_refused(messages):
+def test_a_missing_model_is_refused(messages):
     with pytest.raises(UsageError, match="--model"):
         evaluate_baselines(messages, models=[])
 

@@ -1,4 +1,4 @@
-"""What commands print: names and texts stay as they are, and results do not mix with messages."""
+"""Commands print names and texts verbatim, and keep results separate from messages."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def test_class_names_are_not_parsed_as_markup(capsys):
     targets, probs = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]])
     write(class_table(compute_metrics(targets, probs, ("[red]", ":smile:"), "binary")))
     shown = capsys.readouterr().out
-    assert shown.count("[red]") == shown.count(":smile:") == 2  # its row and its column
+    assert shown.count("[red]") == shown.count(":smile:") == 2  # in its row and its column
 
 
 def test_results_go_to_stdout_and_messages_to_stderr(capsys):

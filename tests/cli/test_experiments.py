@@ -1,4 +1,4 @@
-"""`curve`, `compare` and `sweep`: from the command to their files."""
+"""`curve`, `compare` and `sweep`, from the command to the files."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, checkpoint, messages):
-    """Two runs on the same splits and one on others."""
+    """Two runs on the same splits and one on different splits."""
     from finetext.training import train
 
     folder = tmp_path_factory.mktemp("compared")
@@ -202,7 +202,7 @@ def test_compare_needs_only_metrics_and_predictions_in_any_row_order(tmp_path, r
     assert summary.parameters is None and summary.model is None
 
 
-def test_runs_tested_on_different_texts_are_not_compared(tmp_path, runs, capsys):
+def test_runs_with_different_test_texts_are_not_compared(tmp_path, runs, capsys):
     with pytest.raises(DataError, match="not tested on the texts"):
         compare([runs / "a", runs / "other"])
     changed = shutil.copytree(runs / "b", tmp_path / "changed")
@@ -226,7 +226,7 @@ def sweep_file(tmp_path, model, text):
     return path
 
 
-def test_only_the_winner_of_a_grid_is_tested(tmp_path, home, checkpoint, messages, capsys):
+def test_only_the_best_trial_of_a_grid_is_tested(tmp_path, home, checkpoint, messages, capsys):
     config = sweep_file(
         tmp_path,
         checkpoint("bert"),
@@ -256,7 +256,7 @@ def test_only_the_winner_of_a_grid_is_tested(tmp_path, home, checkpoint, message
         run("sweep", "--resume", where) == 0
         and run("sweep", messages, "--config", config, "--output", where) == 0
     )
-    assert (where / "best" / "environment.json").read_bytes() == before  # nothing is trained twice
+    assert (where / "best" / "environment.json").read_bytes() == before  # nothing is retrained
     config.write_text(config.read_text().replace("1e-2", "2e-2"))
     capsys.readouterr()
     assert run("sweep", messages, "--config", config, "--output", where) == 1

@@ -50,7 +50,7 @@ def test_a_dash_prints_only_json(path, capsys):
     assert json.loads(capsys.readouterr().out)["source"] == str(path)
 
 
-def test_findings_that_forbid_training_are_shown_and_raised(tmp_path, capsys):
+def test_fatal_findings_are_shown_and_raised(tmp_path, capsys):
     path = tmp_path / "data.csv"
     path.write_text("text,label\none,a\ntwo,a\n")
     with pytest.raises(DataError, match="Only one class, 'a'"):

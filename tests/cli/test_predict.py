@@ -1,4 +1,4 @@
-"""`finetext predict`, `evaluate` and `models`, through the command line's own entry."""
+"""`finetext predict`, `evaluate` and `models`, through the entry point of the command line."""
 
 import csv
 import gzip
@@ -64,7 +64,7 @@ def test_a_table_keeps_its_columns_rows_and_order(tmp_path, trained, table, name
     check(frame, fitted.classifier())
 
 
-def test_texts_go_in_and_labels_come_out(trained, capsys):
+def test_texts_on_the_command_line_are_labelled(trained, capsys):
     fitted = trained("bert")
     assert (
         run("predict", fitted.folder.path, "win cash now", "tea at four", "--format", "json", "--all-scores")
@@ -80,17 +80,17 @@ def test_texts_go_in_and_labels_come_out(trained, capsys):
 
 
 @pytest.mark.parametrize("dash", [[], ["-"], ["--file", "-"]])
-def test_a_dash_is_stdin(trained, capsys, monkeypatch, dash):
+def test_a_dash_reads_from_stdin(trained, capsys, monkeypatch, dash):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"win cash now\n"), encoding="utf-8"))
     assert run("predict", trained("bert").folder.path, *dash, "--format", "json") == 0
     assert [row["text"] for row in json.loads(capsys.readouterr().out)] == ["win cash now"]
 
 
-def test_a_text_may_begin_with_a_dash_but_no_option_is_taken_for_one(trained, capsys):
+def test_texts_may_begin_with_a_dash_but_options_are_not_taken_for_texts(trained, capsys):
     model = trained("bert").folder.path
     assert run("predict", model, "-5 degrees", "- tea", "-", "-_-", "--format", "json") == 0
-    found = [row["text"] for row in json.loads(capsys.readouterr().out)]
-    assert found == ["-5 degrees", "- tea", "-", "-_-"]
+    texts = [row["text"] for row in json.loads(capsys.readouterr().out)]
+    assert texts == ["-5 degrees", "- tea", "-", "-_-"]
     for wrong in ("--epoch", "-x", "--labl=x"):
         assert run("predict", model, "tea", wrong) == run("explain", model, wrong) == 2
         said = capsys.readouterr().err.splitlines()
@@ -108,7 +108,7 @@ def test_stdin_is_read_line_by_line(trained, capsysbinary, monkeypatch, format):
     assert "win cash now" in shown and "tea [b]at[/b] four ☕" in shown
 
 
-def test_an_output_that_is_there_is_kept_unless_told_otherwise(tmp_path, trained, table):
+def test_an_existing_output_is_kept_unless_overwriting_is_requested(tmp_path, trained, table):
     out = tmp_path / "out.csv"
     out.write_text("mine")
     assert run("predict", trained("bert").folder.path, "--file", table, "--output", out) == 2
@@ -117,7 +117,7 @@ def test_an_output_that_is_there_is_kept_unless_told_otherwise(tmp_path, trained
     assert "predicted" in out.read_text()
 
 
-def test_a_table_goes_through_a_pipe(trained, table, capsysbinary, monkeypatch, tmp_path):
+def test_a_table_is_piped_through(trained, table, capsysbinary, monkeypatch, tmp_path):
     fitted = trained("bert")
     out = tmp_path / "out.csv"
     assert run("predict", fitted.folder.path, "--file", table, "--output", out) == 0
@@ -129,13 +129,13 @@ def test_a_table_goes_through_a_pipe(trained, table, capsysbinary, monkeypatch, 
     assert b"1 row has no text" in shown.err
 
 
-def test_parquet_goes_to_stdout_whole(trained, table, capsysbinary):
+def test_parquet_is_written_to_stdout_in_one_piece(trained, table, capsysbinary):
     assert run("predict", trained("bert").folder.path, "--file", table, "--format", "parquet") == 0
     frame = pl.read_parquet(io.BytesIO(capsysbinary.readouterr().out))
     check(frame, trained("bert").classifier())
 
 
-def test_a_fifo_is_read_as_the_stream_it_is(tmp_path, trained, table):
+def test_a_fifo_is_read_as_a_stream(tmp_path, trained, table):
     out, fifo = tmp_path / "out.csv", tmp_path / "fifo"
     os.mkfifo(fifo)
     writer = threading.Thread(target=lambda: fifo.write_bytes(table.read_bytes()))
@@ -145,7 +145,7 @@ def test_a_fifo_is_read_as_the_stream_it_is(tmp_path, trained, table):
     assert len(pl.read_csv(out)) == 4
 
 
-def test_cells_that_a_spreadsheet_would_run_are_neutralised_on_request(tmp_path, trained, capsys):
+def test_spreadsheet_formulas_are_escaped_on_request(tmp_path, trained, capsys):
     path, out = tmp_path / "in.csv", tmp_path / "out.csv"
     path.write_text("id,text\n-1,=cmd\n")
     arguments = ("predict", trained("bert").folder.path, "--file", path)
@@ -163,7 +163,7 @@ def test_resuming_needs_a_file_and_an_output(trained, table, capsys, tmp_path):
     assert run("predict", run_folder, "--file", table, "--resume") == 2
     assert run("predict", run_folder, "a text", "--output", tmp_path / "out.csv", "--resume") == 2
     assert capsys.readouterr().err.count("--resume needs --file and --output") == 2
-    # Without an interrupted prediction it starts from the beginning, so that a script may always pass --resume.
+    # Without an interrupted prediction it starts from the beginning, so that scripts can always pass --resume.
     assert run("predict", run_folder, "--file", table, "--output", tmp_path / "out.csv", "--resume") == 0
     capsys.readouterr()
     assert run("predict", run_folder, "--file", table, "--output", tmp_path / "out.csv", "--resume") == 2
@@ -171,7 +171,7 @@ def test_resuming_needs_a_file_and_an_output(trained, table, capsys, tmp_path):
     assert len(pl.read_csv(tmp_path / "out.csv")) == 4
 
 
-def test_evaluation_of_a_file_prints_and_writes_the_figures(tmp_path, trained, messages, capsys):
+def test_evaluating_a_file_prints_and_writes_the_metrics(tmp_path, trained, messages, capsys):
     fitted = trained("bert")
     folder = tmp_path / "evaluation"
     assert run("evaluate", fitted.folder.path, messages, "--output", folder) == 0
@@ -179,7 +179,7 @@ def test_evaluation_of_a_file_prints_and_writes_the_figures(tmp_path, trained, m
     shown = " ".join(said.out.split())
     for word in ("accuracy", "MCC", "ham", "spam", "60 texts"):
         assert word in shown
-    assert "seen-texts: 48 (rows" in said.err  # all but the test split of the run
+    assert "seen-texts: 48 (rows" in said.err  # all but the run's test split
     assert "seen texts" in (folder / "report.html").read_text()
     written = json.loads((folder / "metrics.json").read_text())["test"]
     with (folder / "predictions.csv").open(newline="") as file:
@@ -194,7 +194,7 @@ def test_evaluation_of_a_file_prints_and_writes_the_figures(tmp_path, trained, m
     assert (folder / "metrics.json").read_bytes() == before
 
 
-def test_evaluation_of_the_run_s_own_test_split_repeats_its_figures(tmp_path, trained, capsys):
+def test_evaluating_the_test_split_of_a_run_repeats_its_metrics(tmp_path, trained, capsys):
     fitted = trained("bert")
     folder = tmp_path / "evaluation"
     assert run("evaluate", fitted.folder.path, fitted.folder.splits, "--output", folder) == 0
@@ -205,7 +205,7 @@ def test_evaluation_of_the_run_s_own_test_split_repeats_its_figures(tmp_path, tr
         assert written[name] == pytest.approx(fitted.metrics.test.value(name), abs=1e-6)
 
 
-def test_evaluation_counts_what_truncation_loses_and_names_the_threshold_alone(
+def test_evaluation_counts_truncated_texts_and_shows_only_the_threshold(
     tmp_path, checkpoint, messages, capsys
 ):
     from finetext.training import train
@@ -221,7 +221,11 @@ def test_evaluation_counts_what_truncation_loses_and_names_the_threshold_alone(
     assert "1 text" in said.out and "1 texts" not in said.out
     assert "Decision: threshold: spam from" in said.out
     findings = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["data"]["findings"]
-    assert {own["name"]: own["count"] for own in findings if own["name"] in ("seen-texts", "long-texts")} == {
+    assert {
+        finding["name"]: finding["count"]
+        for finding in findings
+        if finding["name"] in ("seen-texts", "long-texts")
+    } == {
         "seen-texts": 0,
         "long-texts": 1,
     }
@@ -244,7 +248,7 @@ def test_models_check_continues_a_text_only_with_a_causal_model(checkpoint, caps
     assert "Fast paths" in capsys.readouterr().out
 
 
-def test_models_check_says_which_fast_paths_are_off_and_why(checkpoint, capsys):
+def test_models_check_reports_which_fast_paths_are_off_and_why(checkpoint, capsys):
     assert run("models", "check", checkpoint("mpnet")) == 0
     (line,) = [
         line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("packed batches")

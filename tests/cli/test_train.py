@@ -1,4 +1,4 @@
-"""`finetext train` from the command to the run folder."""
+"""`finetext train`, from the command to the run folder."""
 
 import csv
 import json
@@ -131,7 +131,7 @@ def test_every_pooling_trains_and_is_saved_with_the_bundle(tmp_path, checkpoint,
 
 
 @pytest.mark.parametrize("long_texts", ["truncate", "head-tail", "windows"])
-def test_every_policy_for_long_texts_is_the_same_in_training_and_prediction(
+def test_every_long_text_policy_matches_between_training_and_prediction(
     tmp_path, checkpoint, messages, long_texts
 ):
     run = finetext.train(
@@ -176,7 +176,7 @@ def test_multi_label_data_trains(tmp_path, checkpoint):
     assert config["problem_type"] == "multi_label_classification"
 
 
-def test_two_runs_cannot_claim_the_same_folder(tmp_path, checkpoint, messages):
+def test_two_runs_cannot_use_the_same_folder(tmp_path, checkpoint, messages):
     from finetext.errors import UsageError
     from finetext.runs import RunFolder
     from finetext.training import create_folder
@@ -258,7 +258,7 @@ def test_the_shipped_recipes_run(tmp_path, checkpoint, recipe):
         assert written["train"][option] == recipe_options["train"][option]
 
 
-def test_the_installed_command_runs_in_its_own_process(tmp_path, checkpoint, messages):
+def test_the_installed_command_runs(tmp_path, checkpoint, messages):
     command = [sys.executable, "-m", "finetext", "train", str(messages), "--model", str(checkpoint("bert"))]
     answer = subprocess.run(
         [*command, "--epochs", "1"], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False

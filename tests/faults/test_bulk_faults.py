@@ -1,4 +1,4 @@
-"""Predicting a file: killed, on a full disk, or with a reader that goes away."""
+"""Predicting a file with a kill, a full disk or a closed pipe."""
 
 import csv
 import os
@@ -32,7 +32,7 @@ def command(*arguments):
 
 
 def kill_after(rows, arguments, output):
-    """Start a prediction, kill it with SIGKILL once it has written so many rows, and return how many can be resumed."""
+    """Kill a prediction with SIGKILL once it has written enough rows, and return how many can be resumed."""
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE)
     try:
         while process.poll() is None and resumable_rows(output) < rows:
@@ -109,7 +109,7 @@ def test_a_full_disk_loses_no_row_that_was_written(tmp_path, trained, small_disk
     assert [path.name for path in small_disk.iterdir()] == [name]
 
 
-def test_a_reader_that_goes_away_ends_the_prediction_quietly(tmp_path, trained):
+def test_a_closed_pipe_ends_the_prediction_quietly(tmp_path, trained):
     table = write_table(tmp_path / "in.csv", 20_000)
     options = (trained("bert").folder.path, "--file", table, "--format", "csv", "--device", "cpu")
     process = subprocess.Popen(command(*options), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -130,9 +130,7 @@ def test_a_stream_is_labelled_before_it_ends(tmp_path, trained):
     first_rows_seen = threading.Event()
 
     def write():
-        process.stdin.write(
-            b"text\n" + row * 14_000
-        )  # more than a batch of rows and the head that is sniffed
+        process.stdin.write(b"text\n" + row * 14_000)  # more than a batch of rows and the sniffed head
         process.stdin.flush()
         first_rows_seen.wait(60)
         process.stdin.write(row)

@@ -1,4 +1,4 @@
-"""Downloads against a real server: verified, atomic, never outside the cache, and clear when they fail."""
+"""Downloads from a real server are verified, atomic and confined to the cache, and fail with a clear error."""
 
 import contextlib
 import hashlib
@@ -42,7 +42,7 @@ FILE = "messages.zip"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves the archive, or misbehaves, and counts what it is asked for."""
+    """Serves the archive, or misbehaves, and counts the requests."""
 
     behaviour = "good"
     requests = 0
@@ -112,7 +112,7 @@ def test_the_archive_is_downloaded_once_and_read(server, capsys, behaviour):
     assert loaded.files == (downloads_folder() / FILE,)
     load_sms_spam(archive_at(server))
     assert server.requests == 1
-    assert capsys.readouterr() == ("", "")  # no progress bar where stderr is no terminal
+    assert capsys.readouterr() == ("", "")  # no progress bar without a terminal
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_missing_network_is_reported_in_one_line():
         assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_file_put_there_by_hand_is_used(server):
+def test_a_manually_placed_file_is_used(server):
     downloads_folder().mkdir(parents=True)
     (downloads_folder() / FILE).write_bytes(ZIP)
     assert load_sms_spam(archive_at(server)).tables[0].frame.height == 300
@@ -172,7 +172,7 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(server, behaviour):
         assert path.read_bytes() == damaged
 
 
-def test_processes_that_want_the_same_file_do_not_clash(server):
+def test_concurrent_downloads_of_the_same_file_do_not_conflict(server):
     code = "import sys; from finetext.data.builtin import *; print(fetch(Archive(*sys.argv[1:])))"
     archive = archive_at(server)
     command = [sys.executable, "-c", code, archive.url, archive.digest, archive.file]

@@ -29,7 +29,7 @@ def small_disk(tmp_path):
 
 
 class FillsTheDisk(Progress):
-    """Leaves next to no space once a checkpoint was written."""
+    """Fills the disk almost completely after the first checkpoint."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -61,7 +61,7 @@ def test_a_full_disk_ends_with_one_line_and_keeps_the_last_good_checkpoint(small
     assert finetext.resume(run).folder.finished
 
 
-def test_a_disk_full_from_the_start_leaves_nothing(small_disk, checkpoint, messages):
+def test_a_disk_that_is_full_from_the_start_leaves_no_files(small_disk, checkpoint, messages):
     free = os.statvfs(small_disk)
     (small_disk / "filler").write_bytes(b"\0" * (free.f_bavail * free.f_frsize))
     with pytest.raises(RunError, match="no space left"):
@@ -91,7 +91,7 @@ def test_a_full_disk_under_the_feature_cache_means_training_without_it(
 
 
 class Told(Progress):
-    """Keeps the notices of a run."""
+    """Records the notices of a run."""
 
     def __init__(self):
         self.notices = []

@@ -1,7 +1,6 @@
-"""Models from the Hub: pinned to a commit, looked at before the weights are fetched, code files never fetched.
+"""Models from the Hub are pinned to a commit, checked before their weights are downloaded, and bring no code.
 
-A small server on the loopback stands in for the Hub; the client reads its address when it is imported, so each
-case runs in a process of its own.
+A small local server stands in for the Hub. The client reads its address at import, so each case runs in a subprocess.
 """
 
 import hashlib
@@ -69,7 +68,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path, checkpoint):
-    """The server; `requested` are the paths it was asked for."""
+    """The server; `requested` holds the paths of its requests."""
     import shutil
 
     folder = shutil.copytree(checkpoint("bert"), tmp_path / "repository")
@@ -86,7 +85,7 @@ def hub(tmp_path, checkpoint):
 
 
 def find(tmp_path, port, name="acme/tiny", revision=None):
-    """Call `find_model` in a fresh process and return what it found or said."""
+    """Call `find_model` in a fresh process and return its result or error."""
     code = (
         "import json, sys, warnings\n"
         "warnings.simplefilter('error')\n"
@@ -108,16 +107,16 @@ def find(tmp_path, port, name="acme/tiny", revision=None):
         [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=False
     )
     assert answer.returncode == 0, answer.stderr
-    found = json.loads(answer.stdout.splitlines()[-1])
-    if "error" in found:
-        assert len(found["error"].splitlines()) <= 2
-    return found
+    result = json.loads(answer.stdout.splitlines()[-1])
+    if "error" in result:
+        assert len(result["error"].splitlines()) <= 2
+    return result
 
 
 def test_a_model_is_pinned_to_its_commit_and_no_code_is_fetched(tmp_path, hub):
-    found = find(tmp_path, hub.server_port, revision="main")
-    assert found["revision"] == COMMIT
-    fetched = {path.name for path in Path(found["folder"]).iterdir()}
+    result = find(tmp_path, hub.server_port, revision="main")
+    assert result["revision"] == COMMIT
+    fetched = {path.name for path in Path(result["folder"]).iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= fetched
     assert not [path for path in hub.requested if path.endswith((".py", ".bin"))]
     assert hub.requested.index("/acme/tiny/resolve/main/config.json") < min(
@@ -134,14 +133,14 @@ def test_a_hostile_configuration_is_refused_before_the_weights_are_asked_for(tmp
     assert not [asked for asked in hub.requested if asked.endswith(".safetensors")]
 
 
-def test_what_the_hub_does_not_have_is_said(tmp_path, hub):
+def test_a_model_missing_from_the_hub_is_reported(tmp_path, hub):
     assert "no such model" in find(tmp_path, hub.server_port, name="acme/none")["error"]
     assert "'v9'" in find(tmp_path, hub.server_port, revision="v9")["error"]
 
 
-def test_without_a_network_the_cache_serves_and_else_one_line_says_so(tmp_path, hub):
+def test_without_a_network_the_cache_is_used_or_the_error_is_one_line(tmp_path, hub):
     first = find(tmp_path, hub.server_port)
-    nowhere = 9  # the discard port: nothing listens there
+    nowhere = 9  # the discard port, on which nothing listens
     assert find(tmp_path, nowhere, revision=COMMIT) == first
     assert find(tmp_path, nowhere) == first
     assert "cannot be reached" in find(tmp_path / "other", nowhere)["error"]

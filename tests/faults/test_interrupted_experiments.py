@@ -1,4 +1,4 @@
-"""Learning curves and sweeps that are killed, interrupted or shared lose no trial and repeat none."""
+"""Learning curves and sweeps that are killed, interrupted or shared neither lose nor repeat trials."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ SECONDS = 120
 
 @pytest.fixture
 def start():
-    """A function that starts the command line in a new process, which is killed after the test."""
+    """A function that starts a command in a new process, which is killed after the test."""
     started = []
 
     def make(*words):
@@ -74,7 +74,7 @@ NAMES = {f"learning_rate=0.00{n}" for n in range(1, 7)}
 
 
 def trials_in(folder):
-    """Number, state and user attributes of the trials in the storage, read by plain Optuna."""
+    """Return the number, state and user attributes of the stored trials, read with plain Optuna."""
     import optuna
 
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
@@ -84,13 +84,13 @@ def trials_in(folder):
 
 
 def states(folder):
-    """Number of trials in each state, read from the database itself, which is cheap enough for polling."""
+    """Count the trials in every state, directly from the database, which is cheap enough for polling."""
     if not (folder / "study.db").is_file():
         return Counter()
     with contextlib.closing(sqlite3.connect(folder / "study.db", timeout=30)) as database:
         try:
             return Counter(state for (state,) in database.execute("select state from trials"))
-        except sqlite3.OperationalError:  # its tables are being made
+        except sqlite3.OperationalError:  # its tables are being created
             return Counter()
 
 
@@ -176,7 +176,7 @@ def test_an_interrupted_search_requeues_its_trial(tmp_path, sweep_words, start):
     assert len(trials) == 5 and waiting["name"] in {trial["name"] for trial in trials}
 
 
-def test_a_trial_that_keeps_killing_its_process_is_given_up(tmp_path, sweep_words):
+def test_a_trial_that_repeatedly_kills_its_process_is_abandoned(tmp_path, sweep_words):
     from finetext.experiments import read_sweep
     from finetext.experiments.folder import ExperimentFolder
     from finetext.experiments.study import MAX_ATTEMPTS, SharedStudy
@@ -187,7 +187,7 @@ def test_a_trial_that_keeps_killing_its_process_is_given_up(tmp_path, sweep_word
     folder = ExperimentFolder(tmp_path / "s", "sweep")
     for attempt in range(1, MAX_ATTEMPTS + 1):
         with contextlib.closing(SharedStudy(folder, plan)) as study:
-            assert study.take().attempt == attempt  # and never ends
+            assert study.take().attempt == attempt  # and never completes
     with contextlib.closing(SharedStudy(folder, plan)) as study:
         assert study.take() is None and not study.left()
         (trial,) = study.ended()

@@ -1,4 +1,4 @@
-"""A run killed at random moments, also while saving, resumes as if nothing had happened."""
+"""A run that is killed at random moments, also while saving, resumes to the same result."""
 
 import csv
 import multiprocessing
@@ -26,7 +26,7 @@ processes.set_forkserver_preload(["finetext.training.api", "finetext.training.tr
 
 
 def work(data: str, model: str, output: str) -> None:
-    """Train into `output`, or resume there: what the killed process runs."""
+    """Train into `output`, or resume there; runs in the process that is killed."""
     import torch
 
     from finetext.training import resume, train
@@ -39,7 +39,7 @@ def work(data: str, model: str, output: str) -> None:
 
 
 def run_for(seconds: float | None, arguments: tuple[str, ...]) -> bool:
-    """Run `work`, kill it with SIGKILL after some time, and return whether it had ended by itself."""
+    """Run `work`, kill it with SIGKILL after some time, and return whether it had finished before."""
     process = processes.Process(target=work, args=arguments)
     process.start()
     process.join(seconds)
@@ -59,7 +59,7 @@ def losses(run: Path) -> list[tuple[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_twenty_kills_change_nothing(tmp_path, checkpoint, messages):
+def test_twenty_kills_do_not_change_the_result(tmp_path, checkpoint, messages):
     arguments = (str(messages), str(checkpoint("bert")))
     reference = tmp_path / "reference"
     began = time.perf_counter()

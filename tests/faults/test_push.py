@@ -1,7 +1,7 @@
-"""Uploading to the Hub: shown first, private by default, never without a token, which is never shown.
+"""Uploads to the Hub are confirmed first, private by default, and need a token, which is never shown.
 
-A small server on the loopback stands in for the Hub and keeps what it is sent; the client reads its address when it
-is imported, so each upload runs in a process of its own.
+A small local server stands in for the Hub and keeps the uploads. The client reads its address at import, so each upload
+runs in a subprocess.
 """
 
 import base64
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.slow
 
 
 def is_private(asked):
-    """Whether a repository is private by what its making asked for; releases of the client say it differently."""
+    """Return whether a repository was created as private, which releases of the client express differently."""
     return asked.get("private") is True or asked.get("visibility") == "private"
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """Takes the files of the repositories that it is asked to make."""
+    """Creates repositories and accepts their files."""
 
     protocol_version = "HTTP/1.1"
 
@@ -36,8 +36,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def answer(self, status, value=None, **headers):
         body = b"" if value is None else json.dumps(value).encode()
         self.send_response(status)
-        for name, own in headers.items():
-            self.send_header(name.replace("_", "-"), own)
+        for name, header in headers.items():
+            self.send_header(name.replace("_", "-"), header)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -60,7 +60,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
             return self.answer(200, {"url": f"http://127.0.0.1:{hub.server_port}/{name}"})
         if path == "/api/validate-yaml":
             return self.answer(200, {"errors": [], "warnings": []})
-        name = next((own for own in hub.repositories if f"/{own}" in path), None)
+        name = next((repository for repository in hub.repositories if f"/{repository}" in path), None)
         if name is None:
             return self.answer(404, {"error": "Repository not found"}, X_Error_Code="RepoNotFound")
         self.answer_about(name, path, body)
@@ -69,25 +69,25 @@ class Hub(http.server.BaseHTTPRequestHandler):
         hub = self.server
         if "/preupload/" in path:
             files = [
-                {"path": own["path"], "uploadMode": mode, "shouldIgnore": False, "oid": None}
-                for own in json.loads(body)["files"]
-                for mode in ["lfs" if own["path"].endswith(".safetensors") else "regular"]
+                {"path": file["path"], "uploadMode": mode, "shouldIgnore": False, "oid": None}
+                for file in json.loads(body)["files"]
+                for mode in ["lfs" if file["path"].endswith(".safetensors") else "regular"]
             ]
             self.answer(200, {"files": files})
         elif path.endswith("/info/lfs/objects/batch"):
             objects = [
-                own
-                | {"actions": {"upload": {"href": f"http://127.0.0.1:{hub.server_port}/blobs/{own['oid']}"}}}
-                for own in json.loads(body)["objects"]
+                blob
+                | {"actions": {"upload": {"href": f"http://127.0.0.1:{hub.server_port}/blobs/{blob['oid']}"}}}
+                for blob in json.loads(body)["objects"]
             ]
             self.answer(200, {"transfer": "basic", "objects": objects})
         elif "/commit/" in path:
             for line in map(json.loads, body.decode().splitlines()):
-                own = line["value"]
+                file = line["value"]
                 if line["key"] == "file":
-                    hub.files[own["path"]] = base64.b64decode(own["content"])
+                    hub.files[file["path"]] = base64.b64decode(file["content"])
                 elif line["key"] == "lfsFile":
-                    hub.files[own["path"]] = hub.blobs[own["oid"]]
+                    hub.files[file["path"]] = hub.blobs[file["oid"]]
             address = f"http://127.0.0.1:{hub.server_port}/{name}/commit/{'0' * 40}"
             self.answer(200, {"success": True, "commitUrl": address, "commitOid": "0" * 40})
         elif path == f"/api/models/{name}":
@@ -101,7 +101,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub():
-    """The server, with what it was asked and what it keeps."""
+    """The server, with its requests and the files it keeps."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     server.requested, server.repositories, server.files, server.blobs = [], {}, {}, {}
     thread = threading.Thread(target=server.serve_forever)
@@ -113,7 +113,7 @@ def hub():
 
 
 def push(tmp_path, hub, *arguments, token=TOKEN):
-    """Run the command in an empty folder and return its exit code and all that it printed."""
+    """Run the command in an empty folder and return its exit code and output."""
     environment = os.environ | {
         "HF_ENDPOINT": f"http://127.0.0.1:{hub if isinstance(hub, int) else hub.server_port}",
         "HF_HOME": str(tmp_path / "hf"),
@@ -138,7 +138,7 @@ def push(tmp_path, hub, *arguments, token=TOKEN):
     return answer.returncode, shown
 
 
-def test_nothing_goes_before_yes_and_then_the_model_alone(tmp_path, hub, trained):
+def test_nothing_is_uploaded_before_confirmation_and_then_only_the_model(tmp_path, hub, trained):
     folder = trained("bert").folder
     code, shown = push(tmp_path, hub, folder.path, "acme/tiny")
     assert code == 0 and "nothing was uploaded" in shown and "private repository acme/tiny" in shown
@@ -156,7 +156,7 @@ def test_nothing_goes_before_yes_and_then_the_model_alone(tmp_path, hub, trained
     assert again == 0, shown
 
 
-def test_a_public_repository_must_be_asked_for(tmp_path, hub, trained):
+def test_repositories_are_public_only_on_request(tmp_path, hub, trained):
     folder = trained("bert").folder.path
     assert push(tmp_path, hub, folder, "acme/open", "--public", "--yes")[0] == 0
     assert not is_private(hub.repositories["acme/open"])
@@ -166,13 +166,13 @@ def test_a_public_repository_must_be_asked_for(tmp_path, hub, trained):
     assert hub.files == {}
 
 
-def test_the_token_may_stand_in_a_file(tmp_path, hub, trained):
+def test_the_token_can_be_read_from_a_file(tmp_path, hub, trained):
     (tmp_path / ".env").write_text(f"# tokens\nOTHER=x\nexport HF_TOKEN='{TOKEN}'\n")
     assert push(tmp_path, hub, trained("bert").folder.path, "acme/tiny", "--yes", token=None)[0] == 0
     assert hub.files
 
 
-def test_without_a_token_or_with_a_wrong_one_nothing_goes(tmp_path, hub, trained):
+def test_without_a_valid_token_nothing_is_uploaded(tmp_path, hub, trained):
     folder = trained("bert").folder.path
     code, shown = push(tmp_path, hub, folder, "acme/tiny", "--yes", token=None)
     assert code == 2 and "no token of the Hub" in shown and hub.requested == []
@@ -182,12 +182,14 @@ def test_without_a_token_or_with_a_wrong_one_nothing_goes(tmp_path, hub, trained
     assert code == 1 and "HTTP 401" in shown and "hf_wrong" not in shown
     code, shown = push(tmp_path, hub, folder, "acme/tiny", "--yes", token=f"{TOKEN}\nx")
     assert code == 2 and "no token has" in shown
-    code, shown = push(tmp_path, 9, folder, "acme/tiny", "--yes")  # the discard port: nothing listens there
+    code, shown = push(
+        tmp_path, 9, folder, "acme/tiny", "--yes"
+    )  # the discard port, on which nothing listens
     assert code == 1 and "cannot be reached" in shown
     assert hub.files == {}
 
 
-def test_what_is_no_model_or_no_name_is_refused(tmp_path, hub, trained):
+def test_invalid_models_and_names_are_refused(tmp_path, hub, trained):
     folder = trained("bert").folder.path
     assert push(tmp_path, hub, folder, "tiny", "--yes")[0] == 2
     assert push(tmp_path, hub, folder / "splits", "acme/tiny", "--yes")[0] == 1

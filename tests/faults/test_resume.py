@@ -1,4 +1,4 @@
-"""What a run refuses to resume with, and what it keeps when it fails."""
+"""Resuming is refused if inputs have changed, and a failing run keeps its last good state."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from finetext.training.verify import verify_bundle
 
 
 class Stops(Progress):
-    """Breaks a run off after some steps, as a crash would."""
+    """Interrupts a run after some steps, like a crash."""
 
     def __init__(self, step):
         self.last = step
@@ -27,8 +27,8 @@ class Stops(Progress):
 
 
 @pytest.fixture
-def broken_off(tmp_path, checkpoint, messages):
-    """A run that ended after its first checkpoints, on files of its own."""
+def interrupted_run(tmp_path, checkpoint, messages):
+    """A run that was interrupted after its first checkpoints, with its own copies of model and data."""
     data = shutil.copy(messages, tmp_path / "messages.csv")
     model = shutil.copytree(checkpoint("bert"), tmp_path / "model")
     options = {"model": str(model), "epochs": 3, "save_every": 2, "trainable": "all", "batch_size": 8}
@@ -37,10 +37,10 @@ def broken_off(tmp_path, checkpoint, messages):
     return tmp_path / "run"
 
 
-def test_an_interrupted_run_resumes(broken_off):
-    run = finetext.resume(broken_off)
+def test_an_interrupted_run_resumes(interrupted_run):
+    run = finetext.resume(interrupted_run)
     assert run.folder.finished and not run.folder.checkpoints.exists()
-    assert finetext.resume(broken_off).metrics == run.metrics
+    assert finetext.resume(interrupted_run).metrics == run.metrics
 
 
 def edit_data(folder):
@@ -71,17 +71,17 @@ def edit_seed(folder):
     [(edit_data, "data"), (edit_labels, "labels"), (edit_tokenizer, "tokenizer"), (edit_seed, "seed")],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_resuming_with_changed_inputs_is_refused_and_names_them(broken_off, edit, named):
-    edit(broken_off.parent)
-    before = sorted(path.name for path in (broken_off / "checkpoints").iterdir())
+def test_resuming_with_changed_inputs_is_refused_and_names_them(interrupted_run, edit, named):
+    edit(interrupted_run.parent)
+    before = sorted(path.name for path in (interrupted_run / "checkpoints").iterdir())
     with pytest.raises(RunError, match="have changed") as caught:
-        finetext.resume(broken_off)
+        finetext.resume(interrupted_run)
     assert named in str(caught.value)
-    assert sorted(path.name for path in (broken_off / "checkpoints").iterdir()) == before
+    assert sorted(path.name for path in (interrupted_run / "checkpoints").iterdir()) == before
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_previous_one_with_a_notice(broken_off):
-    newest = max((broken_off / "checkpoints").glob("step-*"))
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one_with_a_notice(interrupted_run):
+    newest = max((interrupted_run / "checkpoints").glob("step-*"))
     (newest / "weights.safetensors").write_bytes(b"flipped")
 
     class Listener(Progress):
@@ -95,10 +95,10 @@ def test_a_damaged_checkpoint_falls_back_to_the_previous_one_with_a_notice(broke
             self.first = first_step
 
     listener = Listener()
-    finetext.resume(broken_off, progress=listener)
+    finetext.resume(interrupted_run, progress=listener)
     assert listener.first == 2
     assert any(newest.name in text for text in listener.notices)
-    with (broken_off / "history.csv").open(newline="") as file:
+    with (interrupted_run / "history.csv").open(newline="") as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == list(range(1, len(steps) + 1))
 

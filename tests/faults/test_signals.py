@@ -14,7 +14,7 @@ LONG = ["--epochs", "2000", "--batch-size", "4", "--trainable", "all", "--learni
 
 @pytest.fixture
 def running(tmp_path, checkpoint, messages):
-    """A training process that has taken its first steps."""
+    """A training process after its first steps."""
     run = tmp_path / "run"
     command = [sys.executable, "-m", "finetext", "train", str(messages), "--model", str(checkpoint("bert"))]
     process = subprocess.Popen(
@@ -68,7 +68,7 @@ def test_a_second_run_in_the_same_folder_is_refused_while_the_first_is_running(r
 @pytest.mark.slow
 def test_a_second_signal_exits_immediately(running):
     process, _ = running
-    process.send_signal(signal.SIGSTOP)  # so that both arrive before a step ends
+    process.send_signal(signal.SIGSTOP)  # so that both signals arrive before a step ends
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""What the probe reads at a depth, against a model that really ends there."""
+"""The probe's features at a depth match a model that is truncated there."""
 
 import pytest
 import torch
@@ -20,14 +20,14 @@ def load(checkpoint, architecture, **options):
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "bert", "modernbert", "deberta-v2", "opt"])
-def test_a_depths_vector_is_what_the_shorter_model_gives(monkeypatch, checkpoint, architecture, pooling):
+def test_features_at_a_depth_match_the_truncated_model(monkeypatch, checkpoint, architecture, pooling):
     if pooling == "mean" and architecture not in ("gpt2", "bert"):
         pytest.skip("pooling is the same for all")
     monkeypatch.setattr(depths, "computes_bf16_fast", lambda device: False)
     model = load(checkpoint, architecture, pooling=pooling)
     seen = []
-    found = pooled_by_depth(model, model.inputs(model.encode(TEXTS)), seen.append)
-    assert sum(seen) == len(TEXTS) and bool((found.seconds.diff() > 0).all())
+    pooled = pooled_by_depth(model, model.inputs(model.encode(TEXTS)), seen.append)
+    assert sum(seen) == len(TEXTS) and bool((pooled.seconds.diff() > 0).all())
     for depth in (1, 2):
         shorter = load(checkpoint, architecture, pooling=pooling, depth=depth)
         batch = collate(shorter.encode(TEXTS), shorter.pad_id)
@@ -36,10 +36,10 @@ def test_a_depths_vector_is_what_the_shorter_model_gives(monkeypatch, checkpoint
             hidden = shorter.network.base_model(**inputs)[0]
         expected = pool(hidden, batch.attention_mask, shorter.reads)
         scale = expected.abs().max().clamp(min=1)
-        assert (found.vectors[depth - 1] - expected).abs().max() <= 1e-5 * scale, depth
+        assert (pooled.vectors[depth - 1] - expected).abs().max() <= 1e-5 * scale, depth
 
 
-def test_sizes_are_those_of_the_shorter_models(checkpoint):
+def test_sizes_match_the_truncated_models(checkpoint):
     model = load(checkpoint, "gpt2")
     sizes = [
         sum(parameter.numel() for parameter in load(checkpoint, "gpt2", depth=depth).network.parameters())

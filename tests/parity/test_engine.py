@@ -1,4 +1,4 @@
-"""The engine against the ordinary network: run from a cut on, at the read position alone, with packed weights."""
+"""The engine matches the ordinary network: above a cut, at the pooled position only, with packed weights."""
 
 import pytest
 import torch
@@ -12,9 +12,9 @@ from finetext.models.config import ModelConfig
 
 TEXTS = ["win a prize now", "tea", "the rain has stopped " * 4, "ends with <|endoftext|>", "call home"]
 UNCUT = {"albert"}
-"""Architectures that share one layer: nothing of them is constant."""
+"""Architectures that share one layer, so that none of it can be frozen alone."""
 COMPOSED_GELU = {"albert", "gpt2"}
-OWN_ATTENTION = {"mpnet", "deberta-v2"}
+CUSTOM_ATTENTION = {"mpnet", "deberta-v2"}
 """Architectures that do not use transformers' AttentionInterface."""
 
 
@@ -36,7 +36,7 @@ def close(ours, theirs, tolerance=1e-5):
 
 
 def with_features(model, batch):
-    """The batch with its features, as the cache hands them over."""
+    """Return the batch with its features, as the cache provides them."""
     with torch.no_grad():
         features = model.runner.capture(batch)
     hidden = torch.nn.utils.rnn.pad_sequence(features, batch_first=True)
@@ -47,7 +47,7 @@ def with_features(model, batch):
 
 
 @pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - UNCUT))
-def test_logits_and_gradients_from_the_cut_on_are_those_of_the_whole_network(checkpoint, architecture):
+def test_logits_and_gradients_above_the_cut_match_the_whole_network(checkpoint, architecture):
     model = load(checkpoint, architecture)
     batch = collate(model.encode(TEXTS), model.pad_id)
     for cut in (1, 2):
@@ -88,12 +88,12 @@ def test_layers_below_the_cut_do_not_run_on_stored_features(checkpoint):
     assert ran == ["tail"]
 
 
-def test_a_model_that_shares_its_layers_is_not_cut(checkpoint):
+def test_a_model_with_shared_layers_is_not_cut(checkpoint):
     model = load(checkpoint, "albert")
     assert "no separate layer" in model.cut(1) and model.cut_at == 0
 
 
-def test_a_network_that_computes_something_else_from_the_cut_on_is_not_cut(checkpoint):
+def test_a_network_whose_logits_differ_above_the_cut_is_not_cut(checkpoint):
     model = load(checkpoint, "bert")
     calls = []
     model.structure.layers[0].register_forward_hook(lambda module, args, output: calls.append(1))
@@ -106,28 +106,28 @@ def test_a_network_that_computes_something_else_from_the_cut_on_is_not_cut(check
 
 @pytest.mark.parametrize("pooling", ["native", "first", "last"])
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
-def test_only_the_read_position_gives_the_same_logits_and_gradients(checkpoint, architecture, pooling):
+def test_computing_only_the_pooled_position_changes_no_logits_or_gradients(checkpoint, architecture, pooling):
     if pooling != "native" and architecture not in ("bert", "roberta", "gpt2", "llama"):
         pytest.skip("pooling is the same for all")
     model = load(checkpoint, architecture, pooling=pooling)
     causal_first = pooling == "first" and architecture in DECODERS
     assert model.runner.is_on("read position") == (
-        architecture not in OWN_ATTENTION | UNCUT and not causal_first
+        architecture not in CUSTOM_ATTENTION | UNCUT and not causal_first
     )
     batch = collate(model.encode(TEXTS), model.pad_id)
     narrowed = model.logits(batch)
-    found = gradients(model, narrowed)
+    actual = gradients(model, narrowed)
     with model.runner.without("read position"):
         whole = model.logits(batch)
         expected = gradients(model, whole)
     assert close(narrowed, whole)
-    assert expected.keys() == found.keys()
-    for name, gradient in found.items():
+    assert expected.keys() == actual.keys()
+    for name, gradient in actual.items():
         assert (gradient - expected[name]).abs().max() <= 1e-5 * expected[name].abs().max().clamp(min=1), name
 
 
 class Sums(TorchDispatchMode):
-    """The shapes of all sums of two tensors of three dimensions."""
+    """Records the shapes of all sums of two three-dimensional tensors."""
 
     def __init__(self):
         super().__init__()
@@ -150,11 +150,11 @@ def test_residuals_of_the_last_layer_are_added_at_one_position(checkpoint, archi
     layer.register_forward_pre_hook(lambda *_: sums.__enter__() and None)
     layer.register_forward_hook(lambda *_: sums.__exit__(None, None, None), always_call=True)
     model.logits(batch)
-    width = batch.hidden.shape[-1]  # a norm of some adds to its variances
+    width = batch.hidden.shape[-1]  # some norms add an epsilon to the variances
     assert [shape[0] * shape[1] for shape in sums.shapes if shape[2] == width] == [len(TEXTS)] * 2
 
 
-def test_after_an_evaluation_what_is_below_the_cut_still_drops_nothing(checkpoint):
+def test_dropout_below_the_cut_stays_off_after_an_evaluation(checkpoint):
     model = load(checkpoint, "gpt2", dropout=0.5)
     assert model.cut(1) is None
     model.train_mode()
@@ -165,7 +165,7 @@ def test_after_an_evaluation_what_is_below_the_cut_still_drops_nothing(checkpoin
     assert not model.network.transformer.drop.training
 
 
-@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - UNCUT - OWN_ATTENTION))
+@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - UNCUT - CUSTOM_ATTENTION))
 def test_the_mlp_of_the_last_layer_sees_one_position(checkpoint, architecture):
     model = load(checkpoint, architecture)
     widths = []
@@ -177,7 +177,7 @@ def test_the_mlp_of_the_last_layer_sees_one_position(checkpoint, architecture):
     batch = collate(model.encode(TEXTS), model.pad_id)
     model.logits(batch)
     mlp_in = [size for name, size in widths if size == len(TEXTS)]
-    # OPT flattens its positions before the MLP, which then runs for all of them; the projection does not.
+    # OPT flattens the positions before its MLP, which then runs for all of them, unlike the projection.
     assert len(mlp_in) >= (1 if architecture == "opt" else 2), widths
 
 
@@ -190,12 +190,12 @@ def test_the_output_of_a_linear_layer_can_be_changed_in_place():
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
-def test_every_architecture_has_the_fast_paths_it_can_have(checkpoint, architecture):
+def test_every_architecture_uses_its_fast_paths(checkpoint, architecture):
     model = load(checkpoint, architecture)
     expected = {"oneDNN products", "pooled head", "packed batches", "read position", "concurrent batches"}
     if architecture in COMPOSED_GELU:
         expected.add("fused GELU")
-    if architecture in OWN_ATTENTION:
+    if architecture in CUSTOM_ATTENTION:
         expected -= {"packed batches", "read position"}
     if architecture in UNCUT:
         expected -= {"read position"}
@@ -224,7 +224,7 @@ def test_packed_weights_give_the_same_logits(checkpoint, architecture):
     assert close(near, plain, 0.2)
 
 
-def test_inputs_give_the_windows_of_any_texts_in_any_order(checkpoint):
+def test_inputs_can_be_batched_in_any_order(checkpoint):
     model = load(checkpoint, "bert", long_texts="windows", max_length=8)
     inputs = model.inputs(
         model.encode([*TEXTS, "win a prize now and call home for your gold and cash today"])
@@ -235,7 +235,7 @@ def test_inputs_give_the_windows_of_any_texts_in_any_order(checkpoint):
     assert inputs.length(5) == 8
 
 
-def test_decoders_are_among_those_that_are_cut():
+def test_the_cut_architectures_include_decoders():
     assert DECODERS <= set(ARCHITECTURES) - UNCUT
 
 
@@ -256,7 +256,7 @@ def test_an_adapter_between_a_layer_and_its_gelu_is_not_skipped(checkpoint):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 13, 255, 256, 261])
-def test_packed_products_have_few_numbers_of_rows_and_the_same_results(monkeypatch, rows, dtype):
+def test_packed_matrix_products_use_few_row_counts_and_match(monkeypatch, rows, dtype):
     torch.manual_seed(0)
     layer = kernels.FastLinear(32, 48)
     head = kernels.FastLinear(48, 3)
@@ -273,11 +273,11 @@ def test_packed_products_have_few_numbers_of_rows_and_the_same_results(monkeypat
         with torch.no_grad():
             expected = torch.nn.functional.linear(hidden, layer.weight, layer.bias)
             layers = pack([layer, head], dtype)
-            assert layers == [layer]  # a head of three classes is as it is
-            found = layer(hidden)
+            assert layers == [layer]  # a head for three classes is not packed
+            actual = layer(hidden)
             unpack(layers)
-        assert found.shape == expected.shape
-        assert close(found, expected, 1e-5 if dtype == torch.float32 else 2e-2)
+        assert actual.shape == expected.shape
+        assert close(actual, expected, 1e-5 if dtype == torch.float32 else 2e-2)
     assert len(seen) == 3
     if 1 < rows < kernels.MAX_ROUNDED_ROWS:
         assert set(seen) == {-(-rows // kernels.ROW_MULTIPLE) * kernels.ROW_MULTIPLE}

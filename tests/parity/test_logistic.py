@@ -1,4 +1,4 @@
-"""Our regularised logistic regression against that of scikit-learn."""
+"""Our regularised logistic regression matches scikit-learn's."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_the_minimum_agrees_with_scikit_learn(classes, bias):
     assert (fit.bias is None) == (not bias)
 
 
-def test_the_strength_with_the_least_loss_on_validation_is_chosen():
+def test_the_regularisation_with_the_lowest_validation_loss_is_chosen():
     vectors, labels = data(3)
     strengths = (10.0, 1e-1, 1e-3)
     parts = (vectors[:40], labels[:40], (vectors[40:], labels[40:]), 3, functional.cross_entropy)

@@ -1,4 +1,4 @@
-"""Our forward pass against plain transformers, and against itself under other paddings and neighbours."""
+"""Our forward pass matches plain transformers, whatever the padding and the other texts in a batch."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def load(checkpoint, architecture, **options):
         find_model(str(folder)), ("a", "b", "c"), "multi-class", ModelConfig(**options), seed=3
     )
     model.network.eval()
-    with torch.no_grad():  # a head that tells texts apart clearly, so that differences show
+    with torch.no_grad():  # a head with clearly different logits for different texts
         for name, parameter in model.network.named_parameters():
             if name in model.structure.head and parameter.ndim == 2:
                 parameter.mul_(30)
@@ -33,7 +33,7 @@ def load(checkpoint, architecture, **options):
 
 
 def same(ours, theirs):
-    """Equal to 1e-5 of the largest logit: float32 sums in another order, on any processor."""
+    """Compare to 1e-5 of the largest logit, because float32 sums depend on their order."""
     return bool((ours - theirs).abs().max() <= 1e-5 * theirs.abs().max().clamp(min=1))
 
 
@@ -73,7 +73,7 @@ def test_plain_transformers_gives_the_same_logits_for_a_saved_bundle(tmp_path, c
 
 @pytest.mark.parametrize("pooling", ["first", "last", "mean"])
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "gpt2", "llama"])
-def test_pooling_reads_what_it_says(checkpoint, architecture, pooling):
+def test_pooling_matches_its_definition(checkpoint, architecture, pooling):
     model = load(checkpoint, architecture, pooling=pooling)
     plain = AutoModel.from_pretrained(checkpoint(architecture)).eval()
     network = model.network
@@ -91,7 +91,7 @@ def test_pooling_reads_what_it_says(checkpoint, architecture, pooling):
         assert same(logits(model, [text])[0], expected)
 
 
-def test_pool_finds_real_tokens_at_either_side():
+def test_pooling_ignores_padding_on_either_side():
     hidden = torch.arange(24.0).reshape(2, 4, 3)
     mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0]])
     assert torch.equal(pool(hidden, mask, "first"), torch.stack([hidden[0, 2], hidden[1, 0]]))
@@ -102,7 +102,7 @@ def test_pool_finds_real_tokens_at_either_side():
 
 
 @pytest.mark.parametrize(("how", "combine"), [("mean", lambda w: w.mean(0)), ("max", lambda w: w.amax(0))])
-def test_the_logits_of_windows_become_one(checkpoint, how, combine):
+def test_window_logits_are_combined(checkpoint, how, combine):
     model = load(checkpoint, "bert", long_texts="windows", max_length=8, window_pooling=how)
     texts = ["tea", "win a prize now and call home for your gold and your cash today", "rain"]
     encoded = model.encode(texts)
@@ -110,8 +110,8 @@ def test_the_logits_of_windows_become_one(checkpoint, how, combine):
     expected = []
     with torch.inference_mode():
         for windows in encoded:
-            each = torch.cat([model.logits(collate([(ids,)], model.pad_id)) for ids in windows])
-            expected.append(combine(each))
+            window_logits = torch.cat([model.logits(collate([(ids,)], model.pad_id)) for ids in windows])
+            expected.append(combine(window_logits))
     assert same(logits(model, texts), torch.stack(expected))
     bulk = predict_logits(model, texts, max_tokens=16)
     assert same(torch.from_numpy(bulk), torch.stack(expected))
@@ -119,11 +119,11 @@ def test_the_logits_of_windows_become_one(checkpoint, how, combine):
     assert model.network.classifier.weight.grad.abs().sum() > 0
 
 
-def test_the_read_position_is_found_by_structure(checkpoint):
-    found = {name: load(checkpoint, name).structure.reads for name in ARCHITECTURES}
-    assert {name for name, reads in found.items() if reads == "last"} == DECODERS
-    assert {name for name, reads in found.items() if reads == "pooler"} == {"bert", "albert"}
-    assert set(found.values()) == {"last", "pooler", "first"}
+def test_the_pooled_position_is_derived_from_the_structure(checkpoint):
+    pooling_by_name = {name: load(checkpoint, name).structure.reads for name in ARCHITECTURES}
+    assert {name for name, reads in pooling_by_name.items() if reads == "last"} == DECODERS
+    assert {name for name, reads in pooling_by_name.items() if reads == "pooler"} == {"bert", "albert"}
+    assert set(pooling_by_name.values()) == {"last", "pooler", "first"}
 
 
 def test_progress_counts_every_text_once(checkpoint):

@@ -1,4 +1,4 @@
-"""An exported classifier is the same classifier: logits, labels, commands; and what may not be exported is not."""
+"""An exported classifier has the same logits and labels, works in the commands, and unsuitable models are refused."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ TEXTS = ["win cash now", "tea at four, see you later then", "", "x", "the rain h
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory, checkpoint, messages):
-    """A function that gives a run of an architecture that has learnt its messages."""
+    """A function that returns a run of an architecture that fits its messages perfectly."""
     runs = {}
 
     def make(architecture):
@@ -36,7 +36,7 @@ def fitted(tmp_path_factory, checkpoint, messages):
                 trainable="all",
                 epochs=12,
                 learning_rate=1e-2,
-                weight_averaging=False,  # the mean with early, undecided epochs is less sure
+                weight_averaging=False,  # averaging with early epochs makes the model less confident
             )
         return runs[architecture]
 
@@ -45,7 +45,7 @@ def fitted(tmp_path_factory, checkpoint, messages):
 
 @pytest.fixture(scope="module")
 def exported(fitted, tmp_path_factory):
-    """A function that gives the export of such a run, made once."""
+    """A function that returns the export of such a run, created once."""
     folders = {}
 
     def make(architecture, **options):
@@ -61,18 +61,22 @@ def exported(fitted, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "architecture",
-    ["bert", "gpt2", *(pytest.param(own, marks=pytest.mark.slow) for own in ("distilbert", "llama"))],
+    [
+        "bert",
+        "gpt2",
+        *(pytest.param(architecture, marks=pytest.mark.slow) for architecture in ("distilbert", "llama")),
+    ],
 )
-def test_logits_are_the_original_s(fitted, exported, architecture):
+def test_exported_logits_match_the_original(fitted, exported, architecture):
     original = load_bundle(fitted(architecture).folder.path)
     folder = exported(architecture)
-    found = load_bundle(folder)
+    loaded = load_bundle(folder)
     expected = predict_logits(original, TEXTS)
     assert np.ptp(expected[:, 0]) > 1
-    np.testing.assert_allclose(predict_logits(found, TEXTS), expected, atol=1e-4)
-    alone = np.concatenate([predict_logits(found, [text]) for text in TEXTS])
+    np.testing.assert_allclose(predict_logits(loaded, TEXTS), expected, atol=1e-4)
+    alone = np.concatenate([predict_logits(loaded, [text]) for text in TEXTS])
     np.testing.assert_allclose(alone, expected, atol=1e-4)
-    assert found.settings == original.settings and found.class_names == original.class_names
+    assert loaded.settings == original.settings and loaded.class_names == original.class_names
     report = json.loads((folder / "export.json").read_text())
     assert report["exporter"] == "dynamo" and report["check"]["texts"] == 12
     assert report["bytes"] == (folder / "model.onnx").stat().st_size
@@ -82,7 +86,7 @@ def test_logits_are_the_original_s(fitted, exported, architecture):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["modernbert", "roberta", "mistral", "albert"])
-def test_further_architectures_and_the_exporter_by_tracing(fitted, exported, architecture):
+def test_further_architectures_and_the_tracing_exporter_match(fitted, exported, architecture):
     expected = predict_logits(load_bundle(fitted(architecture).folder.path), TEXTS)
     np.testing.assert_allclose(
         predict_logits(load_bundle(exported(architecture)), TEXTS), expected, atol=1e-4
@@ -96,7 +100,7 @@ def test_further_architectures_and_the_exporter_by_tracing(fitted, exported, arc
         ("gpt2", {"pooling": "mean", "max_length": 16, "long_texts": "head-tail"}),
     ],
 )
-def test_pooling_windows_and_decision_go_along(tmp_path, checkpoint, messages, architecture, options):
+def test_pooling_windows_and_decision_are_exported(tmp_path, checkpoint, messages, architecture, options):
     run = train(
         messages,
         output=tmp_path / "run",
@@ -107,13 +111,13 @@ def test_pooling_windows_and_decision_go_along(tmp_path, checkpoint, messages, a
         **options,
     )
     export_onnx(run.folder.path, tmp_path / "export")
-    original, found = run.classifier(), finetext.load(tmp_path / "export")
-    assert found.decision == original.decision and found.decision.thresholds == (0.3,)
-    np.testing.assert_allclose(found.predict_proba(TEXTS), original.predict_proba(TEXTS), atol=1e-5)
-    assert found.predict(TEXTS) == original.predict(TEXTS)
+    original, loaded = run.classifier(), finetext.load(tmp_path / "export")
+    assert loaded.decision == original.decision and loaded.decision.thresholds == (0.3,)
+    np.testing.assert_allclose(loaded.predict_proba(TEXTS), original.predict_proba(TEXTS), atol=1e-5)
+    assert loaded.predict(TEXTS) == original.predict(TEXTS)
 
 
-def test_a_decoder_reads_the_same_with_padding_on_either_side(exported):
+def test_padding_side_does_not_change_an_exported_decoder(exported):
     model = load_bundle(exported("gpt2"))
     encoded = model.encode(TEXTS)
     right, left = (model.logits(collate(encoded, model.pad_id, side)).numpy() for side in ("right", "left"))
@@ -121,7 +125,7 @@ def test_a_decoder_reads_the_same_with_padding_on_either_side(exported):
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2"])
-def test_int8_holds_every_matrix_and_keeps_the_labels(fitted, exported, architecture):
+def test_int8_quantises_every_matrix_and_keeps_the_labels(fitted, exported, architecture):
     folder = exported(architecture, int8=True)
     report = json.loads((folder / "export.json").read_text())
     low = report["int8"]
@@ -129,12 +133,12 @@ def test_int8_holds_every_matrix_and_keeps_the_labels(fitted, exported, architec
     assert low["share_of_matrices"] > 0.9 and low["agreement"] >= 0.995
     assert set(report["texts_per_second"]) == {"pytorch", "onnx", "int8"}
     kinds = {
-        name: sum(np.prod(own.dims) for own in _matrices(folder) if own.data_type in types)
+        name: sum(np.prod(tensor.dims) for tensor in _matrices(folder) if tensor.data_type in types)
         for name, types in (("int8", LOW), ("float", (onnx.TensorProto.FLOAT,)))
     }
     assert kinds["int8"] / sum(kinds.values()) == pytest.approx(low["share_of_matrices"])
     network = load_bundle(fitted(architecture).folder.path).network
-    assert kinds["int8"] >= 0.9 * sum(own.numel() for own in network.parameters() if own.ndim == 2)
+    assert kinds["int8"] >= 0.9 * sum(p.numel() for p in network.parameters() if p.ndim == 2)
     texts = [f"win cash now number {n}" for n in range(8)] + [f"tea at four number {n}" for n in range(8)]
     probs = finetext.load(folder).predict_proba(texts)
     expected = fitted(architecture).classifier().predict_proba(texts)
@@ -142,21 +146,21 @@ def test_int8_holds_every_matrix_and_keeps_the_labels(fitted, exported, architec
 
 
 def _matrices(folder):
-    return [own for own in onnx.load(folder / "model.onnx").graph.initializer if len(own.dims) >= 2]
+    return [tensor for tensor in onnx.load(folder / "model.onnx").graph.initializer if len(tensor.dims) >= 2]
 
 
-def test_a_model_of_which_little_becomes_int8_is_refused(tmp_path, fitted):
+def test_a_model_with_few_quantisable_weights_is_refused(tmp_path, fitted):
     with pytest.raises(ModelError, match=r"only \d\d% of the matrix parameters"):
         export_onnx(fitted("deberta-v2").folder.path, tmp_path / "export", int8=True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_int8_model_that_labels_otherwise_is_refused(fitted, exported):
+def test_an_int8_model_with_different_labels_is_refused(fitted, exported):
     run = fitted("bert")
     validation = examine(str(run.folder.splits), DataConfig()).subset(range(40))
     original = run.classifier()
-    figures = _check_quantized(original, finetext.load(exported("bert")), validation)
-    assert figures["agreement"] == 1 and figures["accuracy"] == figures["accuracy_of_original"]
+    metrics = _check_quantized(original, finetext.load(exported("bert")), validation)
+    assert metrics["agreement"] == 1 and metrics["accuracy"] == metrics["accuracy_of_original"]
     with pytest.raises(ModelError, match=r"agrees with the original on .* of 40 validation texts"):
         _check_quantized(original, finetext.Classifier(_turned(run)), validation)
 
@@ -174,21 +178,23 @@ def test_the_commands_export_predict_and_explain(tmp_path, fitted, capsys):
             main([str(word) for word in arguments])
         return ended.value.code, capsys.readouterr()
 
-    own, folder = fitted("bert"), tmp_path / "deep" / "export"
-    code, streams = run("export", own.folder.path, "--output", folder, "--int8")
+    trained, folder = fitted("bert"), tmp_path / "deep" / "export"
+    code, streams = run("export", trained.folder.path, "--output", folder, "--int8")
     assert code == 0 and "int8       100.0% of the matrix parameters" in streams.out
-    assert run("export", own.folder.path, "--output", folder)[0] == 2
-    assert run("export", own.folder.model, "--output", tmp_path / "b")[0] == 0
-    alone = shutil.copytree(own.folder.model, tmp_path / "alone")
+    assert run("export", trained.folder.path, "--output", folder)[0] == 2
+    assert run("export", trained.folder.model, "--output", tmp_path / "b")[0] == 0
+    alone = shutil.copytree(trained.folder.model, tmp_path / "alone")
     code, streams = run("export", alone, "--output", tmp_path / "c")
     assert code == 2 and "--data" in streams.err
-    assert run("export", alone, "--output", tmp_path / "c", "--data", own.folder.splits / "test.csv")[0] == 0
+    assert (
+        run("export", alone, "--output", tmp_path / "c", "--data", trained.folder.splits / "test.csv")[0] == 0
+    )
     code, streams = run("predict", tmp_path / "c", "win cash now", "tea at four", "--format", "json")
     assert [row["predicted"] for row in json.loads(streams.out)] == ["spam", "ham"]
     assert run("explain", tmp_path / "c", "win cash now", "--json")[0] == 0
-    assert run("evaluate", tmp_path / "c", own.folder.splits, "--output", tmp_path / "d")[0] == 0
+    assert run("evaluate", tmp_path / "c", trained.folder.splits, "--output", tmp_path / "d")[0] == 0
     assert run("predict", tmp_path / "c", "x", "--precision", "bf16")[0] == 2
-    code, streams = run("train", own.folder.splits, "--model", tmp_path / "c")
+    code, streams = run("train", trained.folder.splits, "--model", tmp_path / "c")
     assert code == 1 and "cannot be trained" in streams.err
     code, streams = run("export", tmp_path / "c", "--output", tmp_path / "e")
     assert code == 1 and "ONNX export" in streams.err
@@ -219,7 +225,7 @@ def test_a_damaged_or_hostile_file_is_refused(tmp_path, exported):
         finetext.load(folder)
 
 
-def test_exporting_changes_nothing_of_the_original(tmp_path, fitted):
+def test_exporting_does_not_change_the_original(tmp_path, fitted):
     folder = fitted("bert").folder
     before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
     export_onnx(folder.path, tmp_path / "export")

@@ -1,4 +1,4 @@
-"""Packed batches against padded ones."""
+"""Packed batches match padded ones."""
 
 import copy
 import pickle
@@ -36,30 +36,30 @@ def load(checkpoint, architecture, **options):
 
 
 def run(model, batch):
-    """Logits, and the gradient of each parameter."""
+    """Return the logits, and the gradient of every parameter."""
     model.network.zero_grad()
     logits = model.logits(batch)
     torch.sin(logits).sum().backward()
     gradients = {
-        name: own.grad.clone() for name, own in model.network.named_parameters() if own.grad is not None
+        name: parameter.grad.clone()
+        for name, parameter in model.network.named_parameters()
+        if parameter.grad is not None
     }
     return logits.detach(), gradients
 
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])
 @pytest.mark.parametrize("architecture", PACKED)
-def test_packed_logits_and_gradients_are_those_of_a_padded_batch(
-    checkpoint, monkeypatch, architecture, pooling
-):
+def test_packed_logits_and_gradients_match_a_padded_batch(checkpoint, monkeypatch, architecture, pooling):
     model = load(checkpoint, architecture, pooling=pooling)
     assert model.packs()
     batch = collate(model.encode(TEXTS), model.pad_id)
     with model.padded():
         expected, expected_gradients = run(model, batch)
-    for most in (0, 5, 10_000):  # a group a length, some, and one of all texts
+    for most in (0, 5, 10_000):  # one group per length, a few groups, a single group
         monkeypatch.setattr(packing, "MAX_GROUP_PADDING", most)
-        found, gradients = run(model, batch)
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        logits, gradients = run(model, batch)
+        torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
         assert gradients.keys() == expected_gradients.keys()
         for name, gradient in gradients.items():
             scale = expected_gradients[name].abs().max().clamp(min=1)
@@ -67,18 +67,18 @@ def test_packed_logits_and_gradients_are_those_of_a_padded_batch(
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama"])
-def test_packed_logits_in_bf16_are_those_of_a_padded_batch_but_for_rounding(checkpoint, architecture):
+def test_packed_logits_in_bf16_match_a_padded_batch_up_to_rounding(checkpoint, architecture):
     model = load(checkpoint, architecture, pooling="mean")
     batch = collate(model.encode(TEXTS), model.pad_id)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        found = model.logits(batch)
+        logits = model.logits(batch)
         with model.padded():
             expected = model.logits(batch)
-    assert (found - expected).abs().max() <= 0.03 * expected.abs().max()
+    assert (logits - expected).abs().max() <= 0.03 * expected.abs().max()
 
 
 @pytest.mark.parametrize("architecture", PACKED)
-def test_layers_see_no_padding(checkpoint, architecture):
+def test_layers_receive_no_padding(checkpoint, architecture):
     model = load(checkpoint, architecture)
     seen = []
     layers = model.structure.layers or [model.network.base_model.encoder]
@@ -96,21 +96,21 @@ def test_layers_see_no_padding(checkpoint, architecture):
     assert min(seen) > rounded
 
 
-def test_packed_rows_have_few_lengths_and_hardly_more_tokens():
-    found = {tokens: packing.round_length(tokens) for tokens in range(1, 4097)}
+def test_packed_rows_are_rounded_to_few_lengths_with_little_overhead():
+    rounded_lengths = {tokens: packing.round_length(tokens) for tokens in range(1, 4097)}
     assert all(
         tokens <= rounded < tokens + max(packing.LENGTH_MULTIPLE, tokens / 8 + 1)
-        for tokens, rounded in found.items()
+        for tokens, rounded in rounded_lengths.items()
     )
-    assert len(set(found.values())) < 60
+    assert len(set(rounded_lengths.values())) < 60
 
 
 @pytest.mark.parametrize("architecture", sorted(PADDED))
-def test_models_with_an_attention_of_their_own_run_padded(checkpoint, architecture):
+def test_models_with_custom_attention_run_padded(checkpoint, architecture):
     model = load(checkpoint, architecture)
     assert not model.packs()
     batch = collate(model.encode(TEXTS), model.pad_id)
-    alone = [model.logits(collate([own], model.pad_id)) for own in model.encode(TEXTS)]
+    alone = [model.logits(collate([inputs], model.pad_id)) for inputs in model.encode(TEXTS)]
     torch.testing.assert_close(model.logits(batch), torch.cat(alone), rtol=1e-4, atol=1e-4)
 
 
@@ -118,9 +118,9 @@ def test_models_with_an_attention_of_their_own_run_padded(checkpoint, architectu
 def test_left_padding_and_texts_of_one_length_are_not_packed(checkpoint, architecture):
     model = load(checkpoint, architecture)
     encoded = model.encode(TEXTS)
-    if architecture != "bert":  # whose positions count from the left
-        found = model.logits(collate(encoded, model.pad_id, padding_side="left"))
-        torch.testing.assert_close(found, model.logits(collate(encoded, model.pad_id)), rtol=1e-4, atol=1e-4)
+    if architecture != "bert":  # BERT counts its positions from the left, padding included
+        logits = model.logits(collate(encoded, model.pad_id, padding_side="left"))
+        torch.testing.assert_close(logits, model.logits(collate(encoded, model.pad_id)), rtol=1e-4, atol=1e-4)
     even = collate([encoded[1], encoded[1]], model.pad_id)
     with model.padded():
         expected = model.logits(even)
@@ -128,20 +128,20 @@ def test_left_padding_and_texts_of_one_length_are_not_packed(checkpoint, archite
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "modernbert"])
-def test_captured_features_are_those_of_a_padded_batch(checkpoint, architecture):
+def test_captured_features_match_a_padded_batch(checkpoint, architecture):
     model = load(checkpoint, architecture, pooling="mean")
     for cut in (1, 2):
         assert model.cut(cut) is None
         batch = collate(model.encode(TEXTS), model.pad_id)
         with torch.no_grad():
-            found = model.runner.capture(batch)
+            features = model.runner.capture(batch)
             with model.padded():
                 expected = model.runner.capture(batch)
-        for packed, padded in zip(found, expected, strict=True):
+        for packed, padded in zip(features, expected, strict=True):
             torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-5)
 
 
-def test_a_short_list_is_one_batch_with_the_logits_of_each_text_alone(checkpoint):
+def test_a_short_list_is_one_batch_and_matches_single_texts(checkpoint):
     model = load(checkpoint, "bert")
     batches = model.batches(model.inputs(model.encode(TEXTS)))
     assert [sorted(batch) for batch in batches] == [list(range(len(TEXTS)))]
@@ -199,7 +199,7 @@ def test_networks_that_cannot_be_packed_run_padded(tmp_path, monkeypatch, kind, 
     assert not model.packs()
     for lengths in ([4, 1, 2, 1], [6, 6, 1, 3, 2, 6], [40, 1, 2, 7, 30]):
         encoded = [([7] * length,) for length in lengths]
-        alone = torch.cat([model.logits(collate([own], model.pad_id)) for own in encoded])
+        alone = torch.cat([model.logits(collate([inputs], model.pad_id)) for inputs in encoded])
         torch.testing.assert_close(model.logits(collate(encoded, model.pad_id)), alone, rtol=1e-4, atol=1e-4)
 
 
@@ -209,27 +209,27 @@ def test_packing_loses_no_token(lengths, most):
     mask = (torch.arange(width) < torch.tensor(lengths).unsqueeze(1)).long()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packing, "MAX_GROUP_PADDING", most)
-        found = packing.find_packing(mask)
-    if found is None:
+        layout = packing.find_packing(mask)
+    if layout is None:
         assert packing.round_length(sum(lengths)) > (1 - packing.MIN_PADDING_SAVED) * mask.numel()
         return
     hidden = torch.arange(mask.numel(), dtype=torch.float32).view(*mask.shape, 1)
-    row = found.pack(hidden)
+    row = layout.pack(hidden)
     tokens, filling = row[0].split([sum(lengths), row.shape[1] - sum(lengths)])
     assert sorted(tokens.flatten().tolist()) == hidden[mask.bool()].flatten().tolist()
     assert filling.tolist() == [tokens[-1].tolist()] * (packing.round_length(sum(lengths)) - sum(lengths))
-    for text, length, place in zip(found.texts(row), lengths, range(len(lengths)), strict=True):
+    for text, length, place in zip(layout.texts(row), lengths, range(len(lengths)), strict=True):
         assert text.flatten().tolist() == [place * width + position for position in range(length)]
-    means = found.mean(row)[found.order.argsort()].flatten()
-    assert torch.allclose(means, torch.stack([text.mean() for text in found.texts(row)]))
+    means = layout.mean(row)[layout.order.argsort()].flatten()
+    assert torch.allclose(means, torch.stack([text.mean() for text in layout.texts(row)]))
     heads = row[0].unsqueeze(1)  # (N, 1, 1)
-    parts = [group.unpad(group.pad(heads).transpose(1, 2)) for group in found.groups]
+    parts = [group.unpad(group.pad(heads).transpose(1, 2)) for group in layout.groups]
     assert torch.equal(torch.cat(parts), heads[: len(tokens)])
-    for group in found.groups:
-        texts = found.order[group.texts].tolist()
+    for group in layout.groups:
+        texts = layout.order[group.texts].tolist()
         sizes = [lengths[text] for text in texts]
         assert max(sizes) == group.width
         assert sum(group.width - size for size in sizes) <= most
-        # A text's tokens stand beside each other, in order.
+        # A text's tokens are contiguous and in order.
         for text, line in zip(texts, group.pad(heads)[:, 0, :, 0], strict=True):
             assert line[: lengths[text]].tolist() == [text * width + place for place in range(lengths[text])]

@@ -1,4 +1,4 @@
-"""The classifier answers as transformers' text-classification pipeline does: same shapes, labels and scores."""
+"""The classifier returns the same shapes, labels and scores as transformers' text-classification pipeline."""
 
 import numpy as np
 import pytest
@@ -27,13 +27,13 @@ def same(ours, theirs):
         assert ours["score"] == pytest.approx(theirs["score"], abs=1e-5)
         return
     assert isinstance(ours, list) and len(ours) == len(theirs)
-    for own, other in zip(ours, theirs, strict=True):
-        same(own, other)
+    for our_answer, their_answer in zip(ours, theirs, strict=True):
+        same(our_answer, their_answer)
 
 
 @pytest.mark.parametrize("top_k", [1, 2, None])
 @pytest.mark.parametrize("texts", [TEXTS[0], TEXTS[:1], TEXTS], ids=["one", "list of one", "list"])
-def test_answers_are_those_of_the_pipeline(bundle, texts, top_k):
+def test_predictions_match_the_pipeline(bundle, texts, top_k):
     plain = pipeline("text-classification", model=str(bundle), device="cpu")
     classifier = finetext.load(bundle, device="cpu")
     theirs = plain(texts) if top_k == 1 else plain(texts, top_k=top_k)
@@ -53,7 +53,7 @@ def test_probabilities_are_an_array(bundle):
 
 
 @pytest.mark.parametrize("wrong", [None, 3, ["a", 3], [None], b"bytes", {"text": "a"}])
-def test_what_is_no_text_is_refused(bundle, wrong):
+def test_anything_but_text_is_refused(bundle, wrong):
     with pytest.raises(UsageError) as caught:
         finetext.load(bundle, device="cpu")(wrong)
     assert isinstance(caught.value, TypeError)

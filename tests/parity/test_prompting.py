@@ -1,4 +1,4 @@
-"""Log-likelihoods of label words, against plain transformers one text at a time."""
+"""Log-likelihoods of label words match plain transformers run on one text at a time."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def load(checkpoint, architecture):
 
 
 def plain(folder, prompt, answer):
-    """The sum of the answer's log-probabilities, from one forward pass without padding or mask."""
+    """Return the sum of the answer's log-probabilities, from one forward pass without padding or mask."""
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.no_grad():
         logits = network(torch.tensor([prompt + answer])).logits[0]
@@ -40,11 +40,11 @@ def plain(folder, prompt, answer):
 @pytest.mark.parametrize(
     "architecture", ["gpt2", "llama", "qwen2", "mistral", "opt", "gpt_neox", "gemma3_text"]
 )
-def test_log_likelihoods_are_those_of_one_text_at_a_time(checkpoint, architecture):
+def test_log_likelihoods_match_one_text_at_a_time(checkpoint, architecture):
     prompter = Prompter(load(checkpoint, architecture), QUESTION)
     assert {len(ids) for ids in prompter.answers} != {1}
-    found = prompter.log_likelihoods(TEXTS)
-    for text, row in zip(TEXTS, found, strict=True):
+    log_likelihoods = prompter.log_likelihoods(TEXTS)
+    for text, row in zip(TEXTS, log_likelihoods, strict=True):
         expected = [plain(checkpoint(architecture), prompter.prompt(text), ids) for ids in prompter.answers]
         assert row == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
@@ -62,7 +62,7 @@ def test_batches_and_padding_change_nothing(checkpoint, architecture):
     )
 
 
-def test_answers_of_one_token_need_one_pass_and_are_the_softmax(checkpoint, monkeypatch):
+def test_single_token_answers_take_one_pass_and_equal_the_softmax(checkpoint, monkeypatch):
     model = load(checkpoint, "gpt2")
     tokenizer = model.tokenizer
     single = [w for w in ("a", "b", "c") if len(tokenizer(w)["input_ids"]) == 1]
@@ -71,13 +71,13 @@ def test_answers_of_one_token_need_one_pass_and_are_the_softmax(checkpoint, monk
     monkeypatch.setattr(
         model.network, "forward", lambda f=model.network.forward, **k: passes.append(k) or f(**k)
     )
-    found = prompter.log_likelihoods(["win a prize"])
+    log_likelihoods = prompter.log_likelihoods(["win a prize"])
     assert len(passes) == 1 and [len(ids) for ids in prompter.answers] == [1, 1, 1]
-    probs = class_probabilities([found], "multi-class")
-    assert probs == pytest.approx(np.exp(found) / np.exp(found).sum())
+    probs = class_probabilities([log_likelihoods], "multi-class")
+    assert probs == pytest.approx(np.exp(log_likelihoods) / np.exp(log_likelihoods).sum())
 
 
-def test_a_long_text_is_cut_and_the_question_stays(checkpoint):
+def test_a_long_text_is_truncated_but_the_question_is_not(checkpoint):
     model = load(checkpoint, "gpt2")
     prompter = Prompter(model, QUESTION)
     ids = prompter.prompt("the rain has stopped and " * 50)
@@ -101,16 +101,16 @@ def test_a_chat_template_is_used_and_a_text_cannot_end_its_turn(checkpoint):
     assert model.tokenizer.decode(prompter.answers[1]) == "yes"
 
 
-def test_without_a_chat_template_a_text_holds_no_special_token(checkpoint):
+def test_without_a_chat_template_texts_make_no_special_tokens(checkpoint):
     prompter = Prompter(load(checkpoint, "gpt2"), QUESTION)
     assert 0 not in prompter.prompt("<|endoftext|>")
 
 
-def test_half_a_surrogate_pair_is_no_obstacle(checkpoint):
+def test_unpaired_surrogates_can_be_scored(checkpoint):
     assert np.isfinite(Prompter(load(checkpoint, "gpt2"), QUESTION).log_likelihoods(["win \ud83d now"])).all()
 
 
-def test_what_is_written_is_greedy(checkpoint):
+def test_generation_is_greedy(checkpoint):
     prompter = Prompter(load(checkpoint, "gpt2"), QUESTION)
     network, ids = prompter._model.network, prompter.prompt("tea")
     for _ in range(5):
@@ -125,10 +125,10 @@ def test_questions_fit_the_task():
     assert binary[0].words == ("no", "yes") and "Is the following text 'spam'?" in binary[0].template
     several = default_questions(("a", "b", "c"), "multi-class")
     assert several[0].words == ("a", "b", "c") and "'a', 'b', 'c'" in several[0].template
-    each = default_questions(("joy", "anger"), "multi-label")
-    assert [q.words for q in each] == [("no", "yes")] * 2 and "'anger'" in each[1].template
-    own = default_questions(("ham", "spam"), "binary", "{text} =>", {"ham": "fine", "spam": "junk"})
-    assert own == [Question("{text} =>", ("fine", "junk"))]
+    per_label = default_questions(("joy", "anger"), "multi-label")
+    assert [q.words for q in per_label] == [("no", "yes")] * 2 and "'anger'" in per_label[1].template
+    custom = default_questions(("ham", "spam"), "binary", "{text} =>", {"ham": "fine", "spam": "junk"})
+    assert custom == [Question("{text} =>", ("fine", "junk"))]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_questions_fit_the_task():
         ("multi-label", None, {"ham": "no"}, "Leave it out"),
     ],
 )
-def test_questions_that_make_no_sense_are_refused(task, template, words, match):
+def test_invalid_questions_are_refused(task, template, words, match):
     with pytest.raises(UsageError, match=match):
         default_questions(("ham", "spam"), task, template, words)
 
@@ -157,7 +157,7 @@ def test_pickled_weights_are_refused_unless_allowed(tmp_path, checkpoint):
         if path.suffix == ".json":
             (folder / path.name).write_bytes(path.read_bytes())
     torch.save(load_file(source.folder / "model.safetensors"), folder / "pytorch_model.bin")
-    found = find_model(str(folder), allow_pickle=True)
+    source = find_model(str(folder), allow_pickle=True)
     with pytest.raises(ModelError, match="cannot be loaded"):
-        load_language_model(found)
-    assert load_language_model(found, allow_pickle=True).limit == 64
+        load_language_model(source)
+    assert load_language_model(source, allow_pickle=True).limit == 64

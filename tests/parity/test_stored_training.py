@@ -1,4 +1,4 @@
-"""Training from activations cached in float32 against ordinary training of the same model, step by step."""
+"""Training from activations cached in float32 matches ordinary training of the same model, step by step."""
 
 import math
 
@@ -32,7 +32,7 @@ def losses(trainer):
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "bert"])
-def test_fifty_losses_from_the_cache_are_those_of_plain_transformers(tmp_path, checkpoint, architecture):
+def test_fifty_losses_from_the_cache_match_plain_transformers(tmp_path, checkpoint, architecture):
     setup = setup_with(checkpoint(architecture))
     config, model = setup.config, setup.model
     model.network.save_pretrained(tmp_path / "start")
@@ -76,8 +76,8 @@ def test_fifty_losses_from_the_cache_are_those_of_plain_transformers(tmp_path, c
 
 @pytest.mark.parametrize(("trainable", "cut"), [("head", 2), ("last-block", 1)])
 @pytest.mark.parametrize("architecture", ["gpt2", "roberta", "deberta-v2"])
-def test_every_kind_of_tail_learns_the_same_from_the_cache(checkpoint, architecture, trainable, cut):
-    # Grouped by length the order would differ: the cached input of a head alone has one length.
+def test_training_from_the_cache_matches_for_every_kind_of_tail(checkpoint, architecture, trainable, cut):
+    # Not grouped by length, which would change the order: the cached inputs of a head alone all have one length.
     options = {"trainable": trainable, "epochs": 2, "group_by_length": False}
     cached = setup_with(checkpoint(architecture), **options)
     assert (cached.plan.cut, cached.plan.cache_dtype) == (cut, "fp32")

@@ -1,4 +1,4 @@
-"""Our trainer against `transformers.Trainer`: the same model, the same batches, the same losses."""
+"""Our trainer has the same losses as `transformers.Trainer` for the same model and batches."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ CASES = {
 
 
 class Recorder(Trainer):
-    """A Trainer that takes its batches in our order and records each loss."""
+    """A Trainer that takes its batches in our order and records every loss."""
 
     def __init__(self, *args, batches, class_weights, **kwargs):
         super().__init__(*args, **kwargs)
@@ -48,12 +48,12 @@ class Recorder(Trainer):
             logits, labels, weight=weight, label_smoothing=self.args.label_smoothing_factor
         )
         self.losses.append(loss.item())
-        # For models that can divide by the items of the whole step, Trainer leaves dividing to the loss.
+        # For models that normalise by the number of items in a step, Trainer leaves the division to the loss.
         return loss / self.args.gradient_accumulation_steps if self.model_accepts_loss_kwargs else loss
 
 
 class Batches(list):
-    """What Trainer wants of a data loader: batches, a length, and a batch size."""
+    """What Trainer requires of a data loader: batches, a length and a batch size."""
 
     batch_size = 1
 
@@ -130,4 +130,4 @@ def test_thirty_losses_agree_with_trainer(tmp_path, checkpoint, architecture, ca
     ours = [step.loss for step in steps_of(trainer_of(setup))]
     assert len(ours) == len(expected) == steps >= STEPS
     assert ours[:STEPS] == pytest.approx(expected[:STEPS].tolist(), abs=1e-5)
-    assert max(ours) - min(ours) > 0.01  # the losses change, so they are not equal merely for lack of updates
+    assert max(ours) - min(ours) > 0.01  # the updates change the losses

@@ -1,4 +1,4 @@
-"""Concurrent batches against the same batches one after the other."""
+"""Concurrent batches match the same batches run sequentially."""
 
 import gc
 import threading
@@ -24,7 +24,7 @@ TEXTS = [
 
 @pytest.fixture
 def two_workers(monkeypatch):
-    """Two workers of a thread for every model that is reentrant, however small."""
+    """Use two single-threaded workers for every reentrant model, however small."""
     monkeypatch.setattr(workers, "MIN_BATCH_MACS", 0)
     monkeypatch.setattr(workers, "MAX_IMBALANCE", 2.0)
     monkeypatch.setattr(Model, "threads", property(lambda model: model.split_threads(2)))
@@ -43,20 +43,20 @@ def note_threads(model):
 
 @pytest.mark.parametrize("pooling", ["native", "mean"])
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
-def test_logits_are_those_of_one_batch_after_the_other(checkpoint, two_workers, architecture, pooling):
+def test_concurrent_logits_match_sequential_batches(checkpoint, two_workers, architecture, pooling):
     model = load(checkpoint, architecture, pooling=pooling)
-    model.network.train()  # its dropout must not be in force
+    model.network.train()  # prediction must switch dropout off
     expected = np.concatenate([predict_logits(model, [text]) for text in TEXTS])
     seen = note_threads(model)
     for _ in range(3):
-        found = predict_logits(model, TEXTS, max_tokens=80)
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        logits = predict_logits(model, TEXTS, max_tokens=80)
+        np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     assert len([name for name in seen if name.startswith("finetext-worker")]) == 2
     assert model.network.training
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama", "modernbert"])
-def test_threads_of_a_caller_do_not_disturb_each_other(checkpoint, architecture):
+def test_concurrent_calls_do_not_affect_each_other(checkpoint, architecture):
     model = load(checkpoint, architecture)
     model.network.eval()
     batches = [collate(model.encode(TEXTS[start : start + 5]), model.pad_id) for start in range(0, 60, 5)]
@@ -73,7 +73,9 @@ def test_threads_of_a_caller_do_not_disturb_each_other(checkpoint, architecture)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2"])
-def test_stored_features_and_the_tail_behind_them_are_the_same(checkpoint, two_workers, architecture):
+def test_cached_features_and_the_tail_above_them_match_sequential_batches(
+    checkpoint, two_workers, architecture
+):
     from finetext.models.trunk import _trunk
 
     model = load(checkpoint, architecture)
@@ -84,14 +86,14 @@ def test_stored_features_and_the_tail_behind_them_are_the_same(checkpoint, two_w
     assert trunk.threads == [1, 1]
     for budget in (40, 200):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("finetext.cache.features.default_token_budget", lambda _, own=budget: own)
-            found = dict(trunk.run(windows))
-        assert sorted(found) == list(range(len(windows)))
+            patch.setattr("finetext.cache.features.default_token_budget", lambda _, tokens=budget: tokens)
+            features = dict(trunk.run(windows))
+        assert sorted(features) == list(range(len(windows)))
         model.network.eval()
         with torch.no_grad():
             for place, ids in enumerate(windows):
                 (alone,) = model.runner.capture(collate([(ids,)], model.pad_id))
-                torch.testing.assert_close(found[place], alone, rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(features[place], alone, rtol=1e-4, atol=1e-5)
         model.network.train()
     assert len([name for name in seen if name.startswith("finetext-worker")]) == 2
 
@@ -116,27 +118,27 @@ def test_workers_keep_order_modes_and_threads():
         modes = (torch.is_inference_mode_enabled(), torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"))
         return item, threading.current_thread().name, torch.get_num_threads(), modes
 
-    own = threading.current_thread().name
+    caller = threading.current_thread().name
     try:
         use_threads(3)
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-            found = list(run_concurrently(note, range(20), [10**9] * 20, split_threads(3)))
+            concurrent = list(run_concurrently(note, range(20), [10**9] * 20, split_threads(3)))
         plain = list(run_concurrently(note, range(20), [10**9] * 20, split_threads(1)))
         assert torch.get_num_threads() == 3
-        with ThreadPoolExecutor(1) as pool:  # a thread that starts later
+        with ThreadPoolExecutor(1) as pool:  # a thread that is started later
             assert pool.submit(torch.get_num_threads).result() == 3
     finally:
         use_threads(before)
-    assert [item for item, *_ in found] == [item for item, *_ in plain] == list(range(20))
-    assert {(name, count) for _, name, count, _ in found} == {
+    assert [item for item, *_ in concurrent] == [item for item, *_ in plain] == list(range(20))
+    assert {(name, count) for _, name, count, _ in concurrent} == {
         ("finetext-worker_0", 2),
         ("finetext-worker_1", 1),
-    } or {(name, count) for _, name, count, _ in found} == {
+    } or {(name, count) for _, name, count, _ in concurrent} == {
         ("finetext-worker_0", 1),
         ("finetext-worker_1", 2),
     }
-    assert {modes for *_, modes in found} == {(True, False, True)}
-    assert {name for _, name, *_ in plain} == {own} and {modes for *_, modes in plain} == {
+    assert {modes for *_, modes in concurrent} == {(True, False, True)}
+    assert {name for _, name, *_ in plain} == {caller} and {modes for *_, modes in plain} == {
         (False, True, False)
     }
 
@@ -148,7 +150,7 @@ def test_small_or_uneven_batches_run_one_after_the_other(costs):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_error_ends_all_workers(error):
+def test_an_error_stops_all_workers(error):
     done = []
 
     def fail(item):
@@ -163,7 +165,7 @@ def test_an_error_ends_all_workers(error):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("finetext-worker")]
 
 
-def test_a_consumer_that_stops_ends_all_workers():
+def test_closing_the_iterator_stops_all_workers():
     done = []
     for item in run_concurrently(done.append, range(1000), [10**9] * 1000, [1, 1]):
         assert item is None
@@ -174,7 +176,7 @@ def test_a_consumer_that_stops_ends_all_workers():
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=200), st.integers(1, 10**8))
-@example([500] * 8, 510465)  # a batch of half the budget would be too small for a worker
+@example([500] * 8, 510465)  # half of the budget would be too small for a worker
 def test_the_budget_of_a_batch_is_bounded(lengths, products):
     total = sum(lengths)
     assert batch_budget(total, 2048, 1, products) == 2048
@@ -183,7 +185,7 @@ def test_the_budget_of_a_batch_is_bounded(lengths, products):
     if budget < 2048:
         assert (
             budget == 1024 or budget * 2 * workers.BATCHES_PER_WORKER >= total
-        )  # no more batches than are of use
+        )  # no more batches than needed
         assert budget * products >= workers.MIN_BATCH_MACS * 0.99
 
 

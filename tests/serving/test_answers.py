@@ -1,4 +1,4 @@
-"""The server's responses match the library, whatever else is in a batch, and the documented schemas."""
+"""The server's responses match the library and the documented schemas, whatever else is in a batch."""
 
 import json
 import random
@@ -36,37 +36,37 @@ def server(tmp_path_factory, bundles):
 
 
 def probs_of(prediction, names):
-    scores = {own["label"]: own["score"] for own in prediction["scores"]}
+    scores = {entry["label"]: entry["score"] for entry in prediction["scores"]}
     assert list(scores.values()) == sorted(scores.values(), reverse=True)
     return [scores[name] for name in names]
 
 
 @pytest.mark.parametrize("name", ["spam", "careful", "moods", "windows"])
-def test_a_batch_has_the_probabilities_and_decisions_of_the_library(server, library, name):
+def test_probabilities_and_decisions_match_the_library(server, library, name):
     classifier = library(name)
     status, answer = server.post("/classify", {"texts": TEXTS, "model": name})
     assert status == 200 and answer["model"] == name
     expected = classifier.predict_proba(TEXTS)
-    found = [probs_of(own, classifier.class_names) for own in answer["predictions"]]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert [tuple(own["labels"]) for own in answer["predictions"]] == classifier.predict(TEXTS)
-    for own in answer["predictions"]:
-        assert own["label"] in (own["labels"] or [None])
-        if own["label"] is not None:
-            assert own["score"] == probs_of(own, [own["label"]])[0]
+    probs = [probs_of(prediction, classifier.class_names) for prediction in answer["predictions"]]
+    np.testing.assert_allclose(probs, expected, atol=1e-5)
+    assert [tuple(prediction["labels"]) for prediction in answer["predictions"]] == classifier.predict(TEXTS)
+    for prediction in answer["predictions"]:
+        assert prediction["label"] in (prediction["labels"] or [None])
+        if prediction["label"] is not None:
+            assert prediction["score"] == probs_of(prediction, [prediction["label"]])[0]
     schemas.ClassifyResponse.model_validate(answer, strict=True)
 
 
-def test_a_model_that_abstains_gives_null(server, library):
+def test_abstention_gives_null(server, library):
     answer = server.post("/classify", {"texts": TEXTS, "model": "careful"})[1]["predictions"]
-    labels = [own["label"] for own in answer]
+    labels = [prediction["label"] for prediction in answer]
     assert None in labels and set(labels) != {None}
-    assert all((own["label"] is None) == (own["score"] < 0.6) for own in answer)
-    assert [own["label"] for own in library("careful")(TEXTS)] == labels
+    assert all((prediction["label"] is None) == (prediction["score"] < 0.6) for prediction in answer)
+    assert [prediction["label"] for prediction in library("careful")(TEXTS)] == labels
 
 
 @pytest.mark.parametrize("name", ["spam", "windows", "careful"])
-def test_other_texts_in_a_batch_change_no_answer(server, library, name):
+def test_other_texts_in_a_batch_do_not_change_a_prediction(server, library, name):
     classifier = library(name)
     texts = TEXTS + ["x " * 40_000] * 2
     expected = dict(zip(texts, classifier.predict_proba(texts), strict=True))
@@ -80,15 +80,15 @@ def test_other_texts_in_a_batch_change_no_answer(server, library, name):
 
     before = server.metrics()
     with ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(ask, order))
-    np.testing.assert_allclose(found, [expected[text] for text in order], atol=1e-5)
+        probs = list(pool.map(ask, order))
+    np.testing.assert_allclose(probs, [expected[text] for text in order], atol=1e-5)
     after = server.metrics()
     batches, batched = (
         after[f'finetext_batch_texts_{what}{{model="{name}"}}']
         - before.get(f'finetext_batch_texts_{what}{{model="{name}"}}', 0)
         for what in ("count", "sum")
     )
-    assert batched == len(order) > batches  # some were really merged
+    assert batched == len(order) > batches  # some requests did share a batch
 
 
 def test_top_k_limits_the_scores_only(server):
@@ -104,7 +104,7 @@ def test_an_empty_list_has_no_predictions(server):
 
 
 @pytest.mark.parametrize("name", ["spam", "moods"])
-def test_predict_answers_like_text_embeddings_inference(server, library, name):
+def test_predict_responds_like_text_embeddings_inference(server, library, name):
     classifier = library(name)
 
     def expected(text):
@@ -123,13 +123,14 @@ def test_predict_answers_like_text_embeddings_inference(server, library, name):
     assert server.post("/predict", {"inputs": one, "model": name, "parameters": {}})[0] == 200
     raw = server.post("/predict", {"inputs": one, "model": name, "raw_scores": True})[1]
     logits = classifier.logits([one])[0]
-    assert {own["label"]: own["score"] for own in raw} == pytest.approx(
+    assert {entry["label"]: entry["score"] for entry in raw} == pytest.approx(
         dict(zip(classifier.class_names, logits.tolist(), strict=True)), abs=1e-4
     )
     if name == "moods":
         sigmoid = 1 / (1 + np.exp(-logits))
         scores = {
-            own["label"]: own["score"] for own in server.post("/predict", {"inputs": one, "model": name})[1]
+            entry["label"]: entry["score"]
+            for entry in server.post("/predict", {"inputs": one, "model": name})[1]
         }
         np.testing.assert_allclose([scores[label] for label in classifier.class_names], sigmoid, atol=1e-5)
 
@@ -149,7 +150,7 @@ def test_truncate_false_refuses_texts_that_are_too_long(server):
     assert status == 422 and answer["limit"] == {"name": "max_length", "value": 64}
     assert "202 tokens" in answer["error"]
     assert server.post("/predict", {**long, "truncate": True})[0] == 200
-    assert server.post("/predict", {**long, "model": "windows"})[0] == 200  # which cuts nothing off
+    assert server.post("/predict", {**long, "model": "windows"})[0] == 200  # windows need no truncation
     assert server.post("/predict", {"inputs": "the rain", "truncate": False})[0] == 200
 
 
@@ -174,11 +175,11 @@ def test_a_failing_text_fails_no_other_request(server):
 
 @settings(max_examples=60)
 @given(texts=st.lists(st.text(st.characters(exclude_categories=()), max_size=200), min_size=1, max_size=5))
-def test_any_text_has_the_probabilities_of_the_library(server, library, texts):
+def test_probabilities_of_any_text_match_the_library(server, library, texts):
     status, answer = server.post("/classify", {"texts": texts})
     assert status == 200
-    found = [probs_of(own, ("ham", "spam")) for own in answer["predictions"]]
-    np.testing.assert_allclose(found, library("spam").predict_proba(texts), atol=1e-5)
+    probs = [probs_of(prediction, ("ham", "spam")) for prediction in answer["predictions"]]
+    np.testing.assert_allclose(probs, library("spam").predict_proba(texts), atol=1e-5)
 
 
 JSON = st.recursive(
@@ -199,14 +200,14 @@ def documented(server):
     schema = server.ask("GET", "/openapi.json")[2]
     return {
         (method.upper(), path): {int(status) for status in operation["responses"]}
-        for path, own in schema["paths"].items()
-        for method, operation in own.items()
+        for path, operations in schema["paths"].items()
+        for method, operation in operations.items()
     }
 
 
 @settings(max_examples=120)
 @given(path=st.sampled_from(["/classify", "/predict"]), body=BODY)
-def test_any_json_gets_a_documented_answer(server, documented, path, body):
+def test_any_json_gets_a_documented_response(server, documented, path, body):
     status, answer = server.post(path, body)
     assert status in documented["POST", path] - {500}
     if status != 200:
@@ -243,8 +244,8 @@ def test_any_json_gets_a_documented_answer(server, documented, path, body):
     ids=lambda value: repr(value)[:40],
 )
 def test_malformed_bodies_get_an_error_that_reveals_no_internals(server, documented, body, status):
-    found, headers, answer = server.ask("POST", "/classify", body)
-    assert found == status and status in documented["POST", "/classify"]
+    actual, headers, answer = server.ask("POST", "/classify", body)
+    assert actual == status and status in documented["POST", "/classify"]
     assert headers["Content-Type"] == "application/json"
     if status != 200:
         schemas.ErrorResponse.model_validate(answer, strict=True)
@@ -253,7 +254,7 @@ def test_malformed_bodies_get_an_error_that_reveals_no_internals(server, documen
         )
 
 
-def test_every_route_is_documented_and_answers(server, documented):
+def test_every_route_is_documented_and_responds(server, documented):
     assert set(documented) == {
         *(("POST", path) for path in ("/classify", "/explain", "/predict")),
         *(("GET", path) for path in ("/health", "/ready", "/info", "/card", "/metrics")),
@@ -264,8 +265,8 @@ def test_every_route_is_documented_and_answers(server, documented):
         ("GET", "/nothing", 404, "Not found."),
         ("PUT", "/classify", 405, "Method not allowed."),
     ):
-        found, _, answer = server.ask(method, path, None if method == "GET" else {})
-        assert (found, answer["error"]) == (status, message)
+        actual, _, answer = server.ask(method, path, None if method == "GET" else {})
+        assert (actual, answer["error"]) == (status, message)
     assert server.ask("GET", "/static/docs.css")[0] == 200
     assert server.ask("GET", "/static/../app.py")[0] == 404
     assert server.ask("GET", "/static/%2e%2e/app.py")[0] == 404
@@ -294,8 +295,8 @@ def test_pages_load_nothing_from_other_hosts_and_every_response_has_the_security
 def test_info_lists_labels_limits_and_thresholds(server, documented):
     info = server.ask("GET", "/info")[2]
     schemas.Info.model_validate(info, strict=True)
-    assert info["default_model"] == "spam" and [own["name"] for own in info["models"]] == list(NAMES)
-    by_name = {own["name"]: own for own in info["models"]}
+    assert info["default_model"] == "spam" and [model["name"] for model in info["models"]] == list(NAMES)
+    by_name = {model["name"]: model for model in info["models"]}
     assert by_name["moods"]["thresholds"] == [0.4, 0.5, 0.6] and by_name["moods"]["task"] == "multi-label"
     assert by_name["careful"]["abstain_below"] == 0.6 and by_name["careful"]["labels"] == ["x", "y", "z"]
     assert by_name["windows"]["max_length"] == 64 and info["limits"]["max_texts"] == 256
@@ -310,9 +311,9 @@ def test_the_log_is_json_without_texts(server):
     server.post("/classify", {secret: secret})
     server.ask("GET", f"/{secret}?text={secret}", headers={"User-Agent": secret, "Origin": secret})
     last = server.ask("POST", "/classify", f'{{"text": "{secret}'.encode())
-    found = server.request_line(asked[1])
+    line = server.request_line(asked[1])
     server.request_line(last[1])
     assert secret not in server.log.read_text()
-    assert server.lines()  # each is JSON
-    assert (found["route"], found["status"], found["model"], found["texts"]) == ("/classify", 200, "spam", 1)
-    assert found["characters"] == len(f"tea {secret}") and found["ms"] > 0
+    assert server.lines()  # every line is JSON
+    assert (line["route"], line["status"], line["model"], line["texts"]) == ("/classify", 200, "spam", 1)
+    assert line["characters"] == len(f"tea {secret}") and line["ms"] > 0

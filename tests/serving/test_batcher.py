@@ -1,4 +1,4 @@
-"""The batcher by itself: how its workers share texts, and that each text gets its own answer."""
+"""The batcher by itself: its workers share texts, and every text gets its own result."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ TEXTS = [f"rain and tea {'win a prize ' * (place % 6)}{place % 10}" for place in
 
 @contextlib.contextmanager
 def batching(classifier, threads=2, **options):
-    """A batcher, its batches as (worker, texts), and the number of threads that each ran on."""
+    """Return a batcher, its batches as (worker, texts), and the number of threads that each ran on."""
     batches, counts = [], []
     settings = {"max_tokens": 100_000, "max_wait_ms": 3, "max_queue": 1000}
     batcher = Batcher(
@@ -63,14 +63,14 @@ def test_a_long_list_is_shared_by_two_workers(library):
 def test_batches_fill_their_budget_once_token_counts_are_learnt(library):
     classifier = library("clear")
     lengths = [len(ids) for (ids,) in classifier.encode(TEXTS)]
-    assert abs(sum(map(len, TEXTS)) / sum(lengths) - 4) > 1  # not the initial estimate
+    assert abs(sum(map(len, TEXTS)) / sum(lengths) - 4) > 1  # differs from the initial estimate
     budget = 8 * max(lengths)
 
     async def ask(batcher):
         await asyncio.gather(*(batcher.submit(TEXTS[n % 20 :]).future for n in range(20)))
 
     with batching(classifier, max_tokens=budget, max_queue=10_000, threads=1) as (batcher, batches, counts):
-        asyncio.run(ask(batcher))  # learns
+        asyncio.run(ask(batcher))  # the estimate learns
         batches.clear()
         counts.clear()
         asyncio.run(ask(batcher))
@@ -79,7 +79,7 @@ def test_batches_fill_their_budget_once_token_counts_are_learnt(library):
     assert len(batches) < 1.2 * tokens / budget
 
 
-def test_each_text_of_many_requests_gets_its_own_answer(library):
+def test_concurrent_requests_get_the_results_of_their_texts(library):
     classifier = library("clear")
     expected = classifier.logits(TEXTS)
     random = np.random.default_rng(5)
@@ -100,12 +100,12 @@ def test_each_text_of_many_requests_gets_its_own_answer(library):
     assert len({thread for thread, _ in batches}) == 2
 
 
-def test_a_lone_request_has_all_cores_and_concurrent_ones_share_them(library):
+def test_a_single_request_uses_all_cores_and_concurrent_ones_share_them(library):
     classifier = library("clear")
     held, let_go = threading.Event(), threading.Event()
 
     def hold(network, args, kwargs):
-        if "input_ids" in kwargs and kwargs["input_ids"].shape[1] > 60:  # not the head's call
+        if "input_ids" in kwargs and kwargs["input_ids"].shape[1] > 60:  # only calls of the backbone
             held.set()
             assert let_go.wait(30)
 
@@ -114,7 +114,7 @@ def test_a_lone_request_has_all_cores_and_concurrent_ones_share_them(library):
         assert counts == [2]
         slow = batcher.submit(["win a prize now " * 30])
         assert await asyncio.to_thread(held.wait, 30)
-        await batcher.submit(["tea"]).future  # while the other batch is under way
+        await batcher.submit(["tea"]).future  # while the other batch is running
         assert counts == [2, 1] and not slow.future.done()
         let_go.set()
         await slow.future

@@ -38,8 +38,8 @@ def server(tmp_path_factory, bundles):
 
 
 def head(*lines, path="/classify", kind="application/json"):
-    own = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *lines]
-    return ("\r\n".join(own) + "\r\n\r\n").encode()
+    head_lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *lines]
+    return ("\r\n".join(head_lines) + "\r\n\r\n").encode()
 
 
 def frame(data):
@@ -65,7 +65,7 @@ ENDLESS = {
 
 
 def pour(port, first, then, most=GIGABYTE, seconds=20):
-    """Send `then` again and again until the server closes, and return how much could be sent, and the answer."""
+    """Send `then` repeatedly until the server closes; return the number of bytes sent, and the response."""
     sent, answer, until = 0, b"", time.monotonic() + seconds
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(first)
@@ -95,26 +95,26 @@ def test_endless_requests_are_refused_before_much_is_read(server, kind):
     process = psutil.Process(server.process.pid)
     before = process.io_counters().read_chars
     server.post("/classify", b" " * LIMIT)
-    # So that the count is one of the sockets' bytes.
+    # `read_chars` must include bytes received from sockets.
     assert process.io_counters().read_chars - before >= LIMIT
     before = process.io_counters().read_chars
     sent, answer = pour(server.port, first, then)
     read = process.io_counters().read_chars - before
     print(f"{kind}: read {read}, sent {sent}")
-    # The limit, as much thrown away, and what one call of the system reads (64 to 256 kB).
+    # The limit, the same amount discarded, and what one system call reads (64 to 256 kB).
     frames = 6 if kind == "byte by byte" else 1
     assert read < 2 * frames * LIMIT + 700_000
-    assert sent < 30_000_000  # the same, and what the system's buffers take
-    if status is not None and answer:  # a reset may have overtaken it
+    assert sent < 30_000_000  # the same, plus the operating system's buffers
+    if status is not None and answer:  # a reset may overtake the response
         assert answer.startswith(b"HTTP/1.1 %d " % status)
     server.settle("finetext_in_flight_requests", 0)
 
 
-def faults(server):
+def tracebacks(server):
     return [line for line in server.lines() if "exception" in line]
 
 
-def test_slow_clients_time_out_and_delay_nobody(server):
+def test_slow_clients_time_out_and_delay_no_others(server):
     body = json.dumps({"text": "tea at four " * 40}).encode()
     length = f"Content-Length: {len(body)}"
     whole = head(length) + body
@@ -122,26 +122,26 @@ def test_slow_clients_time_out_and_delay_nobody(server):
         opened = [
             closing.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(60)
         ]
-        for number, own in enumerate(opened):
+        for number, client in enumerate(opened):
             if number % 3 == 1:
-                own.sendall(head(length))
-            elif number % 3 == 2:  # whose first request is in good time
-                own.sendall(whole)
-                assert own.recv(65536).startswith(b"HTTP/1.1 200")
+                client.sendall(head(length))
+            elif number % 3 == 2:  # their first request is fast
+                client.sendall(whole)
+                assert client.recv(65536).startswith(b"HTTP/1.1 200")
         alive = dict(enumerate(opened))
         answers = Counter()
         waits = []
         began = time.monotonic()
         for place in itertools.count():
-            for number, own in list(alive.items()):
-                answer = answered(own)
+            for number, client in list(alive.items()):
+                answer = answered(client)
                 if answer is not None:
                     answers[number % 3, answer[9:12]] += 1
                     del alive[number]
                     continue
                 sent = body if number % 3 == 1 else whole
-                with contextlib.suppress(OSError):  # closed since: what it said is read next
-                    own.sendall(sent[place : place + 1])
+                with contextlib.suppress(OSError):  # closed meanwhile: its response is read next
+                    client.sendall(sent[place : place + 1])
             if not alive:
                 break
             asked = time.monotonic()
@@ -156,7 +156,7 @@ def test_slow_clients_time_out_and_delay_nobody(server):
 
 
 def answered(connection):
-    """What the server has said by now; None while it waits for more."""
+    """Return what the server has sent so far; None while it waits for more."""
     if not select.select([connection], [], [], 0)[0]:
         return None
     try:
@@ -173,7 +173,7 @@ def test_a_client_that_does_not_read_its_responses_times_out(server):
         connection.sendall((head(f"Content-Length: {len(body)}") + body) * 20)
         time.sleep(SECONDS)
         server.settle("finetext_in_flight_requests", 0, seconds=20)
-    assert not faults(server)
+    assert not tracebacks(server)
 
 
 def test_too_many_pipelined_requests_end_the_connection(server):
@@ -188,7 +188,7 @@ def test_too_many_pipelined_requests_end_the_connection(server):
 
 
 def exchange(server, request):
-    """Return all that comes back until the connection is closed."""
+    """Return everything received until the connection is closed."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS + 5) as connection:
         connection.sendall(request)
         answer = b""
@@ -197,7 +197,7 @@ def exchange(server, request):
     return answer
 
 
-def test_malformed_input_after_a_valid_request_costs_it_no_response(server):
+def test_malformed_input_does_not_prevent_responses_to_earlier_requests(server):
     body = b'{"text": "tea"}'
     good = head(f"Content-Length: {len(body)}") + body
     answer = exchange(server, good + b"\x00\x01 no request\r\n\r\n")
@@ -209,7 +209,7 @@ def test_malformed_input_after_a_valid_request_costs_it_no_response(server):
     answer = exchange(server, head("Transfer-Encoding: chunked") + b"x\r\n")
     assert answer.startswith(b"HTTP/1.1 400") and answer.count(b"HTTP/1.1") == 1
     server.settle("finetext_in_flight_requests", 0)
-    assert not faults(server)
+    assert not tracebacks(server)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ def wrong_value(pick):
 
 
 def wrong_body(good, field, pick):
-    """Return a body that is no request in one way or another, or nearly."""
+    """Return a random body that is invalid, or nearly valid."""
     match pick.randrange(5):
         case 0:
             return good[: pick.randrange(len(good))]
@@ -245,7 +245,7 @@ def wrong_body(good, field, pick):
 
 
 def wrong_framing(good, path, pick):
-    """Return a request whose length or chunks, type or coding are wrong."""
+    """Return a random request with a wrong length, chunk, content type or encoding."""
     size = len(good)
     match pick.randrange(4):
         case 0:
@@ -267,7 +267,7 @@ def wrong_framing(good, path, pick):
 
 
 def malformed(pick):
-    """Return a request that is none, or nearly one: its path, its bytes, and whether its head names that path."""
+    """Return a random malformed or nearly valid request: path, bytes, and whether its head contains that path."""
     path = pick.choice(WORK)
     field = {"/classify": "texts", "/explain": "text", "/predict": "inputs"}[path]
     value = ["tea at four", "\ud83d née"] if field == "texts" else "tea at four, \u02bbokina"
@@ -306,9 +306,9 @@ def test_ten_thousand_malformed_requests_are_refused_as_documented(server, docum
 
     async def ask_all():
         places = asyncio.Semaphore(150)
-        return await asyncio.gather(*(answer_to(server.port, own, places) for _, own, _ in requests))
+        return await asyncio.gather(*(answer_to(server.port, request, places) for _, request, _ in requests))
 
-    found = Counter()
+    statuses_seen = Counter()
     for (path, request, right_head), answer in zip(requests, asyncio.run(ask_all()), strict=True):
         statuses = [int(status) for status in re.findall(rb"^HTTP/1\.1 (\d+)", answer, re.MULTILINE)]
         allowed = documented[path] | (set() if right_head else {404, 405})
@@ -316,17 +316,17 @@ def test_ten_thousand_malformed_requests_are_refused_as_documented(server, docum
         assert not INSIDE.search(answer), (request[:500], answer)
         if len(statuses) == 1:
             json.loads(answer.partition(b"\r\n\r\n")[2])
-        found.update(statuses or [0])
-    print(dict(found))
-    assert {200, 400, 408, 413, 415, 422} <= set(found)
-    assert found[0] < 500  # connections that were closed without an answer, for want of a whole head
+        statuses_seen.update(statuses or [0])
+    print(dict(statuses_seen))
+    assert {200, 400, 408, 413, 415, 422} <= set(statuses_seen)
+    assert statuses_seen[0] < 500  # connections closed without a response because their head was incomplete
     server.settle("finetext_in_flight_requests", 0)
     assert server.ask("GET", "/ready")[0] == 200
-    assert not faults(server)
+    assert not tracebacks(server)
 
 
 def test_schemathesis_finds_no_violation(server):
-    """The whole is 10,000 cases: `schemathesis run URL/openapi.json` with these options and `-n 2550`."""
+    """A sample; `schemathesis run URL/openapi.json` with these options and `-n 2550` runs 10,000 cases."""
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     command = [
         Path(sys.executable).with_name("schemathesis"),
@@ -334,12 +334,12 @@ def test_schemathesis_finds_no_violation(server):
         f"http://127.0.0.1:{server.port}/openapi.json",
     ]
     flags = ["--phases=coverage,fuzzing", "--mode=all", "--max-examples=300", "--seed=20", "--no-shrink"]
-    found = subprocess.run(
+    completed = subprocess.run(
         [*command, *flags, "--continue-on-failure", "--generation-database=none", f"--checks={checks}"],
         capture_output=True,
         encoding="utf-8",
         check=False,
     )
-    assert found.returncode == 0, found.stdout[-4000:]
-    cases = re.search(r"(\d+) generated, (\d+) passed", found.stdout)
+    assert completed.returncode == 0, completed.stdout[-4000:]
+    cases = re.search(r"(\d+) generated, (\d+) passed", completed.stdout)
     assert cases is not None and int(cases[1]) == int(cases[2]) > 1000

@@ -1,4 +1,4 @@
-"""The server starts, reloads and stops, under load."""
+"""The server starts, reloads and stops under load."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ class Load:
 
     def __init__(self, server, clients=6, text="tea at four"):
         self.server, self.text = server, text
-        self.answers, self.faults = [], []
+        self.answers, self.errors = [], []
         self.over = threading.Event()
         self.threads = [threading.Thread(target=self.work) for _ in range(clients)]
 
@@ -36,7 +36,7 @@ class Load:
             try:
                 status, answer = self.server.post("/classify", {"text": self.text}, connection=connection)
             except (OSError, http.client.HTTPException) as error:
-                self.faults.append((time.monotonic(), error))
+                self.errors.append((time.monotonic(), error))
                 connection.close()
                 time.sleep(0.01)
                 continue
@@ -46,7 +46,7 @@ class Load:
 
     @property
     def statuses(self):
-        # Counted here and not by the threads: an addition to a Counter is not one step.
+        # Counted here and not by the threads, because adding to a Counter is not atomic.
         return Counter(status for _, status, _ in self.answers)
 
     def __enter__(self):
@@ -72,17 +72,17 @@ def test_the_metrics_agree_with_the_clients(tmp_path, bundles):
             refused = [server.post("/classify", {"texts": ["a"] * 4})[0] for _ in range(7)]
             wrong = [server.post("/classify", b"{")[0] for _ in range(5)]
             time.sleep(1)
-        assert refused == [422] * 7 and wrong == [400] * 5 and not load.faults
-        figures = server.metrics()
+        assert refused == [422] * 7 and wrong == [400] * 5 and not load.errors
+        metrics = server.metrics()
         tally = load.statuses + Counter(refused + wrong)
-        found = {
-            status: figures[f'finetext_requests_total{{route="/classify",status="{status}"}}']
+        counters = {
+            status: metrics[f'finetext_requests_total{{route="/classify",status="{status}"}}']
             for status in tally
         }
-        assert found == tally and tally[200] > 20
-        assert figures['finetext_request_seconds_count{route="/classify"}'] == tally.total()
-        assert figures['finetext_batch_texts_sum{model="spam"}'] == tally[200]
-        assert figures['finetext_queue_texts{model="spam"}'] == figures["finetext_in_flight_requests"] == 0
+        assert counters == tally and tally[200] > 20
+        assert metrics['finetext_request_seconds_count{route="/classify"}'] == tally.total()
+        assert metrics['finetext_batch_texts_sum{model="spam"}'] == tally[200]
+        assert metrics['finetext_queue_texts{model="spam"}'] == metrics["finetext_in_flight_requests"] == 0
         assert server.stop() == 0
         assert logged(server) == tally
 
@@ -104,8 +104,8 @@ def test_the_stop_signal_loses_no_accepted_request(tmp_path, bundles, number):
             assert server.process.wait(30) == 0
         assert time.monotonic() - told < 10
         assert load.statuses[200] > 5 and set(load.statuses) == {200, 503}
-        assert all(moment > told for moment, _ in load.faults)
-        assert logged(server) == load.statuses + Counter([503])  # every answer arrived
+        assert all(moment > told for moment, _ in load.errors)
+        assert logged(server) == load.statuses + Counter([503])  # every response arrived
         assert server.lines()[-1]["event"] == "stopped" and server.lines()[-1]["abandoned_requests"] == 0
 
 
@@ -114,19 +114,19 @@ WIDE = ["--max-characters=9000000", "--max-body=9000000"]
 
 
 def ask_aside(server, text):
-    found = []
-    thread = threading.Thread(target=lambda: found.append(server.post("/classify", {"text": text})[0]))
+    statuses = []
+    thread = threading.Thread(target=lambda: statuses.append(server.post("/classify", {"text": text})[0]))
     thread.start()
     server.settle("finetext_in_flight_requests", 1)
-    return thread, found
+    return thread, statuses
 
 
 def test_accepted_work_is_finished_after_the_stop_signal(tmp_path, bundles):
     with servers.Server(tmp_path / "log", bundles("windows"), *WIDE, "--drain-seconds", "0") as server:
-        thread, found = ask_aside(server, HEAVY)
+        thread, statuses = ask_aside(server, HEAVY)
         assert server.stop() == 0
         thread.join()
-        assert found == [200]
+        assert statuses == [200]
 
 
 def test_the_shutdown_deadline_cuts_off_unfinished_requests(tmp_path, bundles):
@@ -136,7 +136,7 @@ def test_the_shutdown_deadline_cuts_off_unfinished_requests(tmp_path, bundles):
         connection.request(
             "POST", "/classify", headers={"Content-Type": "application/json", "Content-Length": "9"}
         )
-        server.settle("finetext_in_flight_requests", 1)  # its body never comes
+        server.settle("finetext_in_flight_requests", 1)  # its body never arrives
         began = time.monotonic()
         assert server.stop() == 1
         assert time.monotonic() - began < 6
@@ -196,11 +196,11 @@ def test_the_reload_signal_loses_no_request(tmp_path, bundles, checkpoint):
             line = server.wait_for("reload failed")
             assert line["level"] == "warning" and "safetensors" in str(line)
             assert server.ask("GET", "/ready")[0] == 200
-        assert set(load.statuses) == {200} and load.statuses[200] > 20 and not load.faults
+        assert set(load.statuses) == {200} and load.statuses[200] > 20 and not load.errors
         assert first != second and score() == first
-        figures = server.metrics()
-        assert figures['finetext_reloads_total{outcome="done"}'] == 2
-        assert figures['finetext_reloads_total{outcome="failed"}'] == 1
+        metrics = server.metrics()
+        assert metrics['finetext_reloads_total{outcome="done"}'] == 2
+        assert metrics['finetext_reloads_total{outcome="failed"}'] == 1
         assert server.stop() == 0
 
 
@@ -221,21 +221,21 @@ def test_a_model_that_cannot_be_served_is_a_one_line_error(tmp_path, bundles, ch
     places = {"spam": bundles("spam"), "backbone": checkpoint("bert"), "empty": tmp_path / "empty"}
     words = [model.format(**places) for model in models]
     command = [sys.executable, "-m", "finetext", "serve", *words, "--port", "0"]
-    found = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
-    last = found.stderr.splitlines()[-1]
-    assert found.returncode == code and says in last and "Traceback" not in found.stderr
+    completed = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    last = completed.stderr.splitlines()[-1]
+    assert completed.returncode == code and says in last and "Traceback" not in completed.stderr
 
 
 def test_a_port_in_use_is_an_error(bundles):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         command = [sys.executable, "-m", "finetext", "serve", str(bundles("spam"))]
-        found = subprocess.run(
+        completed = subprocess.run(
             [*command, "--port", str(taken.getsockname()[1])],
             capture_output=True,
             encoding="utf-8",
             check=False,
         )
-    assert found.returncode == 2 and "Choose another --port" in found.stderr
+    assert completed.returncode == 2 and "Choose another --port" in completed.stderr
 
 
 def test_serving_imports_no_training_or_data_packages(bundles):
@@ -248,13 +248,13 @@ def test_serving_imports_no_training_or_data_packages(bundles):
         "build_app(service, None)\n"
         "service.close(10)\n"
         "heavy = ('polars', 'sklearn', 'matplotlib', 'datasets', 'optuna', 'peft')\n"
-        "own = ('data', 'evaluation', 'experiments', 'reporting', 'training')\n"
-        "print([m for m in (*heavy, *(f'finetext.{name}' for name in own)) if m in sys.modules])\n"
+        "packages = ('data', 'evaluation', 'experiments', 'reporting', 'training')\n"
+        "print([m for m in (*heavy, *(f'finetext.{name}' for name in packages)) if m in sys.modules])\n"
     )
-    found = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code, str(bundles("spam"))], capture_output=True, encoding="utf-8", check=False
     )
-    assert found.stdout.strip() == "[]", found.stderr
+    assert completed.stdout.strip() == "[]", completed.stderr
 
 
 def test_a_replaced_model_is_freed_after_a_reload(bundles):

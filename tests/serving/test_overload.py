@@ -26,7 +26,7 @@ BATCHED = 'finetext_batch_texts_sum{model="windows"}'
 
 @pytest.fixture(scope="module")
 def many_files():
-    """Room for a thousand connections, here and in the server."""
+    """Raise the limit of open files to allow a thousand connections, here and in the server."""
     if sys.platform == "win32":
         pytest.skip("has no such limit")
     import resource
@@ -37,7 +37,7 @@ def many_files():
 
 @pytest.fixture(scope="module")
 def crowded(tmp_path_factory, bundles, many_files):
-    """A server that soon has too much to do."""
+    """A server that is easily overloaded."""
     log = tmp_path_factory.mktemp("log") / "log"
     with servers.Server(log, bundles("clear"), "--max-requests=24", "--max-queue=12") as running:
         yield running
@@ -47,7 +47,7 @@ def crowded(tmp_path_factory, bundles, many_files):
 def expected(library):
     classifier = library("clear")
     probs = classifier.predict_proba(TEXTS)
-    assert len(np.unique(probs[:, 0].round(4))) > 50  # so that an answer to another text is noticed
+    assert len(np.unique(probs[:, 0].round(4))) > 50  # so that responses for other texts are noticed
     return {
         text: dict(zip(classifier.class_names, row.tolist(), strict=True))
         for text, row in zip(TEXTS, probs, strict=True)
@@ -59,18 +59,18 @@ def logged(server):
     return Counter((line["route"], line["status"]) for line in lines if line["route"] in open_loop.ROUTES)
 
 
-def test_at_overload_each_request_has_one_correct_response_and_the_counters_agree(crowded, expected):
+def test_under_overload_every_request_gets_one_correct_response_and_the_counters_agree(crowded, expected):
     capacity = asyncio.run(open_loop.closed_loop(crowded.port, TEXTS, 16, 1.0))
-    before = open_loop.figures(crowded.port)
+    before = open_loop.read_metrics(crowded.port)
     tally, _ = asyncio.run(
         open_loop.open_loop(crowded.port, TEXTS, open_loop.arrivals(4 * capacity, 3.0, seed=1))
     )
-    assert tally.lost == tally.stray == 0 and len(tally.requests) > 6 * capacity
+    assert tally.lost == tally.unexpected == 0 and len(tally.requests) > 6 * capacity
     assert set(tally.statuses) == {200, 429} and min(tally.statuses.values()) > 20
     assert open_loop.wrong_answers(tally, expected) == 0
     for request in tally.requests:
         assert (request.retry_after is not None and int(request.retry_after) >= 1) == (request.status == 429)
-    assert open_loop.counted(before, open_loop.figures(crowded.port)) == tally.answers
+    assert open_loop.counted(before, open_loop.read_metrics(crowded.port)) == tally.answers
     crowded.settle("finetext_in_flight_requests", 0)
     crowded.settle('finetext_queue_texts{model="clear"}', 0)
 
@@ -79,25 +79,25 @@ def test_below_capacity_nothing_is_refused(crowded, expected):
     tally, _ = asyncio.run(
         open_loop.open_loop(crowded.port, TEXTS, open_loop.arrivals(20, 2.0, seed=2, poisson=False))
     )
-    assert tally.statuses == {200: 40} and not tally.stray
+    assert tally.statuses == {200: 40} and not tally.unexpected
     assert open_loop.wrong_answers(tally, expected) == 0
 
 
-def test_a_wrong_answer_would_be_noticed(crowded, expected):
+def test_wrong_responses_are_detected(crowded, expected):
     tally, _ = asyncio.run(open_loop.open_loop(crowded.port, TEXTS[:10], [0.0] * 10))
     turned = {text: expected[other] for text, other in zip(TEXTS[:10], TEXTS[9::-1], strict=True)}
     assert open_loop.wrong_answers(tally, expected) == 0 < open_loop.wrong_answers(tally, turned)
 
 
-def test_the_stop_signal_at_overload_loses_no_accepted_request(tmp_path, bundles, expected):
+def test_stopping_under_overload_loses_no_accepted_request(tmp_path, bundles, expected):
     flags = ["--max-requests=24", "--max-queue=12", "--drain-seconds=0.5", "--shutdown-seconds=20"]
     with servers.Server(tmp_path / "log", bundles("clear"), *flags) as server:
         capacity = asyncio.run(open_loop.closed_loop(server.port, TEXTS, 16, 0.5))
-        before = open_loop.figures(server.port)
+        before = open_loop.read_metrics(server.port)
         moments = open_loop.arrivals(3 * capacity, 1.8, seed=3)
-        found = []
+        results = []
         load = threading.Thread(
-            target=lambda: found.append(asyncio.run(open_loop.open_loop(server.port, TEXTS, moments)))
+            target=lambda: results.append(asyncio.run(open_loop.open_loop(server.port, TEXTS, moments)))
         )
         load.start()
         time.sleep(1)
@@ -107,11 +107,11 @@ def test_the_stop_signal_at_overload_loses_no_accepted_request(tmp_path, bundles
         assert server.ask("GET", "/ready")[0] == 503
         assert server.process.wait(30) == 0 and time.monotonic() - told < 20
         load.join()
-        tally = found[0][0]
-        assert {200, 503} <= set(tally.statuses) <= {200, 429, 503} and not tally.stray
+        tally = results[0][0]
+        assert {200, 503} <= set(tally.statuses) <= {200, 429, 503} and not tally.unexpected
         assert open_loop.wrong_answers(tally, expected) == 0
         earlier = Counter({key: round(before[name(key)]) for key in logged(server) if name(key) in before})
-        assert logged(server) - earlier == tally.answers  # each answer that left the server arrived
+        assert logged(server) - earlier == tally.answers  # every response that was sent arrived
         assert server.lines()[-1]["abandoned_requests"] == 0
 
 
@@ -128,16 +128,16 @@ def test_the_work_of_a_thousand_disconnected_clients_is_dropped(tmp_path, bundle
         before = server.metrics()[BATCHED] if BATCHED in server.metrics() else 0
         heavy = threading.Thread(target=server.post, args=("/classify", {"text": HEAVY}))
         heavy.start()
-        server.settle(BATCHED, before + 1)  # the model is busy with it
+        server.settle(BATCHED, before + 1)  # the model is busy
         opened = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(CLIENTS)]
-        for number, own in enumerate(opened):
-            own.sendall(whole[:-5] if number % 5 == 0 else whole)
+        for number, client in enumerate(opened):
+            client.sendall(whole[:-5] if number % 5 == 0 else whole)
         server.settle("finetext_in_flight_requests", CLIENTS + 1)
         assert server.metrics()['finetext_queue_texts{model="windows"}'] == CLIENTS * 4 / 5
-        for number, own in enumerate(opened):
-            if number % 2:  # a reset instead of a regular end
-                own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            own.close()
+        for number, client in enumerate(opened):
+            if number % 2:  # a reset instead of a clean close
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
         server.settle('finetext_queue_texts{model="windows"}', 0)
         server.settle("finetext_in_flight_requests", 1)
         assert heavy.is_alive()
@@ -145,4 +145,4 @@ def test_the_work_of_a_thousand_disconnected_clients_is_dropped(tmp_path, bundle
         heavy.join()
         assert server.post("/classify", {"text": "tea"})[0] == 200
         server.settle("finetext_in_flight_requests", 0)
-        assert server.metrics()[BATCHED] == before + 2  # the heavy text and the last one
+        assert server.metrics()[BATCHED] == before + 2  # only the heavy text and the last one ran

@@ -1,4 +1,4 @@
-"""The limits against slow and endless clients: on the installed uvicorn, whose internals they build on, they are on."""
+"""The limits against slow and endless clients work with the installed uvicorn, on whose internals they depend."""
 
 import asyncio
 import inspect
@@ -24,7 +24,7 @@ HOOKS = {
     "_start_asgi_task": ["self", "cycle", "app"],
     "send_400_response": ["self", "msg"],
 }
-"""What `LimitedProtocol` overrides, with the parameters."""
+"""The methods that `LimitedProtocol` overrides, with their parameters."""
 REQUEST = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
 
 
@@ -34,17 +34,17 @@ def test_uvicorn_has_each_hook_that_is_overridden(hook):
     assert list(inspect.signature(vars(HttpToolsProtocol)[hook]).parameters) == HOOKS[hook]
 
 
-def test_every_overridden_name_is_a_known_hook_of_uvicorn():
-    own = {
+def test_every_override_is_a_hook_of_uvicorn():
+    overridden = {
         name
         for name in vars(LimitedProtocol)
         if hasattr(HttpToolsProtocol, name) and not name.startswith("__")
     }
-    assert own == set(HOOKS)
+    assert overridden == set(HOOKS)
 
 
 class Transport:
-    """A connection that records what is written to it."""
+    """A transport that records what is written to it."""
 
     def __init__(self):
         self.written, self.closed, self.aborted, self.reading = b"", False, False, True
@@ -72,7 +72,7 @@ class Transport:
 
 
 class App:
-    """An application that never answers, or refuses at once while it is full."""
+    """An application that never responds, or refuses requests immediately while it is full."""
 
     def __init__(self, **options):
         self.service = type("Service", (), {"config": ServeConfig(**options)})
@@ -94,7 +94,7 @@ class App:
 
 
 def connected(check, **options):
-    """Run a check with a connection on an event loop."""
+    """Run a check with a connection in an event loop."""
 
     async def run():
         app, transport = App(**options), Transport()
@@ -102,7 +102,7 @@ def connected(check, **options):
             app, http=LimitedProtocol, ws="none", lifespan="off", log_config=None, interface="asgi3"
         )
         config.load()
-        config.loaded_app = app  # without uvicorn's wrappers, as with proxy_headers=False
+        config.loaded_app = app  # without uvicorn's middleware, as with proxy_headers=False
         connection = LimitedProtocol(config, ServerState(), {})
         connection.connection_made(transport)
         try:
@@ -116,7 +116,7 @@ def connected(check, **options):
     asyncio.run(run())
 
 
-def test_a_head_that_does_not_arrive_closes_the_connection():
+def test_a_missing_request_head_closes_the_connection():
     async def check(connection, transport, app):
         connection.data_received(b"POST /cl")
         await asyncio.sleep(0.15)
@@ -125,7 +125,7 @@ def test_a_head_that_does_not_arrive_closes_the_connection():
     connected(check, timeout_seconds=0.1)
 
 
-def test_the_timer_of_the_head_ends_with_the_head_and_starts_with_the_next():
+def test_the_head_timeout_restarts_with_every_request():
     async def check(connection, transport, app):
         connection.data_received(REQUEST)
         assert connection._head_timer is None
@@ -135,7 +135,7 @@ def test_the_timer_of_the_head_ends_with_the_head_and_starts_with_the_next():
     connected(check, timeout_seconds=0.1)
 
 
-def test_an_endless_head_is_refused():
+def test_an_endless_request_head_is_refused():
     async def check(connection, transport, app):
         for _ in range(2 * protocol.MAX_OVERHEAD_BYTES // 1024):
             if transport.closed:
@@ -150,7 +150,7 @@ def test_an_endless_head_is_refused():
     connected(check)
 
 
-def test_a_body_is_no_overhead():
+def test_a_body_does_not_count_as_overhead():
     async def check(connection, transport, app):
         connection.data_received(REQUEST.replace(b"1000", b"1000000"))
         for _ in range(4):
@@ -171,7 +171,7 @@ def test_too_many_pipelined_requests_are_refused():
     connected(check)
 
 
-def test_a_client_that_does_not_read_is_cut_off():
+def test_a_client_that_does_not_read_is_disconnected():
     async def check(connection, transport, app):
         connection.pause_writing()
         await asyncio.sleep(0.15)
@@ -185,13 +185,13 @@ def test_a_request_to_a_full_server_is_refused_without_a_task():
         app.full = True
         connection.data_received(REQUEST.replace(b"1000", b"0"))
         assert not connection.tasks and len(app.scopes) == 1
-        await asyncio.sleep(0)  # what one turn writes is sent at its end
+        await asyncio.sleep(0)  # what is written in one iteration of the loop is sent at its end
         assert transport.written.startswith(b"HTTP/1.1 429") and connection.cycle.response_complete
 
     connected(check)
 
 
-def test_every_waiting_request_learns_that_its_client_is_gone():
+def test_every_pending_request_is_told_of_the_disconnect():
     async def check(connection, transport, app):
         connection.data_received(REQUEST + b"a" * 1000 + REQUEST)
         first = connection._running

@@ -1,4 +1,4 @@
-"""Requests that are too many, too large, too slow or not authorised are refused, naming the limit."""
+"""Requests that are too many, too large, too slow or unauthorised are refused, naming the limit."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ def strict(tmp_path_factory, bundles):
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory, bundles):
-    """A server that a long text keeps busy for seconds, with a short queue."""
+    """A server with a short queue, which a long text keeps busy for seconds."""
     log = tmp_path_factory.mktemp("log") / "log"
     flags = ["--max-characters=9000000", "--max-body=9000000", "--max-queue=2", "--max-requests=6"]
     with servers.Server(log, bundles("windows"), *flags, "--timeout-seconds=30") as running:
@@ -46,7 +46,7 @@ def limit(name):
 
 
 def raw(server, *parts, pause=0.0, seconds=20):
-    """Send bytes as they are and return what comes back until the connection is closed."""
+    """Send raw bytes and return everything received until the connection is closed."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=seconds) as connection:
         for part in parts:
             connection.sendall(part)
@@ -58,13 +58,13 @@ def raw(server, *parts, pause=0.0, seconds=20):
 
 
 def head(*lines, path="/classify"):
-    own = [
+    head_lines = [
         f"POST {path} HTTP/1.1",
         "Host: localhost",
         "Content-Type: application/json",
         f"Authorization: Bearer {TOKEN}",
     ]
-    return ("\r\n".join([*own, *lines]) + "\r\n\r\n").encode()
+    return ("\r\n".join([*head_lines, *lines]) + "\r\n\r\n").encode()
 
 
 def test_a_body_over_the_limit_is_refused_and_the_next_request_is_served(strict):
@@ -80,7 +80,7 @@ def test_a_body_over_the_limit_is_refused_and_the_next_request_is_served(strict)
 def test_a_chunked_body_is_refused_as_soon_as_it_passes_the_limit(strict):
     chunk = b"3e8\r\n" + b"a" * 1000 + b"\r\n"
     began = time.monotonic()
-    answer = raw(strict, head("Transfer-Encoding: chunked"), *[chunk] * 6)  # never ended
+    answer = raw(strict, head("Transfer-Encoding: chunked"), *[chunk] * 6)  # never terminated
     assert answer.startswith(b"HTTP/1.1 413") and b'"max_body"' in answer
     assert time.monotonic() - began < 5
 
@@ -94,7 +94,7 @@ def test_an_endless_body_is_read_up_to_the_limit_only(strict):
             while sent < 200_000_000:
                 connection.sendall(b"ffff\r\n" + b"a" * 65535 + b"\r\n")
                 sent += 65535
-    assert sent < 20_000_000  # what the system's buffers take
+    assert sent < 20_000_000  # the size of the operating system's buffers
 
 
 def test_a_wrong_content_length_is_refused(strict):
@@ -102,7 +102,7 @@ def test_a_wrong_content_length_is_refused(strict):
         assert raw(strict, head(f"Content-Length: {length}"))[9:12] in (b"413", b"400")
     assert raw(strict, head("Content-Length: -1")).startswith(b"HTTP/1.1 400")
     assert raw(strict, head("Content-Length: x")).startswith(b"HTTP/1.1 400")
-    # In one piece: the answer to the head may come, and the connection be closed, before a second could be sent.
+    # In one piece, because the server may respond to the head and close before a second piece is sent.
     both = raw(
         strict, head("Content-Length: 5", "Transfer-Encoding: chunked", "Connection: close") + b"0\r\n\r\n"
     )
@@ -126,7 +126,7 @@ def test_compressed_bodies_and_other_content_types_are_refused(strict):
 
 
 @pytest.mark.parametrize(("path", "shape"), [("/classify", "texts"), ("/predict", "inputs")])
-def test_number_and_length_of_texts_are_limited(strict, path, shape):
+def test_the_number_and_length_of_texts_are_limited(strict, path, shape):
     def body(texts):
         return {shape: texts if shape == "texts" else [[text] for text in texts]}
 
@@ -178,8 +178,8 @@ def test_without_the_token_only_pages_and_probes_are_served(strict, headers):
         ("GET", "//info"),
     ):
         body = {"text": "a"} if method == "POST" else None
-        status, found, answer = strict.ask(method, path, body, headers=headers)
-        assert status == 401 and found["WWW-Authenticate"] == "Bearer"
+        status, answer_headers, answer = strict.ask(method, path, body, headers=headers)
+        assert status == 401 and answer_headers["WWW-Authenticate"] == "Bearer"
         assert TOKEN not in json.dumps(answer)
     for path in ("/health", "/ready", "/docs", "/openapi.json", "/static/docs.css"):
         assert strict.ask("GET", path, headers=headers)[0] == 200
@@ -226,9 +226,9 @@ def test_foreign_hosts_are_refused(strict, host, allowed):
 )
 def test_foreign_origins_are_refused(strict, origin, allowed):
     headers = {"Host": "localhost:81", "Origin": origin}
-    status, found, _ = strict.ask("POST", "/classify", {"text": "a"}, headers=headers)
+    status, answer_headers, _ = strict.ask("POST", "/classify", {"text": "a"}, headers=headers)
     assert status == (200 if allowed else 403)
-    assert not any(name.lower().startswith("access-control") for name in found)
+    assert not any(name.lower().startswith("access-control") for name in answer_headers)
 
 
 def test_preflights_are_not_answered(strict):
@@ -237,33 +237,33 @@ def test_preflights_are_not_answered(strict):
 
 
 def test_a_full_queue_refuses_requests_until_it_empties(slow):
-    figures = slow.metrics()
-    before = figures.get('finetext_requests_total{route="/classify",status="429"}', 0)
+    metrics = slow.metrics()
+    before = metrics.get('finetext_requests_total{route="/classify",status="429"}', 0)
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(slow.post, "/classify", {"text": HEAVY})
-        slow.settle(BATCHED, figures[BATCHED] + 1)  # the model is busy with it
+        slow.settle(BATCHED, metrics[BATCHED] + 1)  # the model is busy
         waiting = [pool.submit(slow.post, "/classify", {"text": "tea"}) for _ in range(2)]
         slow.settle('finetext_queue_texts{model="windows"}', 2)
         status, headers, answer = slow.ask("POST", "/classify", {"text": "tea"})
         assert not first.done()
         assert status == 429 and int(headers["Retry-After"]) >= 1
         assert answer["limit"] == {"name": "max_queue", "value": 2} and answer["error_type"] == "Overloaded"
-        assert first.result()[0] == 200 and [own.result()[0] for own in waiting] == [200, 200]
-    figures = slow.metrics()
-    assert figures['finetext_requests_total{route="/classify",status="429"}'] == before + 1
-    assert figures['finetext_queue_texts{model="windows"}'] == figures["finetext_in_flight_requests"] == 0
-    # An empty queue takes any request.
+        assert first.result()[0] == 200 and [future.result()[0] for future in waiting] == [200, 200]
+    metrics = slow.metrics()
+    assert metrics['finetext_requests_total{route="/classify",status="429"}'] == before + 1
+    assert metrics['finetext_queue_texts{model="windows"}'] == metrics["finetext_in_flight_requests"] == 0
+    # An empty queue accepts any request.
     assert slow.post("/classify", {"texts": ["tea"] * 5})[0] == 200
 
 
 def test_too_many_requests_are_refused_before_their_bodies_are_read(slow):
     opened = [socket.create_connection(("127.0.0.1", slow.port)) for _ in range(6)]
-    for own in opened:
-        own.sendall(head("Content-Length: 100"))
+    for client in opened:
+        client.sendall(head("Content-Length: 100"))
     slow.settle("finetext_in_flight_requests", 6)
     answer = raw(slow, head("Content-Length: 100", "Connection: close"))
     assert answer.startswith(b"HTTP/1.1 429") and b'"max_requests"' in answer and b"retry-after" in answer
-    # Whatever else comes on one connection is answered too, in its order, and the connection stays.
+    # Further requests on the same connection are answered in order, and it stays open.
     body = b'{"text": "tea"}'
     work = head(f"Content-Length: {len(body)}") + body
     health = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -271,8 +271,8 @@ def test_too_many_requests_are_refused_before_their_bodies_are_read(slow):
     asked = [work, work, health, foreign, work, head("Content-Length: 2", "Connection: close") + b"{}"]
     answer = raw(slow, b"".join(asked))
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"429", b"429", b"200", b"403", b"429", b"429"]
-    for own in opened:
-        own.close()
+    for client in opened:
+        client.close()
     slow.settle("finetext_in_flight_requests", 0)
 
 
@@ -294,22 +294,22 @@ def test_the_work_of_disconnected_clients_is_dropped(slow):
         slow.settle(BATCHED, before[BATCHED] + 1)
         body = b'{"text": "tea"}'
         opened = [socket.create_connection(("127.0.0.1", slow.port)) for _ in range(2)]
-        for own in opened:
-            own.sendall(head(f"Content-Length: {len(body)}") + body)
+        for client in opened:
+            client.sendall(head(f"Content-Length: {len(body)}") + body)
         slow.settle('finetext_queue_texts{model="windows"}', 2)
-        for own in opened:
-            own.close()
+        for client in opened:
+            client.close()
         slow.settle('finetext_queue_texts{model="windows"}', 0)
         assert not first.done()
         slow.settle("finetext_in_flight_requests", 1)
         assert first.result()[0] == 200
     slow.settle("finetext_in_flight_requests", 0)
     after = slow.metrics()
-    assert after[BATCHED] == before[BATCHED] + 1  # the heavy text alone
+    assert after[BATCHED] == before[BATCHED] + 1  # only the heavy text ran
     assert after[gone] - before.get(gone, 0) == 2
 
 
-def test_answers_that_take_too_long_time_out(tmp_path, bundles):
+def test_slow_responses_time_out(tmp_path, bundles):
     flags = ["--max-characters=9000000", "--max-body=9000000", "--timeout-seconds=0.5"]
     with servers.Server(tmp_path / "log", bundles("windows"), *flags) as server:
         began = time.monotonic()
@@ -337,7 +337,7 @@ def test_a_small_request_does_not_wait_for_the_whole_of_a_large_one(slow):
     assert finished["small"] < finished["large"]
 
 
-def test_a_lone_request_waits_for_no_batch(tmp_path, bundles):
+def test_a_single_request_does_not_wait_for_a_batch(tmp_path, bundles):
     with servers.Server(tmp_path / "log", bundles("spam"), "--max-wait-ms=3000") as server:
         connection = server.connect()
         for _ in range(5):
@@ -347,7 +347,7 @@ def test_a_lone_request_waits_for_no_batch(tmp_path, bundles):
         connection.close()
 
 
-def test_a_lone_request_waits_for_no_batch_long_after_one_that_was_shared(tmp_path, bundles):
+def test_a_single_request_does_not_wait_long_after_a_shared_batch(tmp_path, bundles):
     with servers.Server(tmp_path / "log", bundles("spam"), "--max-wait-ms=1500") as server:
 
         def ask():
@@ -359,7 +359,7 @@ def test_a_lone_request_waits_for_no_batch_long_after_one_that_was_shared(tmp_pa
             thread.start()
         for thread in threads:
             thread.join()
-        assert server.metrics()[BATCHES] < 9  # some were together
+        assert server.metrics()[BATCHES] < 9  # some shared a batch
         time.sleep(2)
         began = time.monotonic()
         ask()
@@ -385,8 +385,8 @@ def test_unsafe_and_invalid_options_are_refused(bundles, monkeypatch, flags, tok
     if token is not None:
         monkeypatch.setenv("FINETEXT_TOKEN", token)
     command = [sys.executable, "-m", "finetext", "serve", str(bundles("spam")), *flags]
-    found = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
-    assert found.returncode == code and says in found.stderr and "Traceback" not in found.stderr
+    completed = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert completed.returncode == code and says in completed.stderr and "Traceback" not in completed.stderr
 
 
 def test_a_network_server_accepts_addresses_and_allowed_host_names(tmp_path, bundles):
@@ -405,7 +405,7 @@ def test_a_network_server_accepts_addresses_and_allowed_host_names(tmp_path, bun
     with servers.Server(tmp_path / "log", bundles("spam"), *flags) as server:
         server.token = TOKEN
         hosts = {"api.example:8000": 200, "b.example": 200, "10.1.2.3:80": 200, "c.example": 403}
-        assert {own: server.ask("GET", "/info", headers={"Host": own})[0] for own in hosts} == hosts
+        assert {host: server.ask("GET", "/info", headers={"Host": host})[0] for host in hosts} == hosts
         server.token = "wrong"
         assert server.ask("GET", "/info")[0] == 401
 

@@ -1,4 +1,4 @@
-"""The feature store: what is put in comes out, whatever happens to its files."""
+"""The activation cache returns what was stored, whatever happens to its files."""
 
 import threading
 
@@ -21,65 +21,65 @@ TEXTS = ["win a prize now", "tea", "the rain has stopped " * 4, "call home"]
 
 
 def nobody_waits():
-    raise AssertionError("no other process holds the shelf")
+    raise AssertionError("no other process holds the entry")
 
 
-def put(store, rows, key=KEY, dtype="fp32"):
-    """Store rows of two numbers for some windows; return how many were missing."""
+def put(cache, rows, key=KEY, dtype="fp32"):
+    """Cache rows of two numbers for some windows; return how many were missing, and the features."""
     width = 2
-    with store.entry(key, width, dtype, nobody_waits) as shelf:
+    with cache.entry(key, width, dtype, nobody_waits) as entry:
         digests = [window_digest([number]) for number in rows]
-        missing = shelf.missing(digests)
+        missing = entry.missing(digests)
         if missing:
-            with shelf.writing(sum(len(rows[list(rows)[place]]) for place in missing)) as writer:
+            with entry.writing(sum(len(rows[list(rows)[place]]) for place in missing)) as writer:
                 for place in missing:
                     writer.add(digests[place], torch.tensor(rows[list(rows)[place]]).reshape(-1, width))
-        return len(missing), shelf.features(digests)
+        return len(missing), entry.features(digests)
 
 
 ROWS = {1: [[1.0, 2.0]], 2: [[3.0, 4.0], [5.0, 6.0]]}
 
 
-def test_what_was_stored_is_read_back_padded_with_zeros(tmp_path):
-    store = ActivationCache(tmp_path)
-    assert put(store, ROWS)[0] == 2
-    missing, features = put(store, ROWS)
+def test_cached_features_are_read_back_padded_with_zeros(tmp_path):
+    cache = ActivationCache(tmp_path)
+    assert put(cache, ROWS)[0] == 2
+    missing, features = put(cache, ROWS)
     assert missing == 0
     assert features.hidden([1, 0]).tolist() == [[[3, 4], [5, 6]], [[1, 2], [0, 0]]]
 
 
 @given(st.dictionaries(st.integers(0, 50), st.integers(1, 9), min_size=1), st.sampled_from(["bf16", "fp32"]))
-def test_any_windows_in_any_order_come_back(tmp_path_factory, counts, dtype):
-    store = ActivationCache(tmp_path_factory.mktemp("store"))
+def test_cached_windows_are_read_back_in_any_order(tmp_path_factory, counts, dtype):
+    cache = ActivationCache(tmp_path_factory.mktemp("store"))
     rows = {
         number: torch.randn(count, 2, generator=torch.Generator().manual_seed(number)).tolist()
         for number, count in counts.items()
     }
     half = dict(list(rows.items())[: len(rows) // 2])
     if half:
-        put(store, half, dtype=dtype)
-    missing, features = put(store, rows, dtype=dtype)
+        put(cache, half, dtype=dtype)
+    missing, features = put(cache, rows, dtype=dtype)
     assert missing == len(rows) - len(half)
-    for place, own in enumerate(rows.values()):
-        expected = torch.tensor(own)
+    for place, row in enumerate(rows.values()):
+        expected = torch.tensor(row)
         if dtype == "bf16":
             expected = expected.bfloat16().float()
         assert torch.equal(features.hidden([place])[0], expected)
 
 
-def test_another_key_misses(tmp_path):
-    store = ActivationCache(tmp_path)
-    put(store, ROWS)
-    assert put(store, ROWS, {**KEY, "cut": "2"})[0] == 2
-    assert put(store, ROWS, dtype="bf16")[0] == 2
-    assert put(store, {3: [[1.0, 1.0]]})[0] == 1
+def test_another_key_is_a_cache_miss(tmp_path):
+    cache = ActivationCache(tmp_path)
+    put(cache, ROWS)
+    assert put(cache, ROWS, {**KEY, "cut": "2"})[0] == 2
+    assert put(cache, ROWS, dtype="bf16")[0] == 2
+    assert put(cache, {3: [[1.0, 1.0]]})[0] == 1
 
 
 @pytest.mark.parametrize("name", ["bin", "npz"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
-def test_a_damaged_segment_is_dropped_and_written_anew(tmp_path, name, damage):
-    store = ActivationCache(tmp_path)
-    put(store, ROWS)
+def test_a_damaged_segment_is_dropped_and_rewritten(tmp_path, name, damage):
+    cache = ActivationCache(tmp_path)
+    put(cache, ROWS)
     (path,) = tmp_path.glob(f"*/*.{name}")
     content = bytearray(path.read_bytes())
     if damage == "flip":
@@ -88,91 +88,91 @@ def test_a_damaged_segment_is_dropped_and_written_anew(tmp_path, name, damage):
         path.unlink()
     else:
         path.write_bytes({"cut": content[:-3], "empty": b""}.get(damage, content))
-    missing, features = put(store, ROWS)
+    missing, features = put(cache, ROWS)
     assert missing == 2
     assert features.hidden([0]).tolist() == [[[1, 2]]]
-    assert put(store, ROWS)[0] == 0
+    assert put(cache, ROWS)[0] == 0
     assert len(list(tmp_path.glob("*/*.bin"))) == 1 + (name == "npz" and damage == "gone")
 
 
-def test_an_unfinished_segment_of_a_killed_process_is_cleared_away(tmp_path):
-    store = ActivationCache(tmp_path)
-    put(store, ROWS)
-    (shelf,) = (path.parent for path in tmp_path.glob("*/*.bin"))
-    (shelf / "4711.tmp").write_bytes(b"half")
-    assert put(store, ROWS)[0] == 0
-    assert not list(shelf.glob("*.tmp"))
+def test_the_unfinished_segment_of_a_killed_process_is_removed(tmp_path):
+    cache = ActivationCache(tmp_path)
+    put(cache, ROWS)
+    (entry,) = (path.parent for path in tmp_path.glob("*/*.bin"))
+    (entry / "4711.tmp").write_bytes(b"half")
+    assert put(cache, ROWS)[0] == 0
+    assert not list(entry.glob("*.tmp"))
 
 
-def test_what_was_computed_before_an_interruption_is_kept(tmp_path):
-    store = ActivationCache(tmp_path)
-    with pytest.raises(KeyboardInterrupt), store.entry(KEY, 2, "fp32", nobody_waits) as shelf:
-        with shelf.writing(3) as writer:
+def test_features_computed_before_an_interruption_are_kept(tmp_path):
+    cache = ActivationCache(tmp_path)
+    with pytest.raises(KeyboardInterrupt), cache.entry(KEY, 2, "fp32", nobody_waits) as entry:
+        with entry.writing(3) as writer:
             writer.add(window_digest([1]), torch.tensor([[1.0, 2.0]]))
             raise KeyboardInterrupt
-    missing, features = put(store, ROWS)
+    missing, features = put(cache, ROWS)
     assert missing == 1
     assert features.hidden([0]).tolist() == [[[1, 2]]]
 
 
-def test_the_least_recently_used_make_room(tmp_path):
-    store = ActivationCache(tmp_path)
+def test_the_least_recently_used_entries_are_evicted(tmp_path):
+    cache = ActivationCache(tmp_path)
     for cut in ("1", "2"):
-        put(store, {n: [[0.0, 0.0]] * 100 for n in range(5)}, {"cut": cut})
-    old, new = sorted(store.entries(), key=lambda own: own.used)
+        put(cache, {n: [[0.0, 0.0]] * 100 for n in range(5)}, {"cut": cut})
+    old, new = sorted(cache.entries(), key=lambda entry: entry.used)
     limited = ActivationCache(tmp_path, new.size_bytes * 2 + 100)
     put(limited, {n: [[0.0, 0.0]] * 90 for n in range(5)}, {"cut": "3"})
-    names = {own.name for own in store.entries()}
+    names = {entry.name for entry in cache.entries()}
     assert old.name not in names and new.name in names and len(names) == 2
-    assert store.size_bytes() <= limited.limit_bytes + 1000
+    assert cache.size_bytes() <= limited.limit_bytes + 1000
 
 
-def test_what_can_never_fit_is_refused_and_evicts_nothing(tmp_path):
+def test_an_entry_too_large_for_the_cache_is_refused_and_evicts_nothing(tmp_path):
     put(ActivationCache(tmp_path), ROWS)
     with pytest.raises(CacheFull, match="limit of"):
         put(ActivationCache(tmp_path, 5_000), {9: [[0.0, 0.0]] * 10_000}, {"cut": "9"})
     assert put(ActivationCache(tmp_path), ROWS)[0] == 0
 
 
-def test_a_second_user_of_the_same_key_waits_and_finds_it(tmp_path):
-    store = ActivationCache(tmp_path)
-    waited, found = [], []
+def test_a_second_process_waits_for_a_locked_entry_and_reads_it(tmp_path):
+    cache = ActivationCache(tmp_path)
+    waited, missing = [], []
 
     def second():
-        with ActivationCache(tmp_path).entry(KEY, 2, "fp32", lambda: waited.append(1)) as shelf:
-            found.append(len(shelf.missing([window_digest([1])])))
+        with ActivationCache(tmp_path).entry(KEY, 2, "fp32", lambda: waited.append(1)) as entry:
+            missing.append(len(entry.missing([window_digest([1])])))
 
-    with store.entry(KEY, 2, "fp32", nobody_waits) as shelf:
+    with cache.entry(KEY, 2, "fp32", nobody_waits) as entry:
         thread = threading.Thread(target=second)
         thread.start()
         while not waited:
             pass
-        with shelf.writing(1) as writer:
+        with entry.writing(1) as writer:
             writer.add(window_digest([1]), torch.tensor([[1.0, 2.0]]))
     thread.join()
-    assert found == [0]
+    assert missing == [0]
 
 
-def test_clearing_leaves_what_another_process_writes_to(tmp_path):
-    store = ActivationCache(tmp_path)
-    put(store, ROWS, {"cut": "7"})
-    with store.entry(KEY, 2, "fp32", nobody_waits):
-        assert store.clear() > 0
-        assert [own.key["cut"] for own in store.entries()] == ["1"]
-    store.clear()
-    assert store.entries() == []
+def test_clearing_keeps_an_entry_that_another_process_is_writing(tmp_path):
+    cache = ActivationCache(tmp_path)
+    put(cache, ROWS, {"cut": "7"})
+    with cache.entry(KEY, 2, "fp32", nobody_waits):
+        assert cache.clear() > 0
+        assert [entry.key["cut"] for entry in cache.entries()] == ["1"]
+    cache.clear()
+    assert cache.entries() == []
 
 
-def test_features_that_are_mapped_survive_clearing(tmp_path):
-    store = ActivationCache(tmp_path)
-    _, features = put(store, ROWS)
-    store.clear()
+def test_memory_mapped_features_survive_clearing(tmp_path):
+    cache = ActivationCache(tmp_path)
+    _, features = put(cache, ROWS)
+    cache.clear()
     assert features.hidden([0]).tolist() == [[[1, 2]]]
 
 
 @pytest.fixture
 def stored(tmp_path, checkpoint):
-    """A function that stores the features of TEXTS for a tiny model and returns how often the trunk ran."""
+    """A function that caches the features of TEXTS for a tiny model and counts the passes through the frozen layers."""
 
     def run(architecture="gpt2", *, cut=1, texts=TEXTS, seed=1, dtype="fp32", change=None, **options):
         options = {"dropout": 0.0} | options
@@ -191,14 +191,14 @@ def stored(tmp_path, checkpoint):
     return run
 
 
-def test_a_new_head_on_the_same_features_runs_the_trunk_zero_times(stored):
+def test_a_new_head_on_cached_features_does_not_run_the_frozen_layers(stored):
     assert stored(seed=1)[0] > 0
     assert stored(seed=2)[0] == 0
     assert stored(seed=3, texts=TEXTS[::-1])[0] == 0
     assert stored(seed=3, texts=[*TEXTS, "one new text"])[0] == 1
 
 
-def test_changing_any_part_of_the_key_misses(stored):
+def test_changing_any_part_of_the_key_is_a_cache_miss(stored):
     def other_weights(model):
         with torch.no_grad():
             next(iter(model.structure.layers[0].parameters())).add_(1e-3)
@@ -226,18 +226,18 @@ def test_changing_any_part_of_the_key_misses(stored):
 @pytest.mark.parametrize("cut", [1, 2])
 @pytest.mark.parametrize("long_texts", ["truncate", "windows"])
 @pytest.mark.parametrize("architecture", ["gpt2", "bert", "llama", "deberta-v2"])
-def test_stored_logits_are_those_of_the_whole_model(stored, architecture, cut, long_texts):
+def test_logits_from_cached_features_match_the_whole_model(stored, architecture, cut, long_texts):
     _, model, inputs = stored(architecture, cut=cut, long_texts=long_texts, max_length=8)
     model.network.eval()
     plain = model.inputs(model.encode(TEXTS[:-1]))
     with torch.no_grad():
         expected = model.logits(plain.batch([2, 0, 1]))
-        found = model.logits(inputs["train"].batch([2, 0, 1]))
-    assert np.allclose(found, expected, atol=1e-5 * max(1.0, float(expected.abs().max())), rtol=0)
+        logits = model.logits(inputs["train"].batch([2, 0, 1]))
+    assert np.allclose(logits, expected, atol=1e-5 * max(1.0, float(expected.abs().max())), rtol=0)
     assert isinstance(inputs["train"], Inputs) and inputs["train"].features is not None
 
 
-def test_sizes_are_read():
+def test_cache_limits_are_parsed():
     assert files.parse_size("20GB") == 20 * 10**9
     assert files.parse_size("1.5 mb") == 1_500_000
     assert files.parse_size("800") == 800
@@ -246,10 +246,12 @@ def test_sizes_are_read():
         files.parse_size("much")
 
 
-def test_over_the_budget_it_trains_without_the_store_and_says_so(tmp_path, checkpoint, messages, monkeypatch):
+def test_training_over_the_cache_limit_runs_without_the_cache_and_says_so(
+    tmp_path, checkpoint, messages, monkeypatch
+):
     from finetext.training import Progress
 
-    monkeypatch.setenv("FINETEXT_HOME", str(tmp_path / "home"))  # where no other test has stored them
+    monkeypatch.setenv("FINETEXT_HOME", str(tmp_path / "home"))  # an empty cache
 
     class Listener(Progress):
         def __init__(self):

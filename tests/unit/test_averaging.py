@@ -14,7 +14,7 @@ from finetext.training.selection import WeightAverage, is_no_worse
 NAMES = ("ham", "spam")
 
 
-def test_the_mean_is_that_of_numpy():
+def test_the_mean_matches_numpy():
     random = torch.Generator().manual_seed(1)
     epochs = [torch.randn(7, 5, generator=random) for _ in range(6)]
     average = WeightAverage()
@@ -33,7 +33,7 @@ def test_the_mean_is_independent_of_later_updates():
 
 
 def predictions(wrong, sure=0.9, texts=100):
-    """Probabilities for alternating classes; at the places in `wrong` they favour the other class."""
+    """Probabilities for alternating classes that favour the other class at the positions in `wrong`."""
     targets = np.arange(texts) % 2
     right = np.where(np.isin(np.arange(texts), list(wrong)), 1 - sure, sure).astype(np.float32)
     spam = np.where(targets == 1, right, 1 - right)
@@ -51,15 +51,16 @@ def predictions(wrong, sure=0.9, texts=100):
             predictions([2]),
             "accuracy",
             True,
-        ),  # one text fewer, and a log loss that chance explains
-        (predictions([0, 1], 0.8), predictions([2], 0.9), "accuracy", False),  # every text is less sure
+        ),  # one text fewer, and a difference in log loss within chance
+        (predictions([0, 1], 0.8), predictions([2], 0.9), "accuracy", False),  # every text is less confident
         (
             predictions([0, 1], 0.99),
             predictions([2], 0.8),
             "accuracy",
             True,
         ),  # one text fewer, a lower log loss
-        # Two texts fewer of two: the root of two is less. Three of seven: the root of seven is not.
+        # A net loss of 2 out of 2 differing texts exceeds sqrt(2), 1 out of 7 is within sqrt(7), 4 out of 6 exceeds
+        # sqrt(6).
         (predictions([0, 1], 0.99), predictions([], 0.8), "accuracy", False),
         (predictions([0, 1, 2, 3], 0.99), predictions([4, 5, 6], 0.6), "accuracy", True),
         (predictions([0, 1, 2, 3, 7], 0.99), predictions([4], 0.6), "accuracy", False),
@@ -122,7 +123,7 @@ def test_a_run_keeps_the_mean_of_its_epochs(tmp_path, options, epoch_weights, mo
     assert "mean of the weights after each of 3 epochs" in run.folder.report.read_text(encoding="utf-8")
 
 
-def test_a_worse_mean_leaves_the_best_epoch(options, monkeypatch):
+def test_a_worse_mean_is_discarded_for_the_best_epoch(options, monkeypatch):
     config = override(TrainConfig(), options)
     monkeypatch.setattr("finetext.training.trainer.is_no_worse", lambda *_: False)
     listener = Listener()

@@ -1,4 +1,4 @@
-"""Balance: fewer, more, or weights, as the options say and no further."""
+"""Balancing by undersampling, oversampling and class weights, as the options say."""
 
 from collections import Counter
 
@@ -17,7 +17,7 @@ def dataset(tmp_path):
     return read(tmp_path / "data.csv", DataConfig())
 
 
-def test_no_balance_changes_nothing(dataset):
+def test_without_balancing_nothing_changes(dataset):
     assert balance(dataset, DataConfig(), 1) is dataset
     assert class_weights(dataset, DataConfig()) is None
 
@@ -37,7 +37,7 @@ def test_undersampling_of_train_leaves_the_other_splits_alone(dataset):
     assert len(splits.train) + len(splits.validation) + len(splits.test) == 200
 
 
-def test_undersampling_of_all_comes_before_the_split(dataset):
+def test_undersampling_everything_happens_before_splitting(dataset):
     config = DataConfig(balance="undersample", balance_scope="all")
     splits = split(dataset, config, 1)
     counts = [part.count_labels() for part in (splits.train, splits.validation, splits.test)]
@@ -63,7 +63,7 @@ def test_weights_are_inverse_frequencies(dataset):
     assert weights == [0.625, 2.5]
 
 
-def test_given_weights_stand_in_class_order(dataset):
+def test_custom_weights_are_in_class_order(dataset):
     config = DataConfig(balance="weights", class_weights={"spam": 3})
     assert class_weights(dataset, config) == [1.0, 3.0]
 

@@ -21,15 +21,17 @@ def test_every_item_is_in_one_batch_within_the_budget(lengths, budget):
 
 
 @given(LENGTHS, st.integers(1, 1000))
-def test_without_padding_the_budget_is_of_real_tokens(lengths, budget):
+def test_without_padding_the_budget_counts_real_tokens(lengths, budget):
     batches = token_budget_batches(lengths, budget, packed=True)
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
-        own = [lengths[index] for index in batch]
-        assert len(batch) == 1 or (sum(own) <= budget and len(own) * max(own) <= MAX_PADDED * budget)
+        batch_lengths = [lengths[index] for index in batch]
+        assert len(batch) == 1 or (
+            sum(batch_lengths) <= budget and len(batch_lengths) * max(batch_lengths) <= MAX_PADDED * budget
+        )
 
 
-def test_texts_of_any_length_share_a_batch_in_a_short_list_only():
+def test_only_short_lists_mix_texts_of_any_length_in_a_batch():
     import random
 
     draw = random.Random(0)
@@ -39,7 +41,7 @@ def test_texts_of_any_length_share_a_batch_in_a_short_list_only():
     assert len(token_budget_batches(lengths[:32], 2048, packed=True)) == 1
 
 
-def test_padding_is_under_a_tenth_of_the_tokens_in_bulk():
+def test_padding_is_under_ten_percent_of_the_tokens_in_bulk():
     import random
 
     draw = random.Random(0)
@@ -59,7 +61,7 @@ def test_collate_pads_to_the_longest_window(side):
     assert batch.input_ids.tolist() == rows[side]
 
 
-def test_auto_is_the_safe_choice_of_the_machine():
+def test_auto_precision_is_safe_on_this_machine():
     device = choose_device("auto")
     assert choose_precision("auto", torch.device("cpu")).name == "fp32"
     assert device.type in ("cpu", "cuda", "mps")
@@ -67,12 +69,12 @@ def test_auto_is_the_safe_choice_of_the_machine():
 
 
 @pytest.mark.parametrize("name", ["tf32", "fp16"])
-def test_what_the_cpu_cannot_do_falls_back_and_says_so(name):
+def test_a_precision_that_the_cpu_lacks_falls_back_with_a_notice(name):
     precision = choose_precision(name, torch.device("cpu"))
     assert precision.name == "fp32" and name in precision.notice
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU here")
-def test_a_device_that_is_not_there_is_refused():
+def test_a_missing_device_is_refused():
     with pytest.raises(UsageError, match="--device cpu"):
         choose_device("cuda")

@@ -1,11 +1,11 @@
-"""The parts of the benchmarks that say something without being timed."""
+"""The parts of the benchmarks that can be tested without timing anything."""
 
 import pytest
 from benchmarks import data, floor, tables
 from benchmarks.suites import SUITES
 
 
-def test_a_table_takes_its_place_in_the_readme_and_nothing_else_changes(tmp_path):
+def test_writing_a_section_changes_nothing_else_in_the_readme(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- benchmark: x -->\nold\n<!-- end of benchmark: x -->\nafter\n")
     tables.write_section(readme, "x", tables.table(["a", "b"], [["one", "2"]]))
@@ -17,12 +17,12 @@ def test_a_table_takes_its_place_in_the_readme_and_nothing_else_changes(tmp_path
         tables.write_section(readme, "y", "text")
 
 
-def test_the_readme_has_a_place_for_every_suite(pytestconfig):
+def test_the_readme_has_a_section_for_every_suite(pytestconfig):
     readme = (pytestconfig.rootpath / "README.md").read_text()
     assert all(f"<!-- benchmark: {name} -->" in readme for name in SUITES)
 
 
-def test_the_floor_counts_the_operations_of_a_block():
+def test_operations_of_a_layer_are_counted():
     # One layer below the cut, one above; width 2, MLP 8: a token in a whole layer takes 2 * (4 * 4 + 2 * 16) = 96.
     trunk, tail = floor.operations(
         tokens=10, trained_tokens=10, trained_texts=2, layers=1, tail=1, width=2, mlp=8
@@ -33,14 +33,14 @@ def test_the_floor_counts_the_operations_of_a_block():
     assert tail == 3 * (keys + rest) - keys
 
 
-def test_the_balanced_messages_are_all_different():
+def test_balanced_messages_are_distinct():
     messages = [("win", "spam"), ("win", "spam"), ("tea", "ham"), ("tea", "ham"), ("rain", "ham")]
     chosen = data.balanced(messages)
     assert len({text for text, _ in chosen}) == len(chosen) == 4
     assert sorted(label for _, label in chosen) == ["ham", "ham", "spam", "spam"]
 
 
-def test_splits_are_read_back_as_they_were_written(tmp_path):
+def test_splits_survive_a_round_trip(tmp_path):
     examples = [(f'text, {n}\n"quoted"', "spam" if n % 2 else "ham") for n in range(10)]
     written = data.write_splits(examples, tmp_path, (0.6, 0.2))
     assert data.read_splits(tmp_path) == written

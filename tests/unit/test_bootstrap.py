@@ -16,7 +16,7 @@ def predictions(seed: int, classes: int, texts: int = 60, rounded: bool = True):
     logits = random.normal(size=(texts, classes))
     logits[np.arange(texts), targets] += 1
     probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    if rounded:  # scores that tie
+    if rounded:  # scores with ties
         probs = np.round(probs, 1) + 0.01
         probs /= probs.sum(axis=1, keepdims=True)
     return targets, probs
@@ -81,7 +81,7 @@ def test_intervals_contain_their_metric_and_are_reproducible(seed, classes):
 
 
 def test_intervals_of_rare_labels_contain_their_metric():
-    # A positive text that is drawn twice ranks above itself, so that resamples of few positives look too good.
+    # A positive text drawn twice must not rank above itself, or resamples with few positives would look too good.
     random = np.random.default_rng(0)
     targets = np.zeros((300, 100), int)
     targets[random.permutation(300)[:200], np.arange(200) % 100] = 1
@@ -92,7 +92,7 @@ def test_intervals_of_rare_labels_contain_their_metric():
         assert intervals[name][0] < metrics.value(name) < intervals[name][1], name
 
 
-def test_the_interval_of_a_mean_is_as_wide_as_theory_says():
+def test_the_interval_of_a_mean_has_the_theoretical_width():
     targets, probs = predictions(5, 2, 4000, rounded=False)
     low, high = bootstrap_intervals(targets, probs, "binary")["micro_f1"]
     right = probs.argmax(axis=1) == targets

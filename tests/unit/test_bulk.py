@@ -72,15 +72,15 @@ def test_row_batches_depend_on_the_rows_alone(sizes, borders, rows, limit):
     before = batches_module.BATCH_ROWS, batches_module.BATCH_BYTES
     batches_module.BATCH_ROWS, batches_module.BATCH_BYTES = rows, limit
     try:
-        found = [batch.frame["text"].to_list() for batch in row_batches(iter(blocks))]
+        batches = [batch.frame["text"].to_list() for batch in row_batches(iter(blocks))]
         at_once = [batch.frame["text"].to_list() for batch in row_batches(iter([RowBatch(whole)]))]
-        later = [batch.frame["text"].to_list() for batch in row_batches(iter(blocks), skip=len(found[0]))]
+        later = [batch.frame["text"].to_list() for batch in row_batches(iter(blocks), skip=len(batches[0]))]
     finally:
         batches_module.BATCH_ROWS, batches_module.BATCH_BYTES = before
-    assert [text for batch in found for text in batch] == whole["text"].to_list()
-    assert found == at_once
-    assert later == (found[1:] or [[]])
-    for batch, following in zip(found, [*found[1:], None], strict=True):
+    assert [text for batch in batches for text in batch] == whole["text"].to_list()
+    assert batches == at_once
+    assert later == (batches[1:] or [[]])
+    for batch, following in zip(batches, [*batches[1:], None], strict=True):
         size = sum(map(len, batch))
         assert len(batch) <= rows and (size <= limit or len(batch) == 1)
         if following:  # as large as allowed
@@ -98,22 +98,22 @@ def test_the_next_item_is_prepared_while_the_current_one_is_processed():
         second_is_prepared.set()
         yield 2
 
-    found = prefetch(items())
-    assert next(found) == 1
+    prefetched = prefetch(items())
+    assert next(prefetched) == 1
     assert second_is_prepared.wait(10)
-    assert list(found) == [2]
+    assert list(prefetched) == [2]
 
 
-def test_prefetch_raises_an_error_in_its_turn_and_leaves_no_thread():
+def test_prefetch_raises_errors_in_order_and_leaves_no_thread():
     def items():
         yield 1
         raise DataError("row 2")
 
     before = threading.active_count()
-    found = prefetch(items())
-    assert next(found) == 1
+    prefetched = prefetch(items())
+    assert next(prefetched) == 1
     with pytest.raises(DataError, match="row 2"):
-        next(found)
+        next(prefetched)
     endless = prefetch(iter(range(10**9)))
     assert [next(endless) for _ in range(3)] == [0, 1, 2]
     endless.close()
@@ -176,7 +176,7 @@ def test_spreadsheet_safe_escapes_formulas_and_nothing_else():
     assert safe["n"].to_list() == frame["n"].to_list()
 
 
-def test_output_is_exact_unless_it_is_to_be_spreadsheet_safe(trained, tmp_path):
+def test_output_is_exact_unless_spreadsheet_safe(trained, tmp_path):
     path = tmp_path / "in.csv"
     path.write_text('@id,text\n=1+1,=cmd|x\n" 007",+tea\n')
     classifier = trained("bert").classifier()
@@ -254,7 +254,7 @@ def test_row_batches_join_to_one_file(trained, tmp_path, small_batches, name, ro
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.csv", name])
 
 
-def test_a_stream_gets_each_batch_as_soon_as_it_is_done(trained, table, small_batches):
+def test_each_batch_is_streamed_as_soon_as_it_is_done(trained, table, small_batches):
     class Out(io.BytesIO):
         written: list[int]
 
@@ -273,7 +273,7 @@ def test_a_stream_gets_each_batch_as_soon_as_it_is_done(trained, table, small_ba
 
 
 class Stops(Exception):
-    """Interrupts a prediction."""
+    """Raises an interrupt during prediction."""
 
 
 def stopping_after(rows):
@@ -344,7 +344,7 @@ def test_two_predictions_cannot_write_the_same_file(tmp_path):
         pass
 
 
-def test_a_file_that_changes_under_way_is_told(trained, table, tmp_path, monkeypatch):
+def test_a_file_that_changes_during_prediction_is_reported(trained, table, tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "CHUNK_BYTES", 64)
 
     def load_while_the_file_grows(*arguments, **options):

@@ -33,7 +33,7 @@ def test_everything_survives_saving_and_loading(tmp_path, checkpoint):
     assert json.loads((tmp_path / "bundle" / "finetext.json").read_text())["provenance"] == {"seed": 1}
 
 
-def test_the_same_model_gives_the_same_bytes_without_a_trace_of_the_machine(tmp_path, checkpoint):
+def test_saving_is_deterministic_and_leaves_no_trace_of_the_machine(tmp_path, checkpoint):
     model = load(checkpoint, "gpt2")
     save_bundle(model, tmp_path / "one", {})
     model.encode(TEXTS)
@@ -51,7 +51,7 @@ def test_the_same_model_gives_the_same_bytes_without_a_trace_of_the_machine(tmp_
     ("task", "kind"),
     [("binary", "single_label_classification"), ("multi-label", "multi_label_classification")],
 )
-def test_the_kind_of_loss_stands_in_the_configuration(tmp_path, checkpoint, task, kind):
+def test_the_problem_type_is_saved_in_the_configuration(tmp_path, checkpoint, task, kind):
     save_bundle(load(checkpoint, names=("a", "b"), task=task), tmp_path / "bundle", {})
     assert json.loads((tmp_path / "bundle" / "config.json").read_text())["problem_type"] == kind
     (tmp_path / "bundle" / "finetext.json").unlink()
@@ -89,7 +89,7 @@ def test_a_damaged_finetext_json_is_refused(tmp_path, checkpoint, content):
         {"window_pooling": []},
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(tmp_path, checkpoint, change):
+def test_an_invalid_setting_is_refused(tmp_path, checkpoint, change):
     save_bundle(load(checkpoint), tmp_path / "bundle", {})
     path = tmp_path / "bundle" / "finetext.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
@@ -97,7 +97,7 @@ def test_a_setting_that_cannot_be_is_refused(tmp_path, checkpoint, change):
         load_bundle(tmp_path / "bundle")
 
 
-def test_a_model_with_one_output_is_no_classifier(tmp_path, checkpoint):
+def test_a_model_with_a_single_output_is_refused(tmp_path, checkpoint):
     save_bundle(load(checkpoint, names=("score",)), tmp_path / "bundle", {})
     path = tmp_path / "bundle" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"problem_type": "regression"}))
@@ -115,7 +115,7 @@ def test_a_configuration_that_asks_for_other_outputs_changes_nothing(tmp_path, c
     assert predict_logits(load_bundle(tmp_path / "bundle"), TEXTS) == pytest.approx(expected, abs=1e-5)
 
 
-def test_what_a_pretrained_head_brings_along_is_kept(tmp_path, checkpoint):
+def test_other_weights_of_a_pretrained_head_are_kept(tmp_path, checkpoint):
     from transformers import AutoModelForMaskedLM
 
     folder = shutil.copytree(checkpoint("modernbert"), tmp_path / "masked")
@@ -128,7 +128,7 @@ def test_what_a_pretrained_head_brings_along_is_kept(tmp_path, checkpoint):
 @pytest.mark.parametrize(
     "labels", [{"0": "a", "7": "b", "2": "c"}, {"0": "a", "1": "a", "2": "b"}, {"x": "a", "y": "b", "z": "c"}]
 )
-def test_label_ids_that_do_not_count_are_refused(tmp_path, checkpoint, labels):
+def test_non_consecutive_label_ids_are_refused(tmp_path, checkpoint, labels):
     save_bundle(load(checkpoint), tmp_path / "bundle", {})
     path = tmp_path / "bundle" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"id2label": labels}))
@@ -136,12 +136,12 @@ def test_label_ids_that_do_not_count_are_refused(tmp_path, checkpoint, labels):
         load_bundle(tmp_path / "bundle")
 
 
-def test_a_backbone_without_a_head_is_no_classifier(checkpoint):
+def test_a_backbone_without_a_head_is_refused(checkpoint):
     with pytest.raises(ModelError, match="finetext train"):
         load_bundle(checkpoint("bert"))
 
 
-def test_weights_that_are_missing_are_noticed(tmp_path, checkpoint):
+def test_missing_weights_are_refused(tmp_path, checkpoint):
     from safetensors.torch import load_file, save_file
 
     save_bundle(load(checkpoint), tmp_path / "bundle", {})
@@ -153,7 +153,7 @@ def test_weights_that_are_missing_are_noticed(tmp_path, checkpoint):
         load_bundle(tmp_path / "bundle")
 
 
-def test_a_head_for_the_same_classes_is_kept_and_for_others_renewed(tmp_path, checkpoint):
+def test_a_head_is_kept_for_the_same_classes_and_replaced_for_others(tmp_path, checkpoint):
     first = load(checkpoint)
     save_bundle(first, tmp_path / "bundle", {})
     source = find_model(str(tmp_path / "bundle"))
@@ -166,7 +166,7 @@ def test_a_head_for_the_same_classes_is_kept_and_for_others_renewed(tmp_path, ch
     assert other_size.network.classifier.out_features == 2
 
 
-def test_the_seed_decides_the_head_and_nothing_else_moves(checkpoint):
+def test_the_seed_changes_only_the_head(checkpoint):
     state = torch.get_rng_state()
     one, two, three = load(checkpoint, seed=1), load(checkpoint, seed=1), load(checkpoint, seed=2)
     assert torch.equal(state, torch.get_rng_state())
@@ -175,7 +175,7 @@ def test_the_seed_decides_the_head_and_nothing_else_moves(checkpoint):
     assert same_weights(one, three, "bert.encoder")
 
 
-def test_random_weights_come_from_the_seed(checkpoint):
+def test_the_seed_determines_random_weights(checkpoint):
     one, two = load(checkpoint, weights="random", seed=1), load(checkpoint, weights="random", seed=1)
     three = load(checkpoint, weights="random", seed=2)
     assert same_weights(one, two)
@@ -188,14 +188,14 @@ def test_random_weights_come_from_the_seed(checkpoint):
 )
 def test_dropout_is_set_everywhere(checkpoint, architecture):
     model = load(checkpoint, architecture, dropout=0.37)
-    found = {module.p for module in model.network.modules() if isinstance(module, torch.nn.Dropout)}
+    rates = {module.p for module in model.network.modules() if isinstance(module, torch.nn.Dropout)}
     named = {
         value
         for name, value in model.network.config.to_dict().items()
         if "dropout" in name or name.endswith("_pdrop")
     }
-    assert found <= {0.37} and named <= {0.37}
-    assert found or named
+    assert rates <= {0.37} and named <= {0.37}
+    assert rates or named
 
 
 def test_half_precision_weights_are_trained_in_float32(tmp_path, checkpoint):

@@ -46,7 +46,7 @@ SIZES = {
 """The sizes of each model, as arguments of its family's configuration class."""
 
 
-def test_every_promised_alias_is_there():
+def test_every_documented_alias_exists():
     assert set(ALIASES) == {
         *("minilm", "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "llama-3.2-1b"),
         *("phi-3-mini", "bert", "roberta", "distilbert", "modernbert"),
@@ -54,7 +54,7 @@ def test_every_promised_alias_is_there():
 
 
 @pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.alias)
-def test_the_figures_are_those_of_the_architecture(entry):
+def test_catalogue_sizes_match_the_architecture(entry):
     config = AutoConfig.for_model(entry.family, **SIZES[entry.alias])
     config.num_labels = 2
     with torch.device("meta"):

@@ -8,7 +8,7 @@ from finetext.models import continue_text, find_model
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama", "phi3"])
-def test_a_causal_model_goes_on_greedily(checkpoint, architecture, capfd):
+def test_a_causal_model_continues_a_text_greedily(checkpoint, architecture, capfd):
     source = find_model(str(checkpoint(architecture)))
     capfd.readouterr()
     once = continue_text(source, "win a prize", 5)
@@ -17,12 +17,12 @@ def test_a_causal_model_goes_on_greedily(checkpoint, architecture, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_encoder_is_no_causal_model(checkpoint):
+def test_an_encoder_is_refused_as_a_causal_model(checkpoint):
     with pytest.raises(UsageError, match="causal"):
         continue_text(find_model(str(checkpoint("bert"))), "win", 5)
 
 
-def test_a_missing_language_model_head_is_noticed(tmp_path, checkpoint):
+def test_a_missing_language_model_head_is_refused(tmp_path, checkpoint):
     folder = shutil.copytree(checkpoint("llama"), tmp_path / "model")
     weights = load_file(folder / "model.safetensors")
     del weights["lm_head.weight"]

@@ -1,4 +1,4 @@
-"""The checks count what is wrong and name the first rows; what is fatal is told all at once."""
+"""The checks count findings and name the first rows; fatal findings are reported together."""
 
 import json
 
@@ -62,7 +62,7 @@ def test_duplicates_and_conflicts_are_found(tmp_path):
         ("ΣΑΣ", "σας"),
     ],
 )
-def test_texts_that_differ_in_case_space_and_composition_are_equal(one, other):
+def test_texts_that_differ_in_case_spaces_or_unicode_form_are_duplicates(one, other):
     assert fold(one) == fold(other)
 
 
@@ -73,13 +73,13 @@ def test_one_class_is_fatal(tmp_path):
         read(path, DataConfig())
 
 
-def test_nothing_usable_is_fatal(tmp_path):
+def test_data_without_usable_rows_is_fatal(tmp_path):
     path = write(tmp_path / "data.csv", [("", "a"), ("b", "")])
     with pytest.raises(DataError, match="No example has both a text and a label"):
         read(path, DataConfig())
 
 
-def test_a_class_needs_as_many_different_texts_as_splits_are_made(tmp_path):
+def test_a_class_needs_a_distinct_text_for_each_split(tmp_path):
     small = write(tmp_path / "small.csv", [*TEN, ("c one", "c"), ("C  ONE", "c"), ("c two", "c")])
     with pytest.raises(DataError, match=r"in 3 splits: 'c' \(2\)"):
         read(small, DataConfig())
@@ -187,6 +187,6 @@ def test_findings_are_json_safe(tmp_path):
     }
 
 
-def test_texts_that_are_read_in_windows_lose_nothing():
-    found = check_lengths(["a", "b"], [5, 12], 10, windows=True)
-    assert found.count == 1 and "lost" not in found.detail and "windows" in found.detail
+def test_texts_in_windows_lose_no_tokens():
+    finding = check_lengths(["a", "b"], [5, 12], 10, windows=True)
+    assert finding.count == 1 and "lost" not in finding.detail and "windows" in finding.detail

@@ -1,4 +1,4 @@
-"""Columns are found by name, or the user is told which there are and which flags choose them."""
+"""Columns are found by name, or the error lists them and the flags to choose them."""
 
 import polars as pl
 import pytest
@@ -13,7 +13,7 @@ def frame_of(*names: str) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("names", "found"),
+    ("names", "columns"),
     [
         (["text", "label"], ("text", "label")),
         (["Label", "id", "TEXT"], ("TEXT", "Label")),
@@ -23,8 +23,8 @@ def frame_of(*names: str) -> pl.DataFrame:
         (["body", "class"], ("body", "class")),
     ],
 )
-def test_columns_are_found_by_their_names(names, found):
-    assert find_columns(frame_of(*names), DataConfig(), "data.csv") == found
+def test_columns_are_found_by_their_names(names, columns):
+    assert find_columns(frame_of(*names), DataConfig(), "data.csv") == columns
 
 
 def test_columns_can_be_named_in_any_case():
@@ -32,7 +32,7 @@ def test_columns_can_be_named_in_any_case():
     assert find_columns(frame_of("v1", "v2"), config, "data.csv") == ("v2", "v1")
 
 
-def test_a_named_column_is_out_of_the_search_for_the_other():
+def test_a_named_column_is_not_considered_for_the_other_role():
     config = DataConfig(label_column="topic")
     assert find_columns(frame_of("text", "label", "topic"), config, "data.csv") == ("text", "topic")
     assert (
@@ -67,7 +67,7 @@ def test_a_missing_or_ambiguous_column_is_refused(names, config, fragments):
     assert len(str(error.value).splitlines()) <= 2
 
 
-def test_one_column_cannot_be_both():
+def test_one_column_cannot_be_text_and_label():
     with pytest.raises(UsageError, match="both 'text'"):
         find_columns(
             frame_of("text", "label"), DataConfig(label_column="text", text_column="text"), "data.csv"
@@ -75,12 +75,12 @@ def test_one_column_cannot_be_both():
 
 
 @pytest.mark.parametrize("labels", [0, 1])
-def test_of_two_nameless_columns_the_one_with_fewer_values_holds_the_labels(labels):
+def test_of_two_unnamed_columns_the_one_with_fewer_distinct_values_holds_the_labels(labels):
     cells = [["ham", "spam", "ham"], ["one", "two", "three"]]
     frame = pl.DataFrame({"column 1": cells[labels], "column 2": cells[1 - labels]})
     assert label_position(frame) == labels
-    found = find_columns(frame, DataConfig(), "data", headerless=True)
-    assert found == (f"column {2 - labels}", f"column {labels + 1}")
+    columns = find_columns(frame, DataConfig(), "data", headerless=True)
+    assert columns == (f"column {2 - labels}", f"column {labels + 1}")
 
 
 def test_prediction_needs_a_text_column_only():

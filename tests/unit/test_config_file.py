@@ -48,7 +48,7 @@ def test_a_written_configuration_is_read_back_the_same(tmp_path_factory, options
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_shipped_recipes_are_valid(path):
     if "[sweep]" in path.read_text():
-        read_sweep(path)  # checks every row, or every end of a range
+        read_sweep(path)  # validates every row, and both ends of every range
     else:
         check_config(read_config(path))
 
@@ -68,7 +68,7 @@ def test_the_shipped_recipes_are_valid(path):
         ("epochs = 3", "unknown table [epochs]."),
     ],
 )
-def test_a_mistake_in_the_file_is_named_with_its_remedy(tmp_path, text, message):
+def test_a_mistake_in_the_file_is_reported_with_its_remedy(tmp_path, text, message):
     path = tmp_path / "bad.toml"
     path.write_text(text)
     with pytest.raises(UsageError) as caught:
@@ -116,13 +116,13 @@ def test_an_unknown_keyword_is_answered_with_a_suggestion():
         override(TrainConfig(), {"learning_rat": 1.0})
 
 
-def test_a_whole_number_is_a_number_but_not_the_other_way_round():
+def test_integers_are_accepted_as_floats_but_not_the_reverse():
     assert conform(1, float) == 1.0
     with pytest.raises(ValueError, match="whole number"):
         conform(1.0, int)
 
 
-def test_the_default_learning_rates_are_those_that_the_help_names():
+def test_default_learning_rates_match_the_help():
     import inspect
 
     from finetext.training import config

@@ -10,7 +10,7 @@ from finetext.training import TrainConfig
 
 
 def curve_of(table, tmp_path):
-    """A curve from `{size: [(model, baseline), …]}`."""
+    """Return a curve from `{size: [(model, baseline), …]}`."""
     trials = [
         CurveTrial(
             size,
@@ -37,7 +37,7 @@ EVEN = [(0.90, 0.91), (0.92, 0.90), (0.90, 0.89)]
 BEHIND = [(0.80, 0.90), (0.81, 0.90), (0.82, 0.91)]
 
 
-def test_intervals_are_those_of_a_paired_t_test(tmp_path):
+def test_intervals_match_a_paired_t_test(tmp_path):
     (point,) = curve_of({8: EVEN}, tmp_path).points("macro_f1")
     model, baseline = np.array(EVEN).T
     expected = stats.ttest_rel(model, baseline).confidence_interval(0.95)
@@ -45,7 +45,7 @@ def test_intervals_are_those_of_a_paired_t_test(tmp_path):
     assert point.model_sd == pytest.approx(np.std(model, ddof=1)) and point.verdict == "not shown"
 
 
-def test_a_lower_loss_is_ahead(tmp_path):
+def test_the_lower_loss_leads(tmp_path):
     (point,) = curve_of({8: BEHIND}, tmp_path).points("log_loss")
     assert point.verdict == "ahead"
 
@@ -66,7 +66,7 @@ def test_a_lower_loss_is_ahead(tmp_path):
         ({8: AHEAD[:1], 16: EVEN[:1]}, ["One trial", "no spread"], ["up to"]),
     ],
 )
-def test_the_verdict_says_only_what_the_trials_show(tmp_path, table, says, silent):
+def test_the_verdict_claims_only_what_the_trials_show(tmp_path, table, says, silent):
     verdict = curve_verdict(curve_of(table, tmp_path).points("macro_f1"), "macro_f1")
     assert all(part in verdict for part in says), verdict
     assert not any(part in verdict for part in silent), verdict

@@ -1,4 +1,4 @@
-"""Calibration, thresholds and abstention: chosen by a run, saved with its model, followed by whatever loads it."""
+"""Calibration, thresholds and abstention are chosen by a run, saved with its model and applied after loading."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from finetext.training import train
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory, checkpoint, messages):
-    """The same run without and with a decision."""
+    """The same run without and with calibration, thresholds and abstention."""
     folder = tmp_path_factory.mktemp("runs")
     options = {
         "model": str(checkpoint("bert")),

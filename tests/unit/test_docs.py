@@ -1,4 +1,4 @@
-"""What the documentation names exists."""
+"""The documentation's links, line numbers and files exist."""
 
 import re
 from pathlib import Path
@@ -17,12 +17,12 @@ PAGES = sorted(
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_between_pages_lead_somewhere(page):
+def test_links_between_pages_resolve(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
 
 
-def test_the_architecture_page_names_lines_that_define_what_it_says():
+def test_line_references_of_the_architecture_page_are_correct():
     content = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = re.findall(r"`([\w.]+)(?:\([^`]*)?`[^`]{0,3}`(src/[\w/.]+):(\d+)`", content)
     assert len(rows) > 10
@@ -31,7 +31,7 @@ def test_the_architecture_page_names_lines_that_define_what_it_says():
         assert name.rpartition(".")[2] in text, (name, path, line, text)
 
 
-def test_the_architecture_page_names_files_that_exist():
+def test_files_named_on_the_architecture_page_exist():
     content = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     for path in re.findall(r"`((?:\w+/)+\w+\.py)(?::\d+)?`", content):
         assert (ROOT / path).exists() or (ROOT / "src" / "finetext" / path).exists(), path

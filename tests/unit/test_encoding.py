@@ -22,18 +22,18 @@ LONG = " ".join(CORPUS)
 
 @pytest.fixture(scope="module")
 def tokenizers_by_kind(tmp_path_factory):
-    found = {}
+    tokenizers = {}
     for kind, make in (("bytes", byte_level_tokenizer), ("words", word_piece_tokenizer)):
         folder = tmp_path_factory.mktemp(kind)
         make().save_pretrained(folder)
-        found[kind] = load_tokenizer(folder)
-        choose_pad_token(found[kind])
-    return found
+        tokenizers[kind] = load_tokenizer(folder)
+        choose_pad_token(tokenizers[kind])
+    return tokenizers
 
 
 @pytest.mark.parametrize("kind", ["bytes", "words"])
 @given(text=st.text() | st.lists(st.sampled_from(LONG.split())).map(" ".join), limit=st.integers(4, 20))
-def test_truncate_is_the_tokenizers_own_truncation(tokenizers_by_kind, kind, text, limit):
+def test_truncation_matches_the_tokenizer(tokenizers_by_kind, kind, text, limit):
     tokenizer = tokenizers_by_kind[kind]
     ours = TextEncoder(tokenizer, limit, "truncate")([text])[0]
     theirs = tokenizer(text, truncation=True, max_length=limit)["input_ids"]
@@ -43,7 +43,7 @@ def test_truncate_is_the_tokenizers_own_truncation(tokenizers_by_kind, kind, tex
 @pytest.mark.parametrize("kind", ["bytes", "words"])
 @pytest.mark.parametrize("policy", ["truncate", "head-tail", "windows"])
 @given(text=st.text() | st.lists(st.sampled_from(LONG.split())).map(" ".join), limit=st.integers(4, 20))
-def test_every_window_has_a_token_and_none_too_many(tokenizers_by_kind, kind, policy, text, limit):
+def test_windows_are_neither_empty_nor_too_long(tokenizers_by_kind, kind, policy, text, limit):
     windows = TextEncoder(tokenizers_by_kind[kind], limit, policy)([text])[0]
     assert windows and all(1 <= len(window) <= limit for window in windows)
     if policy != "windows":
@@ -82,7 +82,7 @@ def test_no_text_makes_a_special_token(tokenizers_by_kind, kind, text):
 
 
 @pytest.mark.parametrize("kind", ["bytes", "words"])
-def test_halves_of_a_surrogate_pair_are_mended(tokenizers_by_kind, kind):
+def test_unpaired_surrogates_are_replaced(tokenizers_by_kind, kind):
     encode = TextEncoder(tokenizers_by_kind[kind], 64, "truncate")
     assert encode(["tea \ud83d\ude00", "tea \udcff"]) == encode(["tea \U0001f600", "tea \ufffd"])
 
@@ -94,7 +94,7 @@ def test_truncation_and_padding_in_the_file_are_switched_off(tokenizers_by_kind)
     assert len(short) == 3
 
 
-def test_counts_are_of_the_whole_text(tokenizers_by_kind):
+def test_token_counts_cover_the_whole_text(tokenizers_by_kind):
     tokenizer = tokenizers_by_kind["words"]
     assert TextEncoder(tokenizer, 8, "truncate").count(["tea", LONG]) == [
         3,
@@ -118,11 +118,11 @@ def test_a_limit_without_room_for_text_is_refused(tokenizers_by_kind):
         ("bloom", {}, 2048),
     ],
 )
-def test_the_limit_is_the_models_own(family, sizes, limit):
+def test_the_limit_is_that_of_the_model(family, sizes, limit):
     assert position_limit(AutoConfig.for_model(family, **sizes)) == limit
 
 
-def test_roberta_loses_the_positions_of_its_padding():
+def test_the_limit_of_roberta_excludes_its_padding_positions():
     import torch
     from transformers import AutoModel
 
@@ -131,27 +131,27 @@ def test_roberta_loses_the_positions_of_its_padding():
         assert position_limit(config, AutoModel.from_config(config)) == 512
 
 
-def test_more_than_the_limit_is_refused():
+def test_a_length_above_the_limit_is_refused():
     assert choose_limit(None, 512) == 512
     assert choose_limit(100, 512) == 100
     with pytest.raises(UsageError, match="512"):
         choose_limit(513, 512)
 
 
-def test_a_token_made_for_padding_goes_first():
+def test_a_dedicated_pad_token_is_preferred():
     tokenizer = byte_level_tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|finetune_right_pad_id|>"]})
     choose_pad_token(tokenizer)
     assert tokenizer.pad_token == "<|finetune_right_pad_id|>"
 
 
-def test_without_one_the_end_of_text_pads():
+def test_without_a_pad_token_the_end_of_text_token_pads():
     tokenizer = byte_level_tokenizer()
     choose_pad_token(tokenizer)
     assert tokenizer.pad_token == "<|endoftext|>"
 
 
-def test_a_token_that_the_tokenizer_appends_never_pads():
+def test_a_token_that_the_tokenizer_appends_is_not_used_for_padding():
     tokenizer = byte_level_tokenizer()
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single="$A <|endoftext|>", special_tokens=[("<|endoftext|>", tokenizer.eos_token_id)]

@@ -1,9 +1,9 @@
 """finetext as a scikit-learn classifier.
 
-scikit-learn's `check_estimator` feeds numbers to every estimator and skips those that take texts, such as its own text
-vectorizers. Its checks that need no data run here; the others that make sense for texts are repeated with texts:
-unfitted, fit returns self, parameters kept, the same fit twice, order and subsets of the examples, pickling,
-consistent lengths, one class. Sparse or complex X, NaN in X, dtypes, `n_features_in_`, feature names and sample
+scikit-learn's `check_estimator` passes numbers to every estimator and skips those that take texts, such as its text
+vectorizers. Its checks without data run here; those that make sense for texts are reimplemented: unfitted estimators,
+`fit` returning self, unchanged parameters, repeated fits, order and subsets of the examples, pickling, inconsistent
+lengths, a single class. Those on sparse or complex X, NaN in X, dtypes, `n_features_in_`, feature names and sample
 weights do not apply.
 """
 
@@ -204,8 +204,8 @@ def test_a_grid_search_finds_the_better_options_and_refits(make, tmp_path, monke
 
 
 def test_scikit_learn_tunes_thresholds_and_calibrates(make):
-    # After six epochs the classes' probabilities are so near to one another that the refitted model's may lie on the
-    # other side of a threshold that the folds' models allow.
+    # After only six epochs, the probabilities of the classes are so close that the refitted model's may be on the
+    # other side of the threshold tuned on the folds.
     longer = make(epochs=12)
     tuned = TunedThresholdClassifierCV(longer, cv=2, scoring="balanced_accuracy").fit(TEXTS, LABELS)
     assert tuned.predict(TEXTS).tolist() == LABELS

@@ -1,4 +1,4 @@
-"""Explanations: the weight of each word, by leaving it out."""
+"""Explanations: the weight of a word is measured by leaving it out."""
 
 import io
 import json
@@ -22,7 +22,7 @@ from finetext.inference.explanation import find_spans, log_odds, remove_span
         ("  ", []),
     ],
 )
-def test_words_and_punctuation_are_found(text, words):
+def test_texts_are_split_into_words_and_punctuation(text, words):
     assert [text[start:end] for start, end in find_spans(text)] == words
 
 
@@ -42,7 +42,7 @@ def test_removing_a_word_leaves_no_double_space(place, left):
     assert remove_span("one two, three", *place) == left
 
 
-def test_log_odds_are_those_of_the_probabilities_and_stay_finite():
+def test_log_odds_match_the_probabilities_and_stay_finite():
     logits = np.array([[1.0, 2.0, -0.5], [300.0, 0.0, 0.0]], dtype=np.float32)
     probs = np.exp(logits[0].astype(float))
     probs /= probs.sum()

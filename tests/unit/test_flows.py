@@ -13,7 +13,7 @@ from finetext.training import Progress
 
 
 class Recorder(Progress):
-    """Keeps what it is told of texts done."""
+    """Records the reported progress."""
 
     def __init__(self):
         self.stages = []
@@ -46,7 +46,7 @@ def test_evaluate_refuses_a_split_that_the_source_lacks(tmp_path, trained, messa
     assert not (tmp_path / "e").exists()
 
 
-def test_inspect_reports_findings_that_forbid_training_without_raising(tmp_path):
+def test_inspect_reports_fatal_findings_without_raising(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text("text,label\none,a\ntwo,a\n")
     result = inspect(path, label_errors=True)

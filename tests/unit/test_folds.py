@@ -8,7 +8,7 @@ from finetext.training import TrainConfig, override, run_trial, train
 
 @pytest.fixture(scope="module")
 def repeated(tmp_path_factory):
-    """Three classes, one with a single text; a third of the texts stand there twice, in other letters."""
+    """Three classes, one with a single text; a third of the texts occur twice in different case."""
     rows = [(f"Message number {n}", "ab"[n % 3 == 0]) for n in range(60)]
     rows += [(f"MESSAGE  number {n}", "ab"[n % 3 == 0]) for n in range(20)] + [
         (f"rare {n}", "c") for n in range(3)

@@ -1,4 +1,4 @@
-"""A corpus of hostile and damaged model folders: each is refused, and nothing in any of them runs."""
+"""Hostile and damaged model folders are refused, and none of their code runs."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def folder(tmp_path, checkpoint):
 
 @pytest.fixture
 def canary(tmp_path):
-    """A file that hostile code would create."""
+    """The path of a file that hostile code would create."""
     return tmp_path / "canary"
 
 
@@ -244,7 +244,7 @@ def test_a_hostile_folder_is_refused_and_nothing_runs(folder, canary, damage):
     assert not canary.exists()
 
 
-def test_code_files_beside_a_sound_model_never_run(folder, canary):
+def test_code_files_beside_a_valid_model_never_run(folder, canary):
     for name in (
         "modeling_bert.py",
         "tokenization_bert.py",
@@ -332,7 +332,7 @@ def test_the_links_of_a_hub_snapshot_are_accepted(tmp_path, checkpoint):
 
 
 @pytest.mark.parametrize("name", ["minilmm", "no such", "./nowhere", "/no/such/folder", "a/b/c"])
-def test_what_is_no_model_at_all_is_a_usage_error(name):
+def test_anything_but_a_model_is_a_usage_error(name):
     with pytest.raises(UsageError, match="no model"):
         find_model(name)
 

@@ -1,4 +1,4 @@
-"""Wrong labels, near-duplicates and outliers are found, by probabilities from out-of-fold classifiers."""
+"""Wrong labels, near-duplicates and outliers are found with out-of-fold probabilities."""
 
 import csv
 import dataclasses
@@ -34,7 +34,7 @@ def write(path, rows):
 
 
 def flip(dataset, share, seed):
-    """Give a share of the examples another label; return the new data set and which they are."""
+    """Flip the labels of a share of the examples; return the new data set and the flipped indices."""
     random = np.random.default_rng(seed)
     chosen = random.choice(len(dataset), round(share * len(dataset)), replace=False)
     labels = list(dataset.labels)
@@ -148,7 +148,7 @@ def test_vectors_are_cached_for_the_next_run(checkpoint, messages, monkeypatch, 
     assert reported.pop() == (len(dataset), len(dataset))
     again = text_vectors(dataset, config, 42, progress=Recorder())
     assert reported.pop() == (len(dataset), len(dataset))
-    assert len(runs) == (1 if limit is None else 2)  # without room in the cache they are computed again
+    assert len(runs) == (1 if limit is None else 2)  # recomputed if the cache has no room for them
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     model = load_model(find_model(config.model), dataset.class_names, dataset.task, config, seed=0)
     plain = mean_vectors(model, model.encode(dataset.texts), 1, arithmetic="fp32")
@@ -227,7 +227,9 @@ def test_the_command_prints_and_writes_the_issues(noisy, tmp_path, checkpoint, c
 
 def test_near_duplicates_with_other_labels_are_conflicts(tmp_path, checkpoint):
     rows = [("win a gold prize and cash today", "spam"), ("win a gold prize and cash today !", "ham")]
-    rows += [("win a gold  prize and cash TODAY", "spam")]  # equal to the first: the other checks list it
+    rows += [
+        ("win a gold  prize and cash TODAY", "spam")
+    ]  # a duplicate of the first, which other checks report
     rows += [
         (f"{'rain ' * (n % 7)} {n * 37} {'call home ' * (n % 5)}", "ham spam".split()[n % 2])
         for n in range(40)

@@ -43,20 +43,20 @@ def test_a_binary_case_calculated_by_hand():
     assert metrics.classes[1].recall == pytest.approx(1 / 2)
     assert metrics.macro_f1 == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert metrics.mcc == pytest.approx((2 * 1 - 1 * 1) / math.sqrt(3 * 2 * 3 * 2))
-    assert metrics.roc_auc == pytest.approx(5 / 6)  # of 6 pairs one is the wrong way round
+    assert metrics.roc_auc == pytest.approx(5 / 6)  # one of 6 pairs is in the wrong order
     assert metrics.log_loss == pytest.approx(-np.log([0.9, 0.6, 0.3, 0.8, 0.45]).mean())
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_metrics_agree_with_scikit_learn(seed):
     targets, probs = predictions(200, 3, seed)
-    metrics, guess = compute_metrics(targets, probs, NAMES, "multi-class"), probs.argmax(1)
-    assert metrics.accuracy == pytest.approx(sk.accuracy_score(targets, guess))
-    assert metrics.balanced_accuracy == pytest.approx(sk.balanced_accuracy_score(targets, guess))
-    assert metrics.macro_f1 == pytest.approx(sk.f1_score(targets, guess, average="macro"))
-    assert metrics.weighted_f1 == pytest.approx(sk.f1_score(targets, guess, average="weighted"))
-    assert metrics.micro_f1 == pytest.approx(sk.f1_score(targets, guess, average="micro"))
-    assert metrics.mcc == pytest.approx(sk.matthews_corrcoef(targets, guess))
+    metrics, predicted = compute_metrics(targets, probs, NAMES, "multi-class"), probs.argmax(1)
+    assert metrics.accuracy == pytest.approx(sk.accuracy_score(targets, predicted))
+    assert metrics.balanced_accuracy == pytest.approx(sk.balanced_accuracy_score(targets, predicted))
+    assert metrics.macro_f1 == pytest.approx(sk.f1_score(targets, predicted, average="macro"))
+    assert metrics.weighted_f1 == pytest.approx(sk.f1_score(targets, predicted, average="weighted"))
+    assert metrics.micro_f1 == pytest.approx(sk.f1_score(targets, predicted, average="micro"))
+    assert metrics.mcc == pytest.approx(sk.matthews_corrcoef(targets, predicted))
     assert metrics.roc_auc == pytest.approx(sk.roc_auc_score(targets, probs, multi_class="ovr"))
     assert metrics.log_loss == pytest.approx(sk.log_loss(targets, probs))
     one_hot = np.eye(3)[targets]
@@ -66,11 +66,11 @@ def test_metrics_agree_with_scikit_learn(seed):
 def test_multi_label_metrics_agree_with_scikit_learn():
     draw = np.random.default_rng(0)
     targets, probs = draw.integers(0, 2, (100, 3)), draw.random((100, 3))
-    metrics, guess = compute_metrics(targets, probs, NAMES, "multi-label"), (probs >= 0.5).astype(int)
-    assert metrics.accuracy == pytest.approx(sk.accuracy_score(targets, guess))
-    assert metrics.hamming_loss == pytest.approx(sk.hamming_loss(targets, guess))
-    assert metrics.macro_f1 == pytest.approx(sk.f1_score(targets, guess, average="macro"))
-    assert metrics.micro_f1 == pytest.approx(sk.f1_score(targets, guess, average="micro"))
+    metrics, predicted = compute_metrics(targets, probs, NAMES, "multi-label"), (probs >= 0.5).astype(int)
+    assert metrics.accuracy == pytest.approx(sk.accuracy_score(targets, predicted))
+    assert metrics.hamming_loss == pytest.approx(sk.hamming_loss(targets, predicted))
+    assert metrics.macro_f1 == pytest.approx(sk.f1_score(targets, predicted, average="macro"))
+    assert metrics.micro_f1 == pytest.approx(sk.f1_score(targets, predicted, average="micro"))
     assert metrics.roc_auc == pytest.approx(sk.roc_auc_score(targets, probs))
     assert metrics.confusion is None
     assert metrics.log_loss == pytest.approx(
@@ -89,14 +89,14 @@ def test_calibration_error_calculated_by_hand():
 
 @pytest.mark.parametrize(
     ("right", "total", "low", "high"),
-    # Values of the closed form, as statistics packages print them.
+    # Values of the closed form, as computed by statistics packages.
     [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (950, 1000, 0.9347, 0.9619)],
 )
 def test_wilson_intervals(right, total, low, high):
     assert wilson_interval(right, total) == pytest.approx((low, high), abs=1e-4)
 
 
-def test_the_interval_of_no_examples_is_everything():
+def test_the_interval_without_examples_is_zero_to_one():
     assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
@@ -147,7 +147,7 @@ def test_metrics_are_shown_for_the_tasks_in_which_they_are_defined(task):
     assert ("hamming_loss" in metrics_of(task)) == (task == "multi-label")
 
 
-def test_targets_are_ids_or_zeros_and_ones():
+def test_targets_are_class_ids_or_indicators():
     assert encode_targets([("b",), ("a",)], NAMES, "multi-class").tolist() == [1, 0]
     assert encode_targets([("b", "c"), ()], NAMES, "multi-label").tolist() == [[0, 1, 1], [0, 0, 0]]
     with pytest.raises(DataError, match=r"'spamm'.*Did you mean 'spam'"):
@@ -211,7 +211,7 @@ def test_evaluation_needs_no_torch():
 def test_mcnemar_calculated_by_hand():
     first = np.array([True] * 6 + [False] * 1 + [True] * 20)
     second = np.array([False] * 6 + [True] * 1 + [True] * 20)
-    # 7 texts on which one alone is right, 6 of them the first: 2 * (C(7,0) + C(7,1)) / 2^7
+    # Only one classifier is right on 7 texts, the first on 6 of them: 2 * (C(7,0) + C(7,1)) / 2^7
     assert mcnemar(first, second) == pytest.approx(2 * 8 / 128)
     assert mcnemar(second, first) == mcnemar(first, second)
     assert mcnemar(first, first) == 1.0

@@ -1,4 +1,4 @@
-"""The card and the test metrics that the server reads beside a model."""
+"""The model card and test metrics that the server reads from a run."""
 
 import json
 

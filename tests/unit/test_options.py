@@ -1,4 +1,4 @@
-"""Every option explains itself, and answers to the names that Trainer's users type."""
+"""Every option is documented, and accepts the names that Trainer's users know."""
 
 import ast
 import inspect
@@ -51,7 +51,7 @@ def test_every_option_has_a_docstring(module):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_flags_answer_to_the_names_of_trainer(flags, options):
+def test_flags_accept_the_argument_names_of_trainer(flags, options):
     from finetext.cli.app import build_app, typed_options
     from finetext.options import fields_with_values
 
@@ -99,11 +99,9 @@ def test_help_imports_nothing_heavy(arguments):
     ("set_before", "expected"),
     [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
 )
-def test_threads_that_wait_sleep_soon_unless_the_environment_says_otherwise(
-    monkeypatch, set_before, expected
-):
+def test_waiting_threads_sleep_soon_unless_the_environment_says_otherwise(monkeypatch, set_before, expected):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
-        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.setenv(name, "")  # registers the variable for restoration
         monkeypatch.delenv(name)
     for name, value in set_before.items():
         monkeypatch.setenv(name, value)
@@ -112,7 +110,7 @@ def test_threads_that_wait_sleep_soon_unless_the_environment_says_otherwise(
     assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
-def test_values_out_of_bounds_are_all_named_with_their_bounds():
+def test_all_out_of_range_values_are_reported_with_their_bounds():
     from finetext.errors import UsageError
     from finetext.options import check_options
     from finetext.training import TrainConfig, override

@@ -1,4 +1,4 @@
-"""The paired bootstrap against scikit-learn and a plain loop."""
+"""The paired bootstrap matches scikit-learn and a plain loop."""
 
 import numpy as np
 import pytest
@@ -25,16 +25,16 @@ def reference(targets, predicted, classes):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_metrics_are_those_of_scikit_learn(seed):
+def test_metrics_match_scikit_learn(seed):
     targets, first, _ = predictions(seed)
     assert decision_metrics(targets, first, 3) == pytest.approx(reference(targets, first, 3))
-    one_hot, guess = np.eye(3, dtype=int)[targets], np.eye(3, dtype=int)[first]
-    guess[:40, 1] = 1
-    differences = decision_metrics(one_hot, guess, 3)
-    labels = zip(one_hot.T, guess.T, strict=True)
+    one_hot, predicted = np.eye(3, dtype=int)[targets], np.eye(3, dtype=int)[first]
+    predicted[:40, 1] = 1
+    differences = decision_metrics(one_hot, predicted, 3)
+    labels = zip(one_hot.T, predicted.T, strict=True)
     assert differences["mcc"] == pytest.approx(np.mean([sk.matthews_corrcoef(t, p) for t, p in labels]))
-    assert differences["macro_f1"] == pytest.approx(sk.f1_score(one_hot, guess, average="macro"))
-    assert differences["accuracy"] == pytest.approx(sk.accuracy_score(one_hot, guess))
+    assert differences["macro_f1"] == pytest.approx(sk.f1_score(one_hot, predicted, average="macro"))
+    assert differences["accuracy"] == pytest.approx(sk.accuracy_score(one_hot, predicted))
 
 
 def test_a_class_without_texts_or_predictions_has_an_f1_of_zero():
@@ -43,7 +43,7 @@ def test_a_class_without_texts_or_predictions_has_an_f1_of_zero():
     assert differences == pytest.approx(reference(targets, predicted, 3))
 
 
-def test_intervals_are_those_of_drawing_texts_one_by_one():
+def test_intervals_match_resampling_texts_one_by_one():
     targets, first, second = predictions(7, texts=200)
     differences = paired_differences(targets, first, second, 3, resamples=4000, seed=1)
     random = np.random.default_rng(2)
@@ -72,7 +72,7 @@ def test_one_hot_labels_and_ids_give_equal_differences_and_similar_intervals():
     )
 
 
-def test_differences_are_zero_from_itself_and_change_sign_when_swapped():
+def test_differences_to_itself_are_zero_and_swapping_changes_the_sign():
     targets, first, second = predictions(5)
     same = paired_differences(targets, first, first, 3)
     assert set(same.values()) == {PairedDifference(0.0, 0.0, 0.0)}

@@ -1,4 +1,4 @@
-"""Settings of the whole process: library calls leave them alone, only commands and the server's process change them."""
+"""Library calls change no process-wide settings; only commands and the server's process do."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def state():
 
 calls = []
 ctypes.CDLL = Watched
-torch.set_num_threads(usable_cores() + 1)  # a host's own choice, which the commands would correct
+torch.set_num_threads(usable_cores() + 1)  # the host application's choice, which commands would override
 before = state()
 """
 LIBRARY = """
@@ -49,13 +49,13 @@ asyncio.run(serve())
 assert state() == before, state()
 assert "mallopt" not in calls
 """
-OWN_PROCESS = """
+SERVER_PROCESS = """
 from finetext.serving import ServeConfig, Service
 from finetext.serving.process import COLLECT_AFTER, SWITCH_SECONDS
 from finetext.serving.process import load_and_freeze, prepare_process, set_switch_interval
 
 prepare_process()
-assert sys.platform != "linux" or "mallopt" in calls  # so that the watch would have seen a call of the library
+assert sys.platform != "linux" or "mallopt" in calls  # so a call by the library would have been noticed
 assert torch.get_num_threads() == usable_cores() and gc.get_threshold()[0] == COLLECT_AFTER
 
 async def serve():
@@ -88,4 +88,4 @@ def test_training_predicting_and_serving_as_a_library_change_no_process_setting(
 
 
 def test_the_servers_own_process_is_tuned(bundles):
-    run(OWN_PROCESS, bundles("spam"))
+    run(SERVER_PROCESS, bundles("spam"))

@@ -1,4 +1,4 @@
-"""Reading is lossless: whatever a file holds comes back, row for row and character for character."""
+"""Reading is lossless: every row and character of a file is read."""
 
 import csv
 import gzip
@@ -55,7 +55,9 @@ def written(rows: list[list[str]], **dialect) -> bytes:
 @example(rows=[("a\r\nb", '"'), ("c", '""')], delimiter=",", quoting=csv.QUOTE_ALL, lineterminator="\r\n")
 def test_csv_round_trip_is_lossless(rows, delimiter, quoting, lineterminator):
     header = ["text", "label", "third", "fourth"][: len(rows[0])]
-    if lineterminator == "\n":  # some Pythons leave a lone CR unquoted here: then a last one ends the line
+    if (
+        lineterminator == "\n"
+    ):  # some Python versions leave a lone CR unquoted here, where a final one ends the line
         assume(not all(row[-1].endswith("\r") for row in rows))
     content = written(
         [header, *map(list, rows)], delimiter=delimiter, quoting=quoting, lineterminator=lineterminator
@@ -99,32 +101,32 @@ def test_quotes_in_the_middle_of_fields_are_plain_characters():
     ]
 
 
-def test_an_unpaired_quote_at_the_start_of_a_field_swallows_no_row():
+def test_an_unpaired_quote_at_the_start_of_a_field_does_not_swallow_rows():
     content = b'text,label\n"unpaired,a\nplain,b\nmore,a\n'
     assert table_of(content) == [('"unpaired', "a"), ("plain", "b"), ("more", "a")]
 
 
-def test_stray_and_enclosing_quotes_are_told_apart():
+def test_unpaired_and_enclosing_quotes_are_distinguished():
     content = b'text,label\n5" nail,a\n"one, two",b\n"""x"" y, z",a\n"a" b,a\n'
     assert table_of(content) == [('5" nail', "a"), ("one, two", "b"), ('"x" y, z', "a"), ('"a" b', "a")]
 
 
-def test_text_over_several_lines_is_one_row_and_counts_once():
+def test_a_text_of_several_lines_is_one_row():
     table = read_table(b'text,label\n"one\ntwo",a\n\nthree,b\n', AUTO, "data.csv")
     assert table.frame.rows() == [("one\ntwo", "a"), ("three", "b")]
     assert table.rows.tolist() == [2, 4]
 
 
-@pytest.mark.parametrize("stray", ["", '5" nail,ham\n"a, b",ham\n'])
-def test_two_unpaired_quotes_that_look_like_one_long_field_are_refused(stray):
-    content = "text,label\nx,ham\ny,spam\n" + stray + '"unpaired,ham\nplain,spam\nended",ham\n'
-    row = 4 + stray.count("\n")
+@pytest.mark.parametrize("stray_quotes", ["", '5" nail,ham\n"a, b",ham\n'])
+def test_two_unpaired_quotes_that_look_like_one_long_field_are_refused(stray_quotes):
+    content = "text,label\nx,ham\ny,spam\n" + stray_quotes + '"unpaired,ham\nplain,spam\nended",ham\n'
+    row = 4 + stray_quotes.count("\n")
     with pytest.raises(
         DataError, match=rf"row {row}: a quoted text of 3 lines, or 3 rows.*--quoting csv.*--quoting none"
     ):
         table_of(content.encode())
-    assert len(table_of(content.encode(), DataConfig(quoting="csv"))) == 3 + stray.count("\n")
-    if not stray:
+    assert len(table_of(content.encode(), DataConfig(quoting="csv"))) == 3 + stray_quotes.count("\n")
+    if not stray_quotes:
         assert len(table_of(content.encode(), DataConfig(quoting="none"))) == 5
 
 
@@ -154,11 +156,11 @@ def test_a_very_long_field_is_read():
     assert table_of(written([["text", "label"], [text, "a"], ['5" x', "b"]])) == [(text, "a"), ('5" x', "b")]
 
 
-def test_semicolons_separate_where_the_header_says_so():
+def test_semicolons_in_the_header_make_them_the_separator():
     assert table_of(b"text;label\na, b;x\nc;y\n") == [("a, b", "x"), ("c", "y")]
 
 
-def test_nameless_and_repeated_columns_get_names():
+def test_unnamed_and_repeated_columns_get_names():
     frame = read_table(b"text,label,,a,a\n1,2,3,4,5\n", AUTO, "data.csv").frame
     assert frame.columns == ["text", "label", "column 3", "a", "a (column 5)"]
 
@@ -179,7 +181,7 @@ def test_a_two_column_file_is_read_back(rows, end):
 @settings(max_examples=200)
 @given(rows=st.lists(st.tuples(st.sampled_from(["ham", "spam"]), lines), min_size=1, max_size=8))
 def test_a_two_column_file_is_recognised(rows):
-    assume(not is_header([rows[0][1]]))  # a first text "message" might be a column's name
+    assume(not is_header([rows[0][1]]))  # the first text could look like a column name
     content = "\n".join(f"{label}\t{text}" for label, text in rows).encode()
     table = read_table(content, AUTO, "SMSSpamCollection")
     assert (table.format, table.frame.rows()) == ("two-column", rows)
@@ -191,7 +193,7 @@ def test_a_first_text_that_is_a_label_columns_name_is_no_header():
 
 
 @pytest.mark.parametrize("name", ["data.tsv", "data.txt", "data"])
-def test_a_header_of_a_two_column_file_is_seen(name):
+def test_the_header_of_a_two_column_file_is_recognised(name):
     table = read_table(b'label\ttext\nham\thi\nspam\t"win\n', AUTO, name)
     assert table.frame.columns == ["label", "text"]
     assert table.frame.rows() == [("ham", "hi"), ("spam", '"win')]
@@ -227,7 +229,7 @@ def test_the_sms_collection_loses_no_message():
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
-def test_a_byte_order_mark_says_the_encoding(encoding):
+def test_a_byte_order_mark_determines_the_encoding(encoding):
     assert table_of("text,label\ncafé,a\n".encode(encoding)) == [("café", "a")]
 
 
@@ -333,7 +335,7 @@ def test_objects_are_refused_as_labels_and_texts(tmp_path):
             examine(path, AUTO)
 
 
-def test_parquet_numbers_and_gaps_become_labels(tmp_path):
+def test_parquet_numbers_and_nulls_become_labels(tmp_path):
     from finetext.data import examine
 
     frame = pl.DataFrame(
@@ -354,7 +356,7 @@ def rows_of(source) -> tuple[pl.DataFrame, str]:
     return pl.concat([batch.frame for batch in rows.batches()]), rows.text_column
 
 
-def test_a_table_to_predict_on_keeps_all_columns_as_they_stand(tmp_path):
+def test_a_table_for_prediction_keeps_all_columns_unchanged(tmp_path):
     (tmp_path / "in.csv").write_text("id,text,when\n007,hello,1e5\n,  ,\n")
     frame, column = rows_of(tmp_path / "in.csv")
     assert column == "text"

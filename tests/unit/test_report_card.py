@@ -1,4 +1,4 @@
-"""The model card: its metadata for the Hub, and that its content is that of the run."""
+"""The model card: its metadata for the Hub, and that its content matches the run."""
 
 import json
 import shutil
@@ -12,12 +12,12 @@ from finetext.evaluation import TFIDF, RunMetrics
 from finetext.reporting import write_card
 from finetext.reporting.rendering import escape_markdown
 from finetext.training import Run
-from report_folders import guesses, make_folder
+from report_folders import make_folder, random_predictions
 
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """A copy of a really trained run."""
+    """A copy of a trained run."""
     return Run.open(shutil.copytree(trained("bert").folder.path, tmp_path / "run"))
 
 
@@ -48,7 +48,7 @@ def test_the_hub_library_reads_the_card_of_a_real_run(run):
     name, results = model_index_to_eval_results(plain["model-index"])
     assert name == "bert-messages.csv"
     assert len(results) == 4
-    # What the Hub demands of a card's metadata: names are texts, values are numbers.
+    # The Hub requires names to be strings and values to be numbers.
     for result in plain["model-index"][0]["results"]:
         assert result["task"]["type"] == "text-classification"
         assert result["dataset"]["name"] and result["dataset"]["type"]
@@ -60,7 +60,7 @@ def test_the_card_contains_neither_times_nor_paths(run, tmp_path):
     assert str(tmp_path.parent) not in text and "/tmp" not in text
     assert json.loads(run.folder.environment.read_text())["started"][:10] not in text
     assert "base_model" not in text  # a local folder
-    targets, probs = guesses(40, 2)
+    targets, probs = random_predictions(40, 2)
     cards = []
     for name in ("first", "second"):
         metrics = make_folder(tmp_path / name, ["no", "yes"], targets, probs, baseline=probs[::-1])
@@ -89,7 +89,7 @@ def test_the_code_of_the_card_runs_with_plain_transformers(run):
     ],
 )
 def test_the_base_model_is_named_only_if_it_is_on_the_hub(tmp_path, model, weights, expected):
-    targets, probs = guesses(40, 2)
+    targets, probs = random_predictions(40, 2)
     metrics = make_folder(tmp_path, ["no", "yes"], targets, probs)
     environment(tmp_path, model=model)
     (tmp_path / "config.toml").write_text(f'[model]\nweights = "{weights}"\n')
@@ -99,8 +99,8 @@ def test_the_base_model_is_named_only_if_it_is_on_the_hub(tmp_path, model, weigh
 
 
 def test_metrics_are_shown_beside_the_baselines_with_intervals(tmp_path):
-    targets, probs = guesses(200, 2)
-    _, other = guesses(200, 2, skill=8.0)
+    targets, probs = random_predictions(200, 2)
+    _, other = random_predictions(200, 2, skill=8.0)
     metrics = make_folder(tmp_path, ["no", "yes"], targets, probs, baseline=other)
     metrics["test"]["intervals"] = {"mcc": [0.25, 0.75]}
     text = card_of(tmp_path, metrics).text
@@ -119,14 +119,14 @@ def test_metrics_are_shown_beside_the_baselines_with_intervals(tmp_path):
 
 
 def test_synthetic_data_are_marked(tmp_path):
-    targets, probs = guesses(40, 2)
+    targets, probs = random_predictions(40, 2)
     card = card_of(tmp_path, make_folder(tmp_path, ["no", "yes"], targets, probs, synthetic_data=True))
     assert "say nothing about real messages" in card.text
     assert card.data.eval_results[0].dataset_name == "data.csv (synthetic)"
 
 
 def test_features_that_plain_transformers_lacks_are_listed(tmp_path):
-    targets, probs = guesses(60, 3, multi=True)
+    targets, probs = random_predictions(60, 3, multi=True)
     rule = {"rule": "threshold", "criterion": "f1", "thresholds": [0.25, 0.5, 0.75], "abstain_below": None}
     data = {
         "findings": [
@@ -152,7 +152,7 @@ def test_features_that_plain_transformers_lacks_are_listed(tmp_path):
 
 def test_class_names_are_escaped_in_the_card(tmp_path):
     names = ["a|b", "<b>bold</b>", "new\nline", "yes: no", "---"]
-    targets, probs = guesses(60, 5)
+    targets, probs = random_predictions(60, 5)
     card = card_of(tmp_path, make_folder(tmp_path, names, targets, probs))
     assert "| a\\|b |" in card.text
     assert "| &lt;b>bold&lt;/b> |" in card.text

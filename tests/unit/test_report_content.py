@@ -1,4 +1,4 @@
-"""The report of a folder: what it says, that its numbers are those of metrics.json, and its files."""
+"""The report of a folder: its text, its files, and that its numbers match metrics.json."""
 
 import html
 import json
@@ -16,13 +16,13 @@ from finetext.reporting import write_report
 from finetext.reporting.folder import read_predictions
 from finetext.runs import RunFolder
 from finetext.training import Run
-from report_folders import HOSTILE, guesses, make_folder
+from report_folders import HOSTILE, make_folder, random_predictions
 
 COMMAND = "finetext train --config 'a <b>.toml'"
 
 
 class Page(HTMLParser):
-    """Collects numbers, headings, ids, scripts and the visible text."""
+    """Collects the numbers, headings, ids, scripts and visible text of a page."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def run(trained, tmp_path):
-    """A copy of a really trained run."""
+    """A copy of a trained run."""
     return Run.open(shutil.copytree(trained("bert").folder.path, tmp_path / "run"))
 
 
@@ -86,7 +86,7 @@ def at(metrics, key):
 
 
 def check_numbers(page, metrics):
-    """Assert that every number with a key equals that value of metrics.json, and is only rounded."""
+    """Assert that every number with a key matches that value of metrics.json up to rounding."""
     keyed = [number for number in page.numbers if number[0]]
     for key, value, shown in keyed:
         stands = at(metrics, key)
@@ -166,7 +166,7 @@ def test_every_plot_is_valid_and_has_a_description(run):
 
 def test_hostile_texts_and_class_names_are_escaped(tmp_path):
     names = ["_<b>&", "$x_{", "a|b\x07 \"c'", "</style><script>"]
-    targets, probs = guesses(60, 4)
+    targets, probs = random_predictions(60, 4)
     page = report(tmp_path, make_folder(tmp_path, names, targets, probs, baseline=probs[::-1]))
     assert "script" not in page.tags
     assert "img" not in page.tags
@@ -179,14 +179,14 @@ def test_hostile_texts_and_class_names_are_escaped(tmp_path):
 
 
 def test_long_texts_are_shortened_and_the_most_confident_mistakes_come_first(tmp_path):
-    targets, probs = guesses(400, 2, skill=0.2)
+    targets, probs = random_predictions(400, 2, skill=0.2)
     metrics = make_folder(tmp_path, ["no", "yes"], targets, probs)
     report(tmp_path, metrics)
     wrong = probs.max(axis=1)[probs.argmax(axis=1) != targets]
     source = (tmp_path / "report.html").read_text()
     quoted = [
-        html.unescape(found)
-        for found in re.findall(r'class="quoted" dir="auto">(.*?)</p>', source, re.DOTALL)
+        html.unescape(paragraph)
+        for paragraph in re.findall(r'class="quoted" dir="auto">(.*?)</p>', source, re.DOTALL)
     ]
     sure = [float(v) for v in re.findall(r'confidence <data value="([^"]+)"', source)]
     assert len(quoted) == len(sure) == 20
@@ -203,9 +203,9 @@ def test_long_texts_are_shortened_and_the_most_confident_mistakes_come_first(tmp
         ((2.0, 2.0), "Not shown", "open"),
     ],
 )
-def test_the_verdict_is_that_of_the_paired_test(tmp_path, skills, said, tone):
-    targets, probs = guesses(300, 2, skill=skills[0])
-    _, other = guesses(300, 2, skill=skills[1])
+def test_the_verdict_follows_the_paired_test(tmp_path, skills, said, tone):
+    targets, probs = random_predictions(300, 2, skill=skills[0])
+    _, other = random_predictions(300, 2, skill=skills[1])
     metrics = make_folder(tmp_path, ["no", "yes"], targets, probs, baseline=other)
     page = report(tmp_path, metrics)
     assert page.headings[0].startswith(said) and TFIDF in page.headings[0]
@@ -217,7 +217,10 @@ def test_the_verdict_is_that_of_the_paired_test(tmp_path, skills, said, tone):
 def test_a_model_that_leads_in_other_metrics_is_not_dismissed_by_its_accuracy_alone(tmp_path):
     targets = np.array([0] * 180 + [1] * 20)
     ours, theirs = np.full((200, 2), [0.9, 0.1]), np.full((200, 2), [0.9, 0.1])
-    ours[:40] = ours[180:] = [0.1, 0.9]  # finds all, with false alarms; the other never says yes
+    ours[:40] = ours[180:] = [
+        0.1,
+        0.9,
+    ]  # perfect recall with false positives; the baseline never predicts yes
     metrics = make_folder(tmp_path, ["no", "yes"], targets, ours, baseline=theirs)
     page = report(tmp_path, metrics)
     assert page.headings[0] == f"Worse than {TFIDF}"
@@ -228,7 +231,7 @@ def test_a_model_that_leads_in_other_metrics_is_not_dismissed_by_its_accuracy_al
 
 
 def test_classifiers_right_on_the_same_texts_are_reported_as_such(tmp_path):
-    targets, probs = guesses(80, 2)
+    targets, probs = random_predictions(80, 2)
     metrics = make_folder(tmp_path, ["no", "yes"], targets, probs, baseline=probs)
     page = report(tmp_path, metrics)
     assert "Both are right on exactly the same texts." in page.text and "can be chance" not in page.text
@@ -245,7 +248,7 @@ def test_a_baseline_that_leads_by_chance_is_named(tmp_path):
 
 
 def test_synthetic_data_are_announced_in_a_banner(tmp_path):
-    targets, probs = guesses(50, 2)
+    targets, probs = random_predictions(50, 2)
     said = "say nothing about real messages"
     assert said not in report(tmp_path / "a", make_folder(tmp_path / "a", ["n", "y"], targets, probs)).text
     metrics = make_folder(tmp_path / "b", ["n", "y"], targets, probs, synthetic_data=True)
@@ -253,7 +256,7 @@ def test_synthetic_data_are_announced_in_a_banner(tmp_path):
 
 
 def test_costs_decision_data_and_folds_are_shown(tmp_path):
-    targets, probs = guesses(120, 2)
+    targets, probs = random_predictions(120, 2)
     metrics = make_folder(tmp_path, ["no", "yes"], targets, probs, baseline=probs[::-1])
     metrics["test"]["intervals"] = {"mcc": [0.111, 0.222], "log_loss": [0.1, 0.9], "roc_auc": None}
     metrics["comparisons"][TFIDF]["accuracy_difference_interval"] = [-0.021, 0.123]
@@ -312,14 +315,14 @@ def test_costs_decision_data_and_folds_are_shown(tmp_path):
 
 
 def test_texts_without_a_label_are_counted(tmp_path):
-    targets, probs = guesses(80, 2, skill=0.5)
+    targets, probs = random_predictions(80, 2, skill=0.5)
     limit = 0.7
     rule = {"rule": "argmax", "criterion": None, "thresholds": None, "abstain_below": limit}
     rule |= {"temperature": None, "chosen_on": None}
     metrics = make_folder(tmp_path, ["no", "yes"], targets, probs, decision=rule)
     lines = (tmp_path / "predictions.csv").read_text().splitlines()
     unsure = probs.max(axis=1) < limit
-    flagged = [f"{line},{int(own)}" for line, own in zip(lines[1:], unsure, strict=True)]
+    flagged = [f"{line},{int(is_unsure)}" for line, is_unsure in zip(lines[1:], unsure, strict=True)]
     (tmp_path / "predictions.csv").write_text("\n".join([f"{lines[0]},abstained", *flagged]) + "\n")
     page = report(tmp_path, metrics)
     assert f"That is so for {unsure.sum()} of 80 texts" in page.text
@@ -329,7 +332,7 @@ def test_texts_without_a_label_are_counted(tmp_path):
 
 
 def test_the_report_of_an_evaluation_leaves_out_training_and_baselines(tmp_path):
-    targets, probs = guesses(90, 3)
+    targets, probs = random_predictions(90, 3)
     metrics = make_folder(
         tmp_path,
         ["a", "b", "c"],
@@ -350,7 +353,7 @@ def test_the_report_of_an_evaluation_leaves_out_training_and_baselines(tmp_path)
 
 @pytest.mark.parametrize("classes", [3, 20, 21, 30])
 def test_many_classes_are_shown_by_their_most_confused_pairs(tmp_path, classes):
-    targets, probs = guesses(40 * classes, classes, skill=1.5)
+    targets, probs = random_predictions(40 * classes, classes, skill=1.5)
     names = [f"class {n}" for n in range(classes)]
     metrics = make_folder(tmp_path, names, targets, probs)
     page = report(tmp_path, metrics)
@@ -367,7 +370,7 @@ def test_many_classes_are_shown_by_their_most_confused_pairs(tmp_path, classes):
 
 
 def test_multi_label_thresholds_are_shown(tmp_path):
-    targets, probs = guesses(150, 5, multi=True, skill=1.0)
+    targets, probs = random_predictions(150, 5, multi=True, skill=1.0)
     targets[0] = 0
     rule = {
         "rule": "threshold",
@@ -387,7 +390,7 @@ def test_multi_label_thresholds_are_shown(tmp_path):
 
 
 def test_a_class_without_test_texts_has_no_recall(tmp_path):
-    targets, probs = guesses(60, 3)
+    targets, probs = random_predictions(60, 3)
     targets[targets == 2] = 0
     metrics = make_folder(tmp_path, ["a", "b", "c"], targets, probs)
     page = report(tmp_path, metrics)
@@ -433,7 +436,7 @@ def test_one_text_with_several_labels_is_enough(tmp_path):
 
 
 def test_class_names_in_other_scripts_are_kept(tmp_path):
-    targets, probs = guesses(40, 3)
+    targets, probs = random_predictions(40, 3)
     page = report(tmp_path, make_folder(tmp_path, ["垃圾", "رسالة", "🙂"], targets, probs))
     assert "垃圾" in page.text
     assert "垃圾" in (tmp_path / "plots" / "confusion.svg").read_text()
@@ -454,7 +457,7 @@ def test_predictions_with_line_breaks_and_quotes_survive_a_round_trip(tmp_path):
 
 
 def test_test_texts_that_are_in_the_training_split_are_counted(tmp_path):
-    targets, probs = guesses(30, 2)
+    targets, probs = random_predictions(30, 2)
     metrics = make_folder(tmp_path, ["no", "yes"], targets, probs)
     assert "None of the 30 texts of the test split are" in report(tmp_path, metrics).text
     train = RunFolder(tmp_path).splits / "train.csv"
@@ -496,7 +499,7 @@ def test_a_damaged_metrics_json_is_named(tmp_path, content):
 
 @pytest.mark.slow
 def test_a_hundred_thousand_predictions_make_a_small_page(tmp_path):
-    targets, probs = guesses(100_000, 4, skill=1.0)
+    targets, probs = random_predictions(100_000, 4, skill=1.0)
     metrics = make_folder(tmp_path, ["a", "b", "c", "d"], targets, probs, training=False)
     write_report(tmp_path, RunMetrics.from_dict(metrics), "")
     assert (tmp_path / "report.html").stat().st_size < 1_000_000

@@ -1,4 +1,4 @@
-"""The numbers behind the plots against scikit-learn and calculated by hand."""
+"""The data behind the plots match scikit-learn and calculations by hand."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from finetext.evaluation.metrics import expected_calibration_error
 from finetext.reporting import curves
 from finetext.reporting.curves import Curve
 from finetext.reporting.folder import Predictions
-from report_folders import guesses
+from report_folders import random_predictions
 
 
 def predictions_of(targets, probs):
@@ -17,8 +17,8 @@ def predictions_of(targets, probs):
     return Predictions([f"text {n}" for n in range(len(targets))], targets, predicted, probs, None)
 
 
-def test_areas_under_the_drawn_curves_are_those_of_scikit_learn():
-    targets, probs = guesses(3000, 2, skill=1.0)
+def test_areas_under_the_plotted_curves_match_scikit_learn():
+    targets, probs = random_predictions(3000, 2, skill=1.0)
     line = curves.roc(targets, probs[:, 1])
     assert np.trapezoid(line.y, line.x) == pytest.approx(sk.roc_auc_score(targets, probs[:, 1]))
     stairs = curves.precision_recall(targets, probs[:, 1])
@@ -27,7 +27,7 @@ def test_areas_under_the_drawn_curves_are_those_of_scikit_learn():
 
 
 def test_the_mean_curve_has_the_mean_area():
-    targets, probs = guesses(2000, 4, skill=1.0)
+    targets, probs = random_predictions(2000, 4, skill=1.0)
     one_hot = np.eye(4, dtype=np.int64)[targets]
     lines = [curves.roc(one_hot[:, c], probs[:, c]) for c in range(4)]
     mean = curves.mean_curve(lines, staircase=False)
@@ -39,7 +39,7 @@ def test_the_mean_curve_has_the_mean_area():
 
 
 def test_a_thinned_curve_has_few_points_and_the_same_area_and_ends():
-    targets, probs = guesses(50_000, 2, skill=1.0)
+    targets, probs = random_predictions(50_000, 2, skill=1.0)
     whole = curves.roc(targets, probs[:, 1])
     thinned = curves.thin(whole)
     assert len(whole.x) > 1000
@@ -50,16 +50,16 @@ def test_a_thinned_curve_has_few_points_and_the_same_area_and_ends():
 
 @pytest.mark.parametrize("multi", [False, True])
 def test_reliability_bins_add_up_to_the_calibration_error(multi):
-    found = predictions_of(*guesses(500, 4, multi=multi))
-    bins = curves.reliability(found)
-    confidence, right = likeliest(found.targets, found.probs, multi)
+    predictions = predictions_of(*random_predictions(500, 4, multi=multi))
+    bins = curves.reliability(predictions)
+    confidence, right = likeliest(predictions.targets, predictions.probs, multi)
     assert bins.count.sum() == len(confidence)
     error = (bins.count * np.abs(bins.confidence - bins.accuracy)).sum() / len(confidence)
     assert error == pytest.approx(expected_calibration_error(confidence, right))
 
 
 def test_threshold_counts_agree_with_scikit_learn():
-    targets, probs = guesses(400, 2, skill=0.5)
+    targets, probs = random_predictions(400, 2, skill=0.5)
     at = curves.threshold_counts(predictions_of(targets, probs), 0.5)
     for k, threshold in enumerate(at.thresholds):
         predicted = (probs[:, 1] >= threshold).astype(int)
@@ -70,22 +70,22 @@ def test_threshold_counts_agree_with_scikit_learn():
         assert at.precision[k] == pytest.approx(sk.precision_score(targets, predicted, zero_division=1))
 
 
-def test_the_threshold_in_use_counts_what_was_predicted_whatever_the_rounding():
-    found = Predictions(
+def test_the_threshold_in_use_counts_the_predictions_despite_rounding():
+    predictions = Predictions(
         ["a", "b"], np.array([0, 1]), np.array([0, 1]), np.array([[0.5, 0.5], [0.5, 0.5]]), None
     )
-    at = curves.threshold_counts(found, 0.5)
+    at = curves.threshold_counts(predictions, 0.5)
     (used,) = np.flatnonzero(at.thresholds == 0.5)
     assert (at.tp[used], at.fp[used], at.precision[used], at.recall[used]) == (1, 0, 1.0, 1.0)
 
 
 def test_coverage_keeps_texts_of_equal_confidence_together():
     probs = np.array([[0.9, 0.1], [0.2, 0.8], [0.2, 0.8], [0.6, 0.4]])
-    found = curves.coverage(predictions_of(np.array([0, 1, 0, 1]), probs))
-    np.testing.assert_allclose(found.limit, [0.9, 0.8, 0.6])
-    np.testing.assert_allclose(found.share, [0.25, 0.75, 1.0])
-    np.testing.assert_allclose(found.accuracy, [1.0, 2 / 3, 0.5])
-    assert [found.at(share) for share in (0.2, 0.25, 0.5, 0.75, 1.0)] == [0, 0, 1, 1, 2]
+    coverage = curves.coverage(predictions_of(np.array([0, 1, 0, 1]), probs))
+    np.testing.assert_allclose(coverage.limit, [0.9, 0.8, 0.6])
+    np.testing.assert_allclose(coverage.share, [0.25, 0.75, 1.0])
+    np.testing.assert_allclose(coverage.accuracy, [1.0, 2 / 3, 0.5])
+    assert [coverage.at(share) for share in (0.2, 0.25, 0.5, 0.75, 1.0)] == [0, 0, 1, 1, 2]
 
 
 def test_smoothing_keeps_the_level_of_the_loss():

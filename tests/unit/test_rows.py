@@ -1,4 +1,4 @@
-"""Reading in batches gives the same rows and errors whatever the size of the chunks."""
+"""Reading in batches gives the same rows and errors for any chunk size."""
 
 import contextlib
 import csv
@@ -29,7 +29,7 @@ HEADER = b"text,label\n"
 
 @contextlib.contextmanager
 def chunks_of(size):
-    """Read so many bytes at a time, so that every border between two chunks is somewhere tried."""
+    """Read `size` bytes at a time, so that chunk borders fall everywhere."""
     before = decode.CHUNK_BYTES
     decode.CHUNK_BYTES = size
     try:
@@ -39,7 +39,7 @@ def chunks_of(size):
 
 
 def whole(content: bytes, config: DataConfig, name: str) -> object:
-    """What reading all at once gives: the rows, or the error."""
+    """Return the rows of reading the file at once, or the error."""
     try:
         table = read_table(content, config, name)
         column = find_text_column(table.frame, config, name, table.headerless)
@@ -49,16 +49,16 @@ def whole(content: bytes, config: DataConfig, name: str) -> object:
 
 
 def in_batches(content: bytes, config: DataConfig, path: Path, size: int) -> object:
-    """What reading so many bytes at a time gives."""
+    """Return the rows of reading `size` bytes at a time, or the error."""
     path.write_bytes(content)
     with chunks_of(size):
         try:
-            found = open_rows(path, config)
-            frame = pl.concat([batch.frame for batch in found.batches()])
+            file = open_rows(path, config)
+            frame = pl.concat([batch.frame for batch in file.batches()])
         except FinetextError as error:
             return str(error)
-    assert found.height == frame.height
-    return list(found.columns), found.text_column, frame.rows()
+    assert file.height == frame.height
+    return list(file.columns), file.text_column, frame.rows()
 
 
 def written(table, **dialect) -> bytes:
@@ -85,12 +85,12 @@ def place(tmp_path_factory):
 @example(rows=[["a\r\nb", '"'], ["c", '""']] * 4, quoting=csv.QUOTE_ALL, end="\r\n", size=32)
 def test_csv_round_trip_is_lossless_for_any_chunk_size(place, rows, quoting, end, size):
     header = ["text", "label", "third", "fourth"][: len(rows[0])]
-    if end == "\n":  # some Pythons leave a lone CR unquoted here: then a last one ends the line
+    if end == "\n":  # some Python versions leave a lone CR unquoted here, where a final one ends the line
         assume(not all(row[-1].endswith("\r") for row in rows))
     content = written([header, *rows], quoting=quoting, lineterminator=end)
     config = DataConfig(format="csv", quoting="csv", text_column="text")
-    found = in_batches(content, config, place, size)
-    assert found == (header, "text", [tuple(row) for row in rows])
+    result = in_batches(content, config, place, size)
+    assert result == (header, "text", [tuple(row) for row in rows])
 
 
 @settings(max_examples=400)
@@ -108,7 +108,7 @@ def test_csv_round_trip_is_lossless_for_any_chunk_size(place, rows, quoting, end
 def test_chunk_size_changes_neither_rows_nor_errors(place, lines, end, last, quoting, size):
     content = end.join([b"text,label", *lines]) + (end if last else b"")
     config = DataConfig(format="csv", quoting=quoting, text_column="text")
-    # The head holds the first line whole, as 4 MiB do: with a lone CR as line end that is the whole file.
+    # The sniffed head contains the whole first line, as 4 MiB do; with a lone CR as line end, that is the whole file.
     size = max(size, len(content)) if end == b"\r" else size
     assert in_batches(content, config, place, size) == whole(content, config, str(place))
 
@@ -164,8 +164,8 @@ def test_every_encoding_is_read_in_batches(tmp_path, encoding):
 def test_gzip_is_read_in_batches(tmp_path, members):
     parts = [HEADER, b"one,a\n" * 30, '"two\n😀",b\n'.encode() * 30]
     zipped = b"".join(map(gzip.compress, parts)) if members == 3 else gzip.compress(b"".join(parts))
-    found = in_batches(zipped, DataConfig(), tmp_path / "data.csv.gz", 40)
-    assert found == (["text", "label"], "text", [("one", "a")] * 30 + [("two\n😀", "b")] * 30)
+    result = in_batches(zipped, DataConfig(), tmp_path / "data.csv.gz", 40)
+    assert result == (["text", "label"], "text", [("one", "a")] * 30 + [("two\n😀", "b")] * 30)
     assert "damaged or cut off" in in_batches(zipped[:-9], DataConfig(), tmp_path / "data.csv.gz", 40)
 
 
@@ -175,7 +175,7 @@ def test_old_mac_lines_are_read_in_batches(tmp_path):
 
 
 @pytest.mark.parametrize("last", [b"", b"\n"])
-def test_one_text_a_line_keeps_its_blank_lines(tmp_path, last):
+def test_a_file_of_one_text_per_line_keeps_its_blank_lines(tmp_path, last):
     content = b"\n".join([b"win cash now", b"", b"tea, at four"] * 20) + last
     path = tmp_path / "texts.txt"
     assert in_batches(content, DataConfig(), path, 64) == whole(content, DataConfig(), str(path))
@@ -191,16 +191,16 @@ def test_a_last_line_that_ends_in_a_zero_byte_counts(tmp_path):
 def test_a_file_without_header_is_read_in_batches(tmp_path):
     content = b"".join(b"%s\ttext %d\n" % (b"spam" if n % 3 else b"ham", n) for n in range(60))
     path = tmp_path / "messages"
-    found = in_batches(content, DataConfig(), path, 64)
-    assert found == whole(content, DataConfig(), str(path))
-    assert found[1] == "column 2"
+    result = in_batches(content, DataConfig(), path, 64)
+    assert result == whole(content, DataConfig(), str(path))
+    assert result[1] == "column 2"
 
 
 # Streams ------------------------------------------------------------------------------------------
 
 
 class Pipe(io.RawIOBase):
-    """Bytes that can be read once and say how far they were read."""
+    """A stream that can be read once and records how far it was read."""
 
     def __init__(self, content: bytes) -> None:
         self.left = io.BytesIO(content)
@@ -220,17 +220,17 @@ class Pipe(io.RawIOBase):
 )
 @example(rows=[("plain", "b"), ("plain", "b"), ("one\ntwo", '"')], end="\n", size=16)
 @example(rows=[("plain", "b"), ("plain", "b"), ('5" x,', "b\n")], end="\r\n", size=16)
-def test_a_stream_gives_the_rows_that_were_written(rows, end, size):
+def test_a_stream_yields_the_rows_that_were_written(rows, end, size):
     if end == "\n":
         assume(not all(row[-1].endswith("\r") for row in rows))
     content = written([("text", "label"), *rows], lineterminator=end)
     with chunks_of(size):
-        found = open_rows(io.BufferedReader(Pipe(content)), DataConfig(format="csv", quoting="csv"))
-        frame = pl.concat([batch.frame for batch in found.batches()])
+        file = open_rows(io.BufferedReader(Pipe(content)), DataConfig(format="csv", quoting="csv"))
+        frame = pl.concat([batch.frame for batch in file.batches()])
     assert frame.rows() == rows
 
 
-def test_a_stream_begins_before_it_ends():
+def test_a_stream_is_read_before_it_ends():
     pipe = Pipe(HEADER + b"some words,a\n" * 1000)
     with chunks_of(256):
         batches = open_rows(pipe, DataConfig()).batches()
@@ -238,13 +238,13 @@ def test_a_stream_begins_before_it_ends():
         assert pipe.left.tell() < 1024
 
 
-def test_a_bad_row_of_a_stream_is_named_when_it_comes():
+def test_a_bad_row_of_a_stream_is_reported_when_it_is_reached():
     stream = io.BytesIO(HEADER + b"some words,a\n" * 40 + b"three,fields,here\n")
     with chunks_of(64):
-        found = open_rows(stream, DataConfig())
-        assert found.height is None and found.digest is None
+        file = open_rows(stream, DataConfig())
+        assert file.height is None and file.digest is None
         with pytest.raises(DataError, match="row 42 has 3 fields where the first row has 2"):
-            list(found.batches())
+            list(file.batches())
 
 
 # JSON Lines and Parquet ---------------------------------------------------------------------------
@@ -261,12 +261,12 @@ def test_json_lines_are_preserved(place, records):
     path = place.with_suffix(".jsonl")
     path.write_bytes(b"\n".join(lines))
     with chunks_of(64):
-        found = open_rows(path, DataConfig())
-        batches = list(found.batches("written"))
-        typed = pl.concat([batch.frame for batch in found.batches()])
+        file = open_rows(path, DataConfig())
+        batches = list(file.batches("written"))
+        typed = pl.concat([batch.frame for batch in file.batches()])
     assert [line for batch in batches for line in batch.lines] == lines
-    assert set(found.columns) == {"text", *(key for record in records for key in record)}
-    for key in found.columns:
+    assert set(file.columns) == {"text", *(key for record in records for key in record)}
+    for key in file.columns:
         values = [{"text": "x", **record}.get(key) for record in records]
         if all(type(value) is str for value in values if value is not None):
             assert typed[key].to_list() == values
@@ -311,9 +311,9 @@ def test_a_json_array_is_read(tmp_path):
     path = tmp_path / "data.json"
     path.write_text(json.dumps([{"text": f"t{n}", "n": n} for n in range(30)]))
     with chunks_of(64):
-        found = open_rows(path, DataConfig())
-        frame = pl.concat([batch.frame for batch in found.batches()])
-    assert frame.rows() == [(f"t{n}", n) for n in range(30)] and found.height == 30
+        file = open_rows(path, DataConfig())
+        frame = pl.concat([batch.frame for batch in file.batches()])
+    assert frame.rows() == [(f"t{n}", n) for n in range(30)] and file.height == 30
 
 
 @pytest.mark.parametrize("how", ["path", "gzip", "stream"])
@@ -328,8 +328,8 @@ def test_parquet_is_read_in_slices(tmp_path, monkeypatch, how):
         source.write_bytes(gzip.compress(path.read_bytes()))
     elif how == "stream":
         source = io.BytesIO(path.read_bytes())
-    found = open_rows(source, DataConfig())
-    batches = [batch.frame for batch in found.batches()]
+    file = open_rows(source, DataConfig())
+    batches = [batch.frame for batch in file.batches()]
     assert len(batches) == 4 and pl.concat(batches).equals(frame)
 
 
@@ -349,8 +349,8 @@ def test_unreadable_files_are_refused(tmp_path):
         open_rows(tmp_path / "data.csv", DataConfig(encoding="utf-9"))
 
 
-def test_an_unclosed_quote_is_a_plain_character_beyond_the_longest_row(tmp_path, monkeypatch):
+def test_a_quote_left_open_beyond_the_longest_row_is_a_plain_character(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_reader, "MAX_ROW_BYTES", 256)
     content = HEADER + b'"unpaired,a\n' + b"some words,b\n" * 100 + b'ends",a\n'
-    found = in_batches(content, DataConfig(quoting="csv"), tmp_path / "data.csv", 64)
-    assert found[2] == [('"unpaired', "a"), *[("some words", "b")] * 100, ('ends"', "a")]
+    result = in_batches(content, DataConfig(quoting="csv"), tmp_path / "data.csv", 64)
+    assert result[2] == [('"unpaired', "a"), *[("some words", "b")] * 100, ('ends"', "a")]

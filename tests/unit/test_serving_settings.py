@@ -1,4 +1,4 @@
-"""The server's options, and what it checks before it starts."""
+"""The server's options and their validation."""
 
 import dataclasses
 import socket
@@ -38,7 +38,7 @@ def test_models_are_named_by_their_folders_or_explicitly(tmp_path, monkeypatch):
     assert list(name_models(["runs/spam run-1", "second=b"])) == ["spam-run-1", "second"]
     assert [path.name for path in name_models(["x=y"]).values()] == [
         "x=y"
-    ]  # a folder that is really called so
+    ]  # a folder whose name contains an equals sign
     assert list(name_models(["."])) == [tmp_path.name]
     with pytest.raises(UsageError, match="b=: the folder is missing"):
         name_models(["a=b", "b="])
@@ -72,5 +72,5 @@ def test_a_missing_package_names_the_extra(tmp_path, monkeypatch, capsys, packag
 
 def test_the_socket_gets_tcp_nodelay():
     with listen(ServeConfig(port=0), None) as listening:
-        # asyncio sets TCP_NODELAY on connections of such a socket alone.
+        # asyncio sets TCP_NODELAY only on connections of such a socket.
         assert listening.proto == socket.IPPROTO_TCP

@@ -1,4 +1,4 @@
-"""Sources: what the user types is found, or the error says what would have been right."""
+"""Sources are resolved, or the error suggests what the user may have meant."""
 
 import hashlib
 import http.server
@@ -39,7 +39,7 @@ def test_a_file_is_described(tmp_path):
 @pytest.mark.parametrize(
     "validation", ["validation.csv", "valid.csv", "val.csv", "Dev.csv", "development.csv"]
 )
-def test_a_folder_brings_its_splits(tmp_path, validation):
+def test_a_folder_provides_its_splits(tmp_path, validation):
     write(tmp_path / "train.csv")
     write(tmp_path / validation, [("one more", "a"), ("and more", "b")])
     write(tmp_path / "test.csv.bak")
@@ -50,7 +50,7 @@ def test_a_folder_brings_its_splits(tmp_path, validation):
     assert [path.name for path in dataset.source.files] == ["train.csv", validation]
 
 
-def test_a_folder_with_only_a_train_file_brings_no_splits(tmp_path):
+def test_a_folder_with_only_a_train_file_provides_no_splits(tmp_path):
     write(tmp_path / "train.csv")
     assert read(tmp_path, DataConfig()).given_splits is None
 
@@ -85,7 +85,7 @@ def test_separate_files_are_the_other_splits(tmp_path):
     assert dataset.source.digest != read(train, DataConfig(test_data=str(test))).source.digest
 
 
-def test_a_column_says_the_split(tmp_path):
+def test_a_column_can_determine_the_split(tmp_path):
     part = pl.Series([["Train", "training", "TEST", "dev"][n // 10] for n in range(40)])
     path = write(tmp_path / "data.csv", part=part)
     config = DataConfig(split_column="part")
@@ -164,7 +164,7 @@ def test_an_invalid_hub_id_is_refused(name):
 
 
 def hub_of(folder: Path) -> None:
-    """Put a dataset repository there: two splits, labels as numbers with names in the card."""
+    """Write a dataset repository with two splits, and numeric labels whose names are in the card."""
     folder.mkdir()
     for name, count in (("train", 40), ("test", 10)):
         texts = [f"{name} text {n}" for n in range(count)]
@@ -181,7 +181,7 @@ def hub_of(folder: Path) -> None:
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """Answers what `datasets` asks of the Hub about one repository."""
+    """Answers the Hub requests that `datasets` makes for one repository."""
 
     folder: Path
 

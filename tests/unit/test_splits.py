@@ -1,4 +1,4 @@
-"""Splits: everything once, equal texts together, classes in proportion, the same for the same seed."""
+"""Splits hold every example once, keep equal texts together, are stratified, and depend only on the seed."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,7 +16,7 @@ with_shared = pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is 
 SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 
 
-def make(labels, texts=None, task=None, given=None) -> Dataset:
+def make(labels, texts=None, task=None, split_names=None) -> Dataset:
     names = [label if isinstance(label, tuple) else (label,) for label in labels]
     classes = tuple(sorted({name for several in names for name in several}))
     source = Source("data.csv", (), "csv", "text", "label", "0" * 64)
@@ -28,7 +28,7 @@ def make(labels, texts=None, task=None, given=None) -> Dataset:
         task=task or ("binary" if len(classes) == 2 else "multi-class"),
         source=source,
         findings=Findings(),
-        given_splits=given,
+        given_splits=split_names,
     )
 
 
@@ -38,7 +38,7 @@ def parts_of(splits):
 
 @st.composite
 def datasets(draw):
-    """Draw a dataset of 2 to 4 classes with groups of equal texts, at least three different a class."""
+    """Draw a dataset of 2 to 4 classes with groups of equal texts, and at least three distinct texts per class."""
     labels, texts = [], []
     for label in "abcd"[: draw(st.integers(2, 4))]:
         for number, size in enumerate(draw(st.lists(st.integers(1, 4), min_size=3, max_size=40))):
@@ -69,7 +69,7 @@ def test_splits_are_a_stratified_partition_without_leaks(dataset, seed):
     for name, part in parts.items():
         for label, count in part.count_labels().items():
             assert count > 0
-            assert abs(count - SHARES[name] * counts[label]) <= 6  # a group of four, and rounding
+            assert abs(count - SHARES[name] * counts[label]) <= 6  # because of groups of four, and rounding
         assert part.rows == sorted(part.rows)
 
 
@@ -79,7 +79,7 @@ def test_without_equal_texts_sizes_are_exact(sizes, seed):
     dataset = make([f"class {n}" for n, size in enumerate(sizes) for _ in range(size)])
     parts = parts_of(split(dataset, DataConfig(), seed))
     for name in ("validation", "test"):
-        floor = len(sizes)  # each class is in each split
+        floor = len(sizes)  # every class is in every split
         assert len(parts[name]) == max(round(len(dataset) * SHARES[name]), floor)
         for label, count in parts[name].count_labels().items():
             assert abs(count - SHARES[name] * dataset.count_labels()[label]) < len(sizes)
@@ -87,7 +87,7 @@ def test_without_equal_texts_sizes_are_exact(sizes, seed):
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
-def test_the_seed_decides(seed):
+def test_the_seed_determines_the_split(seed):
     dataset = make(["a", "b", "b"] * 40)
     one, same, other = (split(dataset, DataConfig(), number) for number in (seed, seed, seed + 1))
     assert parts_of(one) == parts_of(same)
@@ -153,29 +153,31 @@ def test_the_sms_collection_is_split_without_a_leak():
     assert sum(map(len, keys)) == len(set(dataset.keys))
 
 
-# Own splits ---------------------------------------------------------------------------------------
+# Splits of the source ---------------------------------------------------------------------------------------
 
 
-def own(given, texts=None):
-    return make(["a", "b"] * (len(given) // 2), texts, given=given)
+def make_with_splits(split_names, texts=None):
+    return make(["a", "b"] * (len(split_names) // 2), texts, split_names=split_names)
 
 
 def test_source_splits_are_kept():
-    dataset = own(["train"] * 6 + ["validation"] * 2 + ["test"] * 2)
+    dataset = make_with_splits(["train"] * 6 + ["validation"] * 2 + ["test"] * 2)
     splits = split(dataset, DataConfig(), 0)
     assert [part.rows for part in parts_of(splits).values()] == [[2, 3, 4, 5, 6, 7], [8, 9], [10, 11]]
     assert splits.notes == ()
 
 
 def test_a_missing_split_is_split_off_train():
-    splits = split(own(["train"] * 40 + ["test"] * 10), DataConfig(), 0)
+    splits = split(make_with_splits(["train"] * 40 + ["test"] * 10), DataConfig(), 0)
     assert splits.test.rows == list(range(42, 52))
     assert (len(splits.train), len(splits.validation)) == (36, 4)
 
 
-def test_texts_of_a_later_split_are_removed_from_the_earlier_and_noted():
+def test_texts_of_a_later_split_are_removed_from_earlier_ones_with_a_note():
     texts = [f"t{n}" for n in range(40)] + ["T1", "v", "w", "t2"] + ["t3", "V", "x", "t2 "]
-    splits = split(own(["train"] * 40 + ["validation"] * 4 + ["test"] * 4, texts), DataConfig(), 0)
+    splits = split(
+        make_with_splits(["train"] * 40 + ["validation"] * 4 + ["test"] * 4, texts), DataConfig(), 0
+    )
     assert splits.train.texts == [f"t{n}" for n in range(40) if n not in (1, 2, 3)]
     assert splits.validation.texts == ["T1", "w"]
     assert splits.test.texts == ["t3", "V", "x", "t2 "]
@@ -186,16 +188,16 @@ def test_texts_of_a_later_split_are_removed_from_the_earlier_and_noted():
     )
 
 
-def test_a_class_that_only_overlapping_texts_had_is_refused():
+def test_a_class_left_empty_by_removing_overlaps_is_refused():
     texts = ["b text", *(f"t{n}" for n in range(10)), "b text"]
-    dataset = make(["b"] + ["a"] * 10 + ["b"], texts, given=["train"] * 11 + ["test"])
+    dataset = make(["b"] + ["a"] * 10 + ["b"], texts, split_names=["train"] * 11 + ["test"])
     with pytest.raises(DataError, match="no training example is left of 'b'"):
         split(dataset, DataConfig(), 0)
 
 
 def test_a_validation_split_contained_in_test_is_refused():
     texts = [f"t{n}" for n in range(10)] + ["x", "y", "X", "Y"]
-    dataset = own(["train"] * 10 + ["validation"] * 2 + ["test"] * 2, texts)
+    dataset = make_with_splits(["train"] * 10 + ["validation"] * 2 + ["test"] * 2, texts)
     with pytest.raises(DataError, match="no validation example is left"):
         split(dataset, DataConfig(), 0)
 
@@ -233,7 +235,7 @@ def test_written_splits_are_read_back_as_they_are(tmp_path):
 
 @settings(max_examples=100, deadline=None)
 @given(datasets(), st.integers(0, 1000), st.floats(0.2, 0.9))
-def test_a_limit_keeps_the_shares_and_can_be_split(dataset, seed, share):
+def test_a_limit_keeps_the_class_shares_and_can_be_split(dataset, seed, share):
     wanted = max(int(len(dataset) * share), 12)
     subset = limit(dataset, wanted, seed)
     assert len(subset) == min(wanted, len(dataset))
@@ -253,7 +255,7 @@ def test_a_limit_below_one_is_a_share():
 
 
 def test_source_splits_shrink_in_proportion():
-    dataset = own(["train"] * 140 + ["validation"] * 20 + ["test"] * 40)
+    dataset = make_with_splits(["train"] * 140 + ["validation"] * 20 + ["test"] * 40)
     assert Counter(limit(dataset, 0.5, 0).given_splits) == {"train": 70, "validation": 10, "test": 20}
 
 

@@ -1,4 +1,4 @@
-"""Samples for a learning curve: their sizes, their classes, and no text in two splits."""
+"""Samples for a learning curve: sizes, classes, and disjoint splits."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ from finetext.experiments.subsets import Pool
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """300 rows: 150 different texts, many of them twice in other letters, one in ten spam."""
+    """300 rows with 150 distinct texts, many of them repeated in different case, and 10 % spam."""
     path = tmp_path_factory.mktemp("data") / "doubled.csv"
     rows = [(f"text number {n}", "spam" if n % 10 == 0 else "ham") for n in range(150)]
     rows += [(text.upper() if n % 2 else f"  {text}", label) for n, (text, label) in enumerate(rows)]

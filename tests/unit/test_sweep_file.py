@@ -1,4 +1,4 @@
-"""Sweep files: what they may contain, and the messages for their mistakes."""
+"""Sweep files: valid content, and error messages for mistakes."""
 
 import dataclasses
 from pathlib import Path

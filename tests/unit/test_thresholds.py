@@ -21,7 +21,7 @@ SCORED = st.lists(st.tuples(st.integers(0, 1), st.floats(1e-6, 1 - 1e-6)), min_s
 
 
 @given(SCORED)
-def test_counts_at_a_threshold_are_those_of_scikit_learn(scored):
+def test_counts_at_a_threshold_match_scikit_learn(scored):
     target, probs = np.array([s[0] for s in scored]), np.array([s[1] for s in scored])
     counts = count_at(target, probs)
     for index, threshold in enumerate(counts.thresholds):
@@ -33,8 +33,8 @@ def test_counts_at_a_threshold_are_those_of_scikit_learn(scored):
 
 
 @given(SCORED, st.sampled_from(["f1", "mcc", "cost=1:5", "cost=3:1"]))
-@example([(0, 0.9999989999999999), (1, 0.999999)], "f1")  # neighbours among floating-point numbers
-def test_no_threshold_at_all_is_better_than_the_chosen_one(scored, text):
+@example([(0, 0.9999989999999999), (1, 0.999999)], "f1")  # adjacent floating-point numbers
+def test_no_other_threshold_beats_the_chosen_one(scored, text):
     target, probs = np.array([s[0] for s in scored]), np.array([s[1] for s in scored])
     criterion = parse_criterion(text)
     chosen = choose_threshold(target, probs, criterion)
@@ -50,7 +50,7 @@ def test_no_threshold_at_all_is_better_than_the_chosen_one(scored, text):
     assert score(chosen) >= max(map(score, every)) - 1e-9
 
 
-def test_a_wanted_precision_is_reached_with_the_most_recall_and_a_recall_with_the_most_precision():
+def test_a_minimum_precision_maximises_recall_and_a_minimum_recall_maximises_precision():
     target = np.array([1, 1, 1, 0, 1, 0, 0, 0])
     probs = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
     assert choose_threshold(target, probs, parse_criterion("precision=1")) == pytest.approx(0.65)
@@ -58,11 +58,11 @@ def test_a_wanted_precision_is_reached_with_the_most_recall_and_a_recall_with_th
     assert choose_threshold(target, probs, parse_criterion("precision=0.8")) == pytest.approx(0.45)
 
 
-def test_of_equally_good_thresholds_the_one_nearest_to_a_half_is_taken():
+def test_ties_between_thresholds_go_to_the_one_nearest_one_half():
     assert choose_threshold(np.array([0, 1]), np.array([0.2, 0.8]), parse_criterion("f1")) == 0.5
 
 
-def test_a_rare_label_keeps_a_half():
+def test_a_rare_label_keeps_the_default_threshold():
     targets = np.array([[1, 1]] * 6 + [[0, 1]] * 4 + [[0, 0]] * 10)
     targets[:, 0] = [1] * 4 + [0] * 16
     probs = np.linspace(0.9, 0.1, 20)[:, None].repeat(2, axis=1)
@@ -74,12 +74,12 @@ def test_a_rare_label_keeps_a_half():
 @pytest.mark.parametrize(
     "text", ["f2", "precision", "precision=1.5", "cost=0:0", "0", "1", "cost=1", "1.2.3", ""]
 )
-def test_what_is_no_criterion_is_refused(text):
+def test_an_invalid_criterion_is_refused(text):
     with pytest.raises(UsageError, match="--threshold"):
         parse_criterion(text)
 
 
-def test_a_rule_decides_as_it_says():
+def test_a_decision_follows_its_thresholds():
     probs = np.array([[0.7, 0.3], [0.55, 0.45], [0.1, 0.9]])
     rule = Decision((0.4,), 0.5)
     assert decide(probs, "binary", rule).tolist() == [0, 1, 1]
@@ -90,7 +90,7 @@ def test_a_rule_decides_as_it_says():
         Decision((1.5,))
 
 
-def test_a_temperature_that_was_put_in_is_found_again():
+def test_fitting_recovers_a_known_temperature():
     random = np.random.default_rng(0)
     logits = random.normal(size=(20_000, 3))
     probs = scaled_probabilities(logits, 1.0, "multi-class")
@@ -101,18 +101,18 @@ def test_a_temperature_that_was_put_in_is_found_again():
 
 
 @pytest.mark.parametrize("targets", [np.array([0, 1, 1]), np.array([[1, 0], [0, 1], [0, 1]])])
-def test_texts_that_are_all_right_leave_the_scores_as_they_are(targets):
-    # The lower the temperature, the lower their log loss: the next mistake would be made with full confidence.
+def test_scores_stay_unchanged_when_all_predictions_are_right(targets):
+    # Their log loss falls with the temperature without end, which would make every later mistake fully confident.
     assert fit_temperature(np.array([[2.0, -1.0], [-3.0, 0.5], [-0.1, 0.2]]), targets) == 1.0
 
 
-def test_the_least_log_loss_is_that_of_no_other_temperature():
+def test_no_other_temperature_has_a_lower_log_loss():
     random = np.random.default_rng(1)
     logits, targets = random.normal(size=(300, 4)) * 3, random.integers(0, 4, 300)
     logits[np.arange(300), targets] += 3
-    found = fit_temperature(logits, targets)
+    fitted = fit_temperature(logits, targets)
     losses = [
         sk.log_loss(targets, scaled_probabilities(logits, t, "multi-class"))
-        for t in (found, found * 0.98, found * 1.02)
+        for t in (fitted, fitted * 0.98, fitted * 1.02)
     ]
     assert losses[0] == min(losses)

@@ -8,15 +8,17 @@ from hypothesis import strategies as st
 from finetext.serving.token_estimate import MAX_CHARACTERS_PER_TOKEN, MEMORY, TokenEstimator
 
 
-def test_the_estimate_starts_with_a_common_ratio_and_learns():
+def test_the_estimate_starts_from_a_default_ratio_and_learns():
     estimate = TokenEstimator(None)
     assert estimate("word" * 100) == 102
     for _ in range(100):
-        estimate.learn(["x" * 1000] * 3, [502] * 3)  # two characters a token, and one at both ends
+        estimate.learn(
+            ["x" * 1000] * 3, [502] * 3
+        )  # two characters per token, and a special token at either end
     assert 200 <= estimate("word" * 100) <= 202
     for _ in range(1000):
         estimate.learn(["x" * 1000], [252])
-    assert 100 <= estimate("word" * 100) <= 103  # and forgets
+    assert 100 <= estimate("word" * 100) <= 103  # older lengths are forgotten
 
 
 def test_truncated_texts_are_not_learnt_from():
@@ -26,7 +28,7 @@ def test_truncated_texts_are_not_learnt_from():
     assert estimate("word" * 1000) == 128
 
 
-def test_texts_of_blanks_do_not_make_other_texts_seem_short():
+def test_blank_texts_do_not_lower_the_estimate_for_other_texts():
     estimate = TokenEstimator(None)
     for _ in range(50):
         estimate.learn([" " * 10_000], [2])
@@ -38,7 +40,7 @@ def test_texts_of_blanks_do_not_make_other_texts_seem_short():
     st.sampled_from([None, 1, 16, 512]),
     st.integers(0, 10**5),
 )
-def test_the_estimate_stays_within_bounds_whatever_was_learnt(seen, most, length):
+def test_the_estimate_stays_within_bounds(seen, most, length):
     estimate = TokenEstimator(most)
     for characters, tokens in seen:
         estimate.learn(["x" * characters], [tokens])
@@ -47,7 +49,7 @@ def test_the_estimate_stays_within_bounds_whatever_was_learnt(seen, most, length
     assert most is not None or estimated >= length // MAX_CHARACTERS_PER_TOKEN
 
 
-def test_threads_learn_into_one_estimate():
+def test_threads_share_one_estimate():
     estimate = TokenEstimator(None)
     work = [
         threading.Thread(target=lambda: [estimate.learn(["x" * 30], [12]) for _ in range(1500)])

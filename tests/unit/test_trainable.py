@@ -36,7 +36,7 @@ def trained(model):
 
 
 @pytest.mark.parametrize("architecture", LAYERED)
-def test_the_parts_are_found(checkpoint, architecture):
+def test_layers_embeddings_and_head_are_found(checkpoint, architecture):
     model, _ = load(checkpoint, architecture)
     structure = model.structure
     everything = {name for name, _ in model.network.named_parameters()}
@@ -57,7 +57,7 @@ def test_the_parts_are_found(checkpoint, architecture):
         ("modernbert", "model.final_norm.weight"),
     ],
 )
-def test_the_final_norm_runs_after_the_blocks_and_is_no_head(checkpoint, architecture, norm):
+def test_the_final_norm_runs_after_the_layers_and_is_not_the_head(checkpoint, architecture, norm):
     structure = load(checkpoint, architecture)[0].structure
     assert norm in structure.after - structure.head
 
@@ -70,12 +70,12 @@ def test_the_final_norm_runs_after_the_blocks_and_is_no_head(checkpoint, archite
         ("gpt2", "transformer.wpe.weight"),
     ],
 )
-def test_what_runs_first_is_found(checkpoint, architecture, name):
+def test_the_first_module_is_found(checkpoint, architecture, name):
     assert name in load(checkpoint, architecture)[0].structure.before
 
 
 @pytest.mark.parametrize("architecture", LAYERED)
-def test_each_mode_trains_what_it_says(checkpoint, architecture):
+def test_each_mode_trains_its_parameters(checkpoint, architecture):
     model, _ = load(checkpoint, architecture)
     structure = model.structure
     everything = {name for name, _ in model.network.named_parameters()}
@@ -101,17 +101,17 @@ def test_the_head_is_described_by_its_shape_and_position(checkpoint):
     ]
 
 
-def test_gradual_opens_a_block_an_epoch():
+def test_gradual_unfreezes_a_layer_per_epoch():
     assert [trained_blocks("gradual", 3, epoch) for epoch in range(5)] == [1, 2, 3, 3, 3]
 
 
 @pytest.mark.parametrize("mode", ["last", "last-0-blocks", "last-x-blocks", "everything", "last-3-blocks"])
-def test_unknown_modes_and_too_many_blocks_are_refused(mode):
+def test_unknown_modes_and_too_many_layers_are_refused(mode):
     with pytest.raises(UsageError, match="trainable"):
         trained_blocks(mode, 2)
 
 
-def test_a_shared_layer_is_trained_as_a_whole_and_said(checkpoint):
+def test_a_shared_layer_is_trained_as_a_whole_with_a_notice(checkpoint):
     model, config = load(checkpoint, "albert")
     assert model.structure.depth == 0
     assert "together" in model.notices[0]
@@ -119,7 +119,7 @@ def test_a_shared_layer_is_trained_as_a_whole_and_said(checkpoint):
     assert trained(model) == {name for name, _ in model.network.named_parameters()}
 
 
-def test_adapters_are_put_beside_layers_in_their_mode(checkpoint):
+def test_adapters_are_added_to_layers_in_their_mode(checkpoint):
     model, config = load(checkpoint, "bert", trainable="lora", lora_dropout=0.5)
     model.network.eval()
     set_trainable(model, config)
@@ -135,8 +135,8 @@ def test_lora_adapts_every_linear_layer_and_leaves_the_head_whole(checkpoint, ar
     model, config = load(checkpoint, architecture, trainable="lora", lora_rank=2)
     linear = [
         name
-        for layer, own in zip(model.structure.layers, model.structure.layer_names, strict=True)
-        for name, module in ((f"{own}.{n}", m) for n, m in layer.named_modules())
+        for layer, prefix in zip(model.structure.layers, model.structure.layer_names, strict=True)
+        for name, module in ((f"{prefix}.{n}", m) for n, m in layer.named_modules())
         if isinstance(module, (nn.Linear, Conv1D))
     ]
     assert linear and linear_layers(model) == linear
@@ -165,7 +165,7 @@ def adapted_layers(model):
     return [name for name, module in model.network.named_modules() if isinstance(module, LoraLayer)]
 
 
-def test_a_model_that_cannot_read_a_short_text_is_refused(tmp_path):
+def test_a_model_that_fails_on_a_short_text_is_refused(tmp_path):
     sizes = {"d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 24, "block_sizes": [1, 1, 1]}
     tokenizer = word_piece_tokenizer()
     config = FunnelConfig(vocab_size=len(tokenizer), **sizes)
@@ -197,7 +197,7 @@ def test_a_merged_adapter_gives_the_same_logits_in_the_plain_model(tmp_path, che
     from peft import PeftModel
 
     fresh, _ = load(checkpoint, architecture)
-    with warnings.catch_warnings():  # PEFT's own use of transformers
+    with warnings.catch_warnings():  # raised by PEFT's use of transformers
         warnings.simplefilter("ignore", FutureWarning)
         wrapped = PeftModel.from_pretrained(fresh.network, tmp_path / "adapter").eval()
     merged = dict(wrapped.merge_and_unload().named_parameters())

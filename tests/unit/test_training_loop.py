@@ -146,7 +146,7 @@ def test_clipping_scales_the_update_as_smaller_gradients_would(optimizer):
     def updated(gradient, limit):
         parameter = torch.nn.Parameter(torch.ones(3, 2))
         trained = make_optimizer([parameter], optimizer, 0.1, 0.0)
-        for _ in range(2):  # the scale of one step must not stay for the next
+        for _ in range(2):  # the scale of one step must not carry over to the next
             parameter.grad = gradient.clone()
             norm = clip_gradients(trained, limit)
             trained.step()
@@ -154,7 +154,7 @@ def test_clipping_scales_the_update_as_smaller_gradients_would(optimizer):
             gradient, limit = gradient / 100, 0.0
         return parameter.detach()
 
-    gradient = torch.tensor([[3.0, 4.0], [0.0, 0.0], [12.0, 0.0]])  # of norm 13
+    gradient = torch.tensor([[3.0, 4.0], [0.0, 0.0], [12.0, 0.0]])  # norm 13
     torch.testing.assert_close(updated(gradient, 0.013), clipped_reference(gradient, optimizer))
 
 
@@ -181,14 +181,14 @@ def test_gradient_checkpointing_does_not_change_the_losses(make_trainer, archite
         return losses(trainer)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # transformers' new name for the attribute
+        warnings.simplefilter("ignore", FutureWarning)  # transformers renamed the attribute
         assert run(gradient_checkpointing=True) == pytest.approx(run(), abs=1e-5)
 
 
 def test_trainings_with_different_precisions_share_a_process(make_setup):
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)):
         setup = make_setup(epochs=15, dropout=0.0)
-        # No option gives fp16 on a CPU; its arithmetic and the scaler of gradients work there all the same.
+        # No option selects fp16 on a CPU, but its arithmetic and gradient scaler work there.
         setup = dataclasses.replace(setup, plan=dataclasses.replace(setup.plan, precision=Precision(name)))
         trainer = trainer_of(setup)
         dtypes = set()
@@ -221,10 +221,10 @@ def test_grouping_by_length_keeps_every_example_and_pads_less():
     assert sorted(grouped) == list(range(203)) and grouped != order
     assert group_by_length(order, lengths, 8, seed=1) == grouped != group_by_length(order, lengths, 8, seed=2)
     assert padding(grouped, lengths) < 0.6 * padding(order, lengths)
-    assert len(order) % 8 == 3  # the small batch stays the last, so that the others keep their size
+    assert len(order) % 8 == 3  # the smaller batch stays last
 
 
 def padding(order, lengths):
-    """Return the padding in the batches of eight of an order."""
+    """Return the amount of padding if texts are batched by eight in this order."""
     batches = [[lengths[text] for text in order[start : start + 8]] for start in range(0, len(order), 8)]
     return sum(len(batch) * max(batch) - sum(batch) for batch in batches)

@@ -18,8 +18,8 @@ def options(checkpoint, messages):
 def test_a_trial_gives_the_metrics_of_a_run(tmp_path, options):
     run = train(output=tmp_path / "run", **options)
     trial = run_trial(override(TrainConfig(), options))
-    for name, own in (("test", trial.test_metrics()), ("validation", trial.validation_metrics())):
-        assert own == dataclasses.replace(getattr(run.metrics, name), intervals={})
+    for name, metrics in (("test", trial.test_metrics()), ("validation", trial.validation_metrics())):
+        assert metrics == dataclasses.replace(getattr(run.metrics, name), intervals={})
     written = pl.read_csv(run.folder.predictions)
     probs = written.select("prob_ham", "prob_spam").to_numpy()
     np.testing.assert_allclose(probs, trial.test, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The verification of a saved bundle allows rounding and nothing else."""
+"""Verification of a saved bundle tolerates rounding and nothing else."""
 
 import numpy as np
 import pytest
@@ -19,11 +19,11 @@ TEXTS = ["win cash now", "tea at four", "the rain has stopped", "claim your gold
 
 @pytest.fixture(scope="module")
 def large_head(tmp_path_factory, trained):
-    """A bundle whose logits are small differences of sums of thousands, and a float32 step of such a sum."""
+    """A bundle whose logits are small differences of sums in the thousands, and a float32 step of such a sum."""
     model = load_bundle(trained("bert").folder.model)
     vectors = head_inputs(model, model.inputs(model.encode(TEXTS)))  # (N, H)
     layer, mean = output_layer(model), vectors.mean(0)
-    # A direction in which the texts do not differ, so that a large weight along it changes no logit.
+    # A direction in which the texts do not differ: a large weight along it changes no logit.
     deviations, direction = vectors - mean, torch.sign(mean)
     direction -= torch.linalg.pinv(deviations) @ deviations @ direction
     common = 10_000 * direction.expand(2, -1)
@@ -36,7 +36,7 @@ def large_head(tmp_path_factory, trained):
 def test_one_rounding_step_of_a_large_sum_passes(large_head):
     folder, step = large_head
     logits = predict_logits(load_bundle(folder), TEXTS)
-    assert step > TOLERANCE * max(1.0, np.abs(logits).max())  # a bound relative to the logits refuses it
+    assert step > TOLERANCE * max(1.0, np.abs(logits).max())  # a bound relative to the logits would refuse it
     assert find_difference(folder, TEXTS, logits + step) is None
 
 
