@@ -110,7 +110,7 @@ class FinetextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             save_bundle(setup.model, Path(folder) / "model", setup.provenance())
             self._bundle = {path.name: path.read_bytes() for path in (Path(folder) / "model").iterdir()}
         self.classes_ = classes
-        vars(self).pop("classifier", None)  # of an earlier fit
+        self.__dict__.pop("classifier", None)  # of an earlier fit
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
