@@ -88,7 +88,7 @@ def build_card(inputs: ReportInputs) -> str:
         },
         comparisons=verdict.in_order(metrics.comparisons),
         overlap=provenance.overlap(inputs),
-        bundle={"max_length": None, "long_texts": "truncate", "pooling": "native"} | inputs.bundle,
+        bundle={"max_length": None, "long_texts": "truncate", "pooling": "native", **inputs.bundle},
     )
     return f"---\n{metadata.to_yaml()}\n---\n\n{body.rstrip()}\n"
 
