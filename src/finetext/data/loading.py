@@ -98,7 +98,9 @@ def _find_incomplete(
     texts: Sequence[str | None], labels: Sequence[str | None], places: Sequence[int | str], multi: bool
 ) -> tuple[list[int], list[Finding]]:
     """Return the rows with a text and a label, and findings about the others."""
-    kept, no_text, no_label = [], [], []
+    kept: list[int] = []
+    no_text: list[int] = []
+    no_label: list[int] = []
     for index, (text, label) in enumerate(zip(texts, labels, strict=True)):
         if text is None:
             no_text.append(index)

@@ -17,7 +17,6 @@ from finetext.experiments.study import Candidate, SharedStudy
 from finetext.experiments.sweep_plan import SweepPlan
 from finetext.experiments.sweep_report import Sweep, write_sweep
 from finetext.metric_names import SELECTION_METRICS
-from finetext.models import describe
 from finetext.runs import RunFolder, next_run_folder
 from finetext.training import (
     Evaluation,
@@ -185,7 +184,7 @@ def _figures(trial: Trial, seconds: float) -> dict[str, Any]:
         "epoch": trial.selection.epoch,
         "epochs": config.epochs,
         "learning_rate": config.learning_rate,
-        "trained_parameters": describe(trial.setup.model).trainable_parameters,
+        "trained_parameters": trial.setup.model.network.num_parameters(only_trainable=True),
         "seconds": seconds,
     }
 

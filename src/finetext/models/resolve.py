@@ -129,7 +129,7 @@ def download(hub_id: str, revision: str | None, allow_pickle: bool, shipped: str
     except errors.HFValidationError as error:
         raise UsageError(f"{hub_id}: is not a valid Hub id (owner/name).") from error
     except (OSError, *hub_errors()) as error:
-        reasons = {
+        reasons: dict[type[Exception], str] = {
             errors.GatedRepoError: "is gated. Accept its terms on the Hub and log in with `hf auth login`.",
             errors.RevisionNotFoundError: f"has no revision {revision!r} on the Hub. Check --revision.",
             errors.RepositoryNotFoundError: (
