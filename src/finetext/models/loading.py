@@ -96,7 +96,7 @@ def assemble(network: Any, tokenizer: Any, class_names: tuple[str, ...], setting
     kernels = use_fast_kernels(network)
     try:
         structure = find_structure(network, token_id)
-    except (RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError) as error:
+    except Exception as error:  # networks of another form fail in many ways; the reason is reported
         raise ModelError(
             f"{type(network).__name__} cannot read a short text ({first_line(error)}). Choose another model."
         ) from error
