@@ -181,7 +181,7 @@ def test_without_a_valid_token_nothing_is_uploaded(tmp_path, hub, trained):
     code, shown = push(tmp_path, hub, folder, "acme/tiny", "--yes", token="hf_wrong")
     assert code == 1 and "HTTP 401" in shown and "hf_wrong" not in shown
     code, shown = push(tmp_path, hub, folder, "acme/tiny", "--yes", token=f"{TOKEN}\nx")
-    assert code == 2 and "no token has" in shown
+    assert code == 2 and "no token can have" in shown
     code, shown = push(
         tmp_path, 9, folder, "acme/tiny", "--yes"
     )  # the discard port, on which nothing listens

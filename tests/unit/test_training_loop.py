@@ -208,7 +208,7 @@ def test_a_precision_set_in_accelerate_by_others_is_named(make_setup):
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
         Accelerator(cpu=True, mixed_precision="bf16")
-        with pytest.raises(RunError, match="Accelerate is in use"):
+        with pytest.raises(RunError, match="Accelerate is already in use"):
             trainer_of(make_setup())
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
