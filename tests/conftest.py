@@ -31,13 +31,11 @@ def verification_in_this_process():
 
     Commands that run in a subprocess, and the tests of verification, use the real one.
     """
-    from finetext.training import finalize, verify
-
-    def verify_bundle(*question):
-        assert verify.find_difference(*question) is None
+    from finetext.training import finalize
+    from trainings import verify_in_this_process
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finalize, "verify_bundle", verify_bundle)
+        patch.setattr(finalize, "verify_bundle", verify_in_this_process)
         yield
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from trainings import verify_in_this_process
+
 KILLS = 20
 OPTIONS = {
     "epochs": 3,
@@ -29,9 +31,10 @@ def work(data: str, model: str, output: str) -> None:
     """Train into `output`, or resume there; runs in the process that is killed."""
     import torch
 
-    from finetext.training import resume, train
+    from finetext.training import finalize, resume, train
 
     torch.set_num_threads(1)
+    finalize.verify_bundle = verify_in_this_process  # most of a run's time would be that of a fresh process
     if (Path(output) / "config.toml").is_file():
         resume(output)
     else:
