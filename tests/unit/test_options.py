@@ -95,6 +95,12 @@ def test_help_imports_nothing_heavy(arguments):
     assert answer.stderr.strip() == "[]"
 
 
+def test_the_help_of_a_command_is_its_whole_description(capsys):
+    with pytest.raises(SystemExit):
+        main(["push", "--help"])
+    assert "sends nothing" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("set_before", "expected"),
     [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],

@@ -50,8 +50,12 @@ def _note_typed(app: App, commands: tuple[str, ...], arguments: ArgumentCollecti
     _typed.update(argument.field_info.name for argument in arguments if argument.tokens)
 
 
-def build_app() -> App:
-    """Return the application with its commands, each imported only when it is called."""
+def build_app(command: str | None = None) -> App:
+    """Return the application with its commands, each imported only when it is called.
+
+    Args:
+        command: The one that will be called; its help is its whole docstring, not the summary.
+    """
     app = App(
         name="finetext",
         help="Fine-tune pretrained language models into text classifiers, fast and honestly evaluated.",
@@ -61,7 +65,7 @@ def build_app() -> App:
         result_action="return_value",
     )
     for name, summary in COMMANDS.items():
-        app.command(f"finetext.cli.{name}:{name}", name=name, help=summary)
+        app.command(f"finetext.cli.{name}:{name}", name=name, help=None if name == command else summary)
     return app
 
 
@@ -81,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(words: Sequence[str], debug: bool) -> int:
     try:
-        build_app()(words, exit_on_error=False, print_error=False)
+        build_app(next(iter(words), None))(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         return _fail(f"{error} See `finetext --help`.".replace("\n", " "), 2)
     except FinetextError as error:
