@@ -175,8 +175,4 @@ def well_formed(text: str) -> str:
 
     JSON can name halves of a surrogate pair, which none takes: pairs are joined, a lone half is replaced.
     """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
