@@ -139,8 +139,7 @@ class TextEncoder:
             padding=False,
             verbose=False,  # or it would warn of texts longer than its model_max_length
         )
-        bodies: list[list[int]] = encoded["input_ids"]
-        return bodies
+        return list(encoded["input_ids"])
 
     def _windows(self, body: list[int]) -> Encoded:
         room = self._room
