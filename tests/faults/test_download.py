@@ -107,9 +107,9 @@ def test_the_archive_is_downloaded_once_and_read(server, capsys, behaviour):
     server.behaviour = behaviour
     loaded = load_sms_spam(archive_at(server))
     assert loaded.tables[0].frame.height == 300
-    assert loaded.digest == hashlib.sha256(MESSAGES).hexdigest()
+    assert loaded.source.digest == hashlib.sha256(MESSAGES).hexdigest()
     assert left_behind() == [FILE]
-    assert loaded.files == (downloads_folder() / FILE,)
+    assert loaded.source.files == (downloads_folder() / FILE,)
     load_sms_spam(archive_at(server))
     assert server.requests == 1
     assert capsys.readouterr() == ("", "")  # no progress bar without a terminal

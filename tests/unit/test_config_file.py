@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from finetext.errors import UsageError
 from finetext.experiments import read_sweep
-from finetext.options import conform
-from finetext.training import TrainConfig, check_config, override, read_config, write_config
+from finetext.options import check_options, conform
+from finetext.training import TrainConfig, override, read_config, write_config
 from finetext.training.config_file import option_types
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
@@ -50,7 +50,7 @@ def test_the_shipped_recipes_are_valid(path):
     if "[sweep]" in path.read_text():
         read_sweep(path)  # validates every row, and both ends of every range
     else:
-        check_config(read_config(path))
+        check_options(read_config(path))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_missing_file_is_named(tmp_path):
 def test_all_mistakes_are_reported_together():
     config = override(TrainConfig(), {"epochs": 0, "batch_size": -1, "validation": 0.6, "test": 0.6})
     with pytest.raises(UsageError) as caught:
-        check_config(config)
+        check_options(config)
     for name in ("epochs", "batch_size", "validation"):
         assert f"`{name}`" in str(caught.value)
 
@@ -108,7 +108,7 @@ def test_all_mistakes_are_reported_together():
 )
 def test_values_out_of_range_are_refused(options):
     with pytest.raises(UsageError):
-        check_config(override(TrainConfig(), options))
+        check_options(override(TrainConfig(), options))
 
 
 def test_an_unknown_keyword_is_answered_with_a_suggestion():

@@ -7,7 +7,8 @@ import pytest
 
 from finetext.errors import UsageError
 from finetext.experiments import SweepPlan, read_sweep, sweep
-from finetext.training import TrainConfig, check_config, override
+from finetext.options import check_options
+from finetext.training import TrainConfig, override
 from finetext.training.config_file import option_types
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -130,7 +131,7 @@ def test_every_row_of_the_textbook_comparison_is_trained(tmp_path, checkpoint, m
     assert [row.name.split()[0] for row in plan.rows] == [*map(str, range(1, 16)), "19"]
     for row in plan.rows:
         config = override(plan.config, row.options)
-        check_config(config)
+        check_options(config)
         assert config.model.model in ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
     tiny = str(checkpoint("gpt2"))
     rows = tuple(

@@ -141,7 +141,13 @@ class ActivationCache:
         with contextlib.ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(_held(folder, waiting))
+                # Beside the folder, not in it: clearing an entry removes its folder.
+                lock = FileLock(folder.with_suffix(".lock"))
+                try:
+                    stack.enter_context(lock.acquire(timeout=0))
+                except Timeout:
+                    waiting()
+                    stack.enter_context(lock.acquire())
                 folder.mkdir(exist_ok=True)
                 if not (folder / "key.json").is_file():
                     files.write_json(folder / "key.json", key)
@@ -242,7 +248,6 @@ class SegmentWriter:
     def _start(self) -> None:
         self._digests: list[bytes] = []
         self._counts: list[int] = []
-        self._size = 0
         self._hash = hashlib.sha256()
 
     def __enter__(self) -> Self:
@@ -270,8 +275,7 @@ class SegmentWriter:
         self._hash.update(content)
         self._digests.append(digest)
         self._counts.append(len(rows))
-        self._size += len(content)
-        if self._size >= SEGMENT_BYTES:
+        if self._file.tell() >= SEGMENT_BYTES:
             self._close()
 
     def _close(self) -> None:
@@ -294,19 +298,6 @@ class SegmentWriter:
             )
         self._start()
         self._opened(index)
-
-
-@contextlib.contextmanager
-def _held(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    # Beside the folder, not in it: clearing an entry removes its folder.
-    lock = FileLock(folder.with_suffix(".lock"))
-    try:
-        held = lock.acquire(timeout=0)
-    except Timeout:
-        waiting()
-        held = lock.acquire()
-    with held:
-        yield
 
 
 def _size(entry: Path) -> int:

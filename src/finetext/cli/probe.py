@@ -59,14 +59,14 @@ def probe(
 
 
 def _table(result: "experiments.Probe") -> Table:
-    title = f"Linear probe by depth, test split of {result.scores[0].test.examples:,} texts"
+    title = f"Linear probe by depth, test split of {result.scores[0].metrics['test'].examples:,} texts"
     columns = ("accuracy (95 %)", "", "macro-F1", "MCC", "parameters", "texts/s")
     table = plain_table(title, "depth", *columns)
     table.columns[2].justify = "left"
-    accuracies = [score.test.accuracy for score in result.scores]
+    accuracies = [score.metrics["test"].accuracy for score in result.scores]
     low, high = min(accuracies), max(accuracies)
     for score in result.scores:
-        metrics = score.test
+        metrics = score.metrics["test"]
         bar = "█" * round(1 + 11 * (metrics.accuracy - low) / max(1e-9, high - low))
         table.add_row(
             f"{score.depth}{' *' if score.depth == result.best else '  '}",

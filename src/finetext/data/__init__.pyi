@@ -3,8 +3,6 @@ from .balancing import class_weights as class_weights
 from .balancing import undersample as undersample
 from .checks import check_lengths as check_lengths
 from .config import DataConfig as DataConfig
-from .config import SplitName as SplitName
-from .config import Task as Task
 from .dataset import Dataset as Dataset
 from .dataset import Source as Source
 from .dataset import dataset_from_memory as dataset_from_memory

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 
 from finetext.data.config import DataConfig
+from finetext.data.dataset import Source
 from finetext.data.readers.batches import Loaded
 from finetext.data.readers.table import read_table
 from finetext.errors import DownloadError, FinetextError
@@ -48,7 +49,7 @@ def load_sample() -> Loaded:
     content = resource.read_bytes()
     table = read_table(content, DataConfig(format="csv"), "sample")
     digest = hashlib.sha256(content).hexdigest()
-    return Loaded("sample", (table,), (Path(str(resource)),), digest, synthetic=True)
+    return Loaded(Source("sample", (Path(str(resource)),), digest, synthetic=True), (table,))
 
 
 def load_sms_spam(archive: Archive = SMS_SPAM) -> Loaded:
@@ -60,7 +61,7 @@ def load_sms_spam(archive: Archive = SMS_SPAM) -> Loaded:
     path = fetch(archive)
     content = read_member(path, SMS_SPAM_MEMBER)
     table = read_table(content, DataConfig(format="two-column"), "sms-spam")
-    return Loaded("sms-spam", (table,), (path,), hashlib.sha256(content).hexdigest())
+    return Loaded(Source("sms-spam", (path,), hashlib.sha256(content).hexdigest()), (table,))
 
 
 def read_member(path: Path, member: str) -> bytes:

@@ -70,7 +70,7 @@ def _check_class_sizes(dataset: Dataset) -> Finding:
         pairs = {(dataset.keys[index], name) for index in indices for name in dataset.labels[index]}
         distinct = Counter(name for _, name in pairs)
     else:
-        distinct = Counter(group_texts(dataset, indices).strata)
+        distinct = Counter({name: len(groups) for name, groups in group_texts(dataset, indices).items()})
     small = {name: distinct[name] for name in dataset.class_names if distinct[name] < needed}
     if not multi and splits is not None:  # a class without training examples is reported by another check
         small = {name: number for name, number in small.items() if number}

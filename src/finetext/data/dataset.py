@@ -47,12 +47,12 @@ class Source:
     name: str
     """What the user typed."""
     files: tuple[Path, ...]
-    format: str
-    text_column: str
-    """Name of the column with the texts; `column 2` where the file has no header."""
-    label_column: str
     digest: str
     """SHA-256 over the bytes of the files, 64 hexadecimal digits."""
+    format: str = ""
+    text_column: str = ""
+    """Name of the column with the texts; `column 2` where the file has no header."""
+    label_column: str = ""
     synthetic: bool = False
     """Whether the texts were written for finetext (the built-in `sample`)."""
     revision: str | None = None
@@ -134,5 +134,5 @@ def dataset_from_memory(
         rows=list(range(1, len(texts) + 1)),
         class_names=tuple(class_names),
         task=name_task(multi, len(class_names)),
-        source=Source("the given texts", (), "memory", "text", "label", digest),
+        source=Source("the given texts", (), digest, "memory", "text", "label"),
     )

@@ -23,10 +23,9 @@ def held_out_folds(dataset: Dataset, folds: int, seed: int) -> NDArray[np.int64]
         seed: The same seed gives the same folds.
     """
     folds_of = assign_folds(dataset, folds, seed)
-    groups = group_texts(dataset)
-    for numbers in groups.by_stratum().values():
-        if len(numbers) == 1:
-            folds_of[groups.members[numbers[0]]] = -1
+    for groups in group_texts(dataset).values():
+        if len(groups) == 1:
+            folds_of[groups[0]] = -1
     return folds_of
 
 

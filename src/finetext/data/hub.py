@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from finetext.data.config import SplitName
+from finetext.data.dataset import Source
 from finetext.data.readers.batches import Loaded, RawTable
 from finetext.errors import DataError, DownloadError, UsageError, hub_errors
 
@@ -39,22 +40,21 @@ def load_hub(source: str, split_names: Mapping[str, SplitName]) -> Loaded:
     loaded, revision = _download(source, name, config or None, datasets)
     if wanted and wanted not in loaded:
         raise DataError(f"{source}: no split {wanted!r}; it has {', '.join(loaded)}.")
-    tables: dict[SplitName | None, RawTable] = {}
+    tables: dict[SplitName, RawTable] = {}
     for split in [wanted] if wanted else list(loaded):
-        role = None if wanted else split_names.get(str(split).lower())
-        if role is not None or wanted or len(loaded) == 1:
-            tables.setdefault(role, _to_table(loaded[split], f"{name}:{split}", datasets))
-    if not wanted and "train" not in tables and len(loaded) > 1:
+        role = "train" if wanted or len(loaded) == 1 else split_names.get(str(split).lower())
+        if role is not None:
+            table = _to_table(loaded[split], f"{name}:{split}", datasets)
+            tables.setdefault(role, replace(table, split=role))
+    if "train" not in tables:
         first = next(iter(loaded))
         raise DataError(
             f"{source}: no train split; it has {', '.join(loaded)}. Choose one, such as {source}:{first}."
         )
-    if len(tables) > 1:
-        tables = {role: replace(table, split=role) for role, table in tables.items()}
     # The files of a Hub dataset lie in the cache of `datasets`, so that its rows are digested.
     rows = "".join(table.frame.write_ndjson() for table in tables.values())
     digest = hashlib.sha256(rows.encode()).hexdigest()
-    return Loaded(source, tuple(tables.values()), (), digest, revision=revision)
+    return Loaded(Source(source, (), digest, revision=revision), tuple(tables.values()))
 
 
 def _download(

@@ -9,7 +9,7 @@ import polars as pl
 from finetext.data.checks import check
 from finetext.data.columns import choose_column, find_columns
 from finetext.data.config import DataConfig, SplitName
-from finetext.data.dataset import Dataset, Source, name_task, order_classes
+from finetext.data.dataset import Dataset, name_task, order_classes
 from finetext.data.findings import Finding, finding
 from finetext.data.labels import map_labels, name_labels, parse_labels, parse_texts
 from finetext.data.readers.batches import RawTable
@@ -68,15 +68,8 @@ def examine(source: str | Path, config: DataConfig) -> Dataset:
         rows=[rows[index] for index in kept],
         class_names=classes,
         task=name_task(multi, len(classes)),
-        source=Source(
-            name=loaded.name,
-            files=loaded.files,
-            format=tables[0].format,
-            text_column=text_column,
-            label_column=label_column,
-            digest=loaded.digest,
-            synthetic=loaded.synthetic,
-            revision=loaded.revision,
+        source=replace(
+            loaded.source, format=tables[0].format, text_column=text_column, label_column=label_column
         ),
         given_splits=None if splits is None else [splits[index] for index in kept],
     )
@@ -89,9 +82,9 @@ def _find_splits(tables: Sequence[RawTable], config: DataConfig) -> list[SplitNa
         table = tables[0]
         column = choose_column(table.frame, config.split_column, "split", table.name)
         return parse_splits(table.frame[column], table)
-    if tables[0].split is None:
+    if len(tables) == 1:
         return None
-    return [table.split or "train" for table in tables for _ in range(table.frame.height)]
+    return [table.split for table in tables for _ in range(table.frame.height)]
 
 
 def _find_incomplete(

@@ -9,6 +9,7 @@ import polars as pl
 
 from finetext.data.builtin import load_sample, load_sms_spam
 from finetext.data.config import DataConfig, SplitName
+from finetext.data.dataset import Source
 from finetext.data.hub import load_hub
 from finetext.data.readers.batches import Loaded, RawTable
 from finetext.data.readers.sniff import FORMATS
@@ -41,17 +42,16 @@ def load(source: str, config: DataConfig) -> Loaded:
         )
     if not added:
         return loaded
-    tables = {table.split or "train": table for table in loaded.tables}
-    tables["train"] = replace(tables["train"], split="train")
-    files, digest = list(loaded.files), loaded.digest
+    tables = {table.split: table for table in loaded.tables}
+    files, digest = loaded.source.files, loaded.source.digest
     for split, name in added.items():
         extra = _load_one(name, config)
         if len(extra.tables) > 1:
             raise UsageError(f"--{split}-data {name}: name one file; this has {len(extra.tables)} splits.")
         tables[split] = replace(extra.tables[0], split=split)
-        files += extra.files
-        digest = hashlib.sha256((digest + extra.digest).encode()).hexdigest()
-    return replace(loaded, tables=tuple(tables.values()), files=tuple(files), digest=digest)
+        files += extra.source.files
+        digest = hashlib.sha256((digest + extra.source.digest).encode()).hexdigest()
+    return Loaded(replace(loaded.source, files=files, digest=digest), tuple(tables.values()))
 
 
 def _load_one(source: str, config: DataConfig) -> Loaded:
@@ -70,7 +70,7 @@ def _load_one(source: str, config: DataConfig) -> Loaded:
         raise _no_source(source, path)
     if not is_file:
         raise DataError(f"{source}: neither a file nor a folder.")
-    return Loaded(source, (read_table(path, config),), (path,), _digest([path]))
+    return Loaded(Source(source, (path,), _digest([path])), (read_table(path, config),))
 
 
 def _digest(files: Sequence[Path]) -> str:
@@ -101,11 +101,9 @@ def _load_folder(source: str, folder: Path, config: DataConfig) -> Loaded:
             f"{source}: the folder has no train file (train.csv, train.jsonl, …); its files: {names}."
         )
     chosen = {split: paths[0] for split, paths in candidates.items() if paths}
-    tables = {split: read_table(path, config) for split, path in chosen.items()}
-    if len(tables) > 1:
-        tables = {split: replace(table, split=split) for split, table in tables.items()}
+    tables = tuple(replace(read_table(path, config), split=split) for split, path in chosen.items())
     files = tuple(chosen.values())
-    return Loaded(source, tuple(tables.values()), files, _digest(files))
+    return Loaded(Source(source, files, _digest(files)), tables)
 
 
 def _no_source(source: str, path: Path) -> DataError:

@@ -119,16 +119,15 @@ def _split_off(
 ) -> dict[SplitName, list[int]]:
     """Split `indices` into the splits named in `shares` and the rest, `train`."""
     random = np.random.default_rng([seed, 1])
-    groups = group_texts(dataset, indices)
-    strata = groups.by_stratum()
+    strata = group_texts(dataset, indices).values()
     names: list[SplitName] = ["train", *shares]
-    sizes = [sum(len(groups.members[number]) for number in numbers) for numbers in strata.values()]
-    quotas = _quotas(sizes, [len(numbers) for numbers in strata.values()], list(shares.values()))
+    sizes = [sum(map(len, groups)) for groups in strata]
+    quotas = _quotas(sizes, list(map(len, strata)), list(shares.values()))
     parts: dict[SplitName, list[int]] = {name: [] for name in names}
-    for numbers, quota in zip(strata.values(), quotas, strict=True):
-        assigned = assign_groups([len(groups.members[number]) for number in numbers], quota, random)
-        for number, part in zip(numbers, assigned, strict=True):
-            parts[names[part]].extend(groups.members[number])
+    for groups, quota in zip(strata, quotas, strict=True):
+        assigned = assign_groups(list(map(len, groups)), quota, random)
+        for group, part in zip(groups, assigned, strict=True):
+            parts[names[part]].extend(group)
     return {name: sorted(members) for name, members in parts.items()}
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -27,30 +26,22 @@ def strata_of_splits(dataset: Dataset) -> dict[tuple[str, str], list[int]]:
     return positions(zip(splits, dataset.strata, strict=True))
 
 
-@dataclass(frozen=True)
-class Groups:
-    """Groups of equal texts and the class by which each group is stratified."""
+def group_texts(dataset: Dataset, indices: Sequence[int] | None = None) -> dict[str, list[list[int]]]:
+    """Group examples whose folded texts are equal; a group's class is its most frequent one.
 
-    members: list[list[int]]
-    strata: list[str]
-
-    def by_stratum(self) -> dict[str, list[int]]:
-        """Return the numbers of the groups of each class, classes in alphabetical order."""
-        return positions(self.strata)
-
-
-def group_texts(dataset: Dataset, indices: Sequence[int] | None = None) -> Groups:
-    """Group examples whose folded texts are equal; a group's class is its most frequent one."""
-    members: dict[str, list[int]] = {}
-    keys = dataset.keys
+    Returns:
+        The groups of each class, classes in alphabetical order, groups in that of their first examples.
+    """
+    groups: dict[str, list[int]] = {}
     for index in range(len(dataset)) if indices is None else indices:
-        members.setdefault(keys[index], []).append(index)
-    strata = dataset.strata
-    chosen = [
-        strata[group[0]] if len(group) == 1 else Counter(strata[i] for i in group).most_common(1)[0][0]
-        for group in members.values()
-    ]
-    return Groups(list(members.values()), chosen)
+        groups.setdefault(dataset.keys[index], []).append(index)
+    strata: dict[str, list[list[int]]] = {}
+    for group in groups.values():
+        stratum = dataset.strata[group[0]]
+        if len(group) > 1:
+            stratum = Counter(dataset.strata[index] for index in group).most_common(1)[0][0]
+        strata.setdefault(stratum, []).append(group)
+    return dict(sorted(strata.items()))
 
 
 def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
@@ -65,12 +56,11 @@ def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
         `(N,)`, the fold of each example.
     """
     random = np.random.default_rng([seed, 2])
-    groups = group_texts(dataset)
     folds = np.zeros(len(dataset), dtype=np.int64)
     dealt = 0  # on from class to class, so that rare classes do not all fill the first folds
-    for numbers in groups.by_stratum().values():
-        for number in random.permutation(numbers):
-            folds[groups.members[number]] = dealt % count
+    for groups in group_texts(dataset).values():
+        for place in random.permutation(len(groups)):
+            folds[groups[place]] = dealt % count
             dealt += 1
     return folds
 

@@ -10,12 +10,12 @@ from finetext.data import Dataset
 from finetext.errors import FinetextError, UsageError
 from finetext.evaluation import BaselineResult, with_intervals
 from finetext.models import Question, default_questions
+from finetext.options import check_options
 from finetext.training import (
     ZERO_SHOT,
     Progress,
     Setup,
     TrainConfig,
-    check_config,
     frozen_features_baseline,
     override,
     prepare,
@@ -117,7 +117,7 @@ def evaluate_baselines(
     config = override(config or TrainConfig(), options | {"source": str(source)})
     for model in names:
         config = override(config, {"model": model})
-        check_config(config)
+        check_options(config)
         setup = prepare(config)
         dataset, splits = setup.dataset, setup.splits
         if not results:

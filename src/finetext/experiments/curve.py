@@ -15,14 +15,13 @@ from finetext.experiments.curve_report import write_curve
 from finetext.experiments.folder import ExperimentFolder
 from finetext.experiments.subsets import Draw, Pool
 from finetext.metric_names import METRICS, SELECTION_METRICS
-from finetext.options import fields_with_values
+from finetext.options import check_options, fields_with_values
 from finetext.runs import next_run_folder
 from finetext.training import (
     DecisionConfig,
     Progress,
     StopRequest,
     TrainConfig,
-    check_config,
     create_folder,
     holding,
     override,
@@ -67,7 +66,7 @@ def learning_curve(
     config = with_absolute_paths(override(config or TrainConfig(), options))
     if not config.data.source:
         raise UsageError("no data: name a file, a folder, hf:owner/name, `sms-spam` or `sample`.")
-    check_config(config)
+    check_options(config)
     _refuse_unused(config)
     if trials < 1:
         raise UsageError(f"--trials {trials}: must be at least 1.")

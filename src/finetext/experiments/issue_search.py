@@ -168,4 +168,4 @@ def _outliers(dataset: Dataset, vectors: NDArray[np.float32]) -> list[Issue]:
 
 
 def _first_of_equal_texts(dataset: Dataset) -> list[int]:
-    return [members[0] for members in group_texts(dataset).members]
+    return sorted(group[0] for groups in group_texts(dataset).values() for group in groups)

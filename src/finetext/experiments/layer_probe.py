@@ -8,13 +8,13 @@ from typing import Any
 from finetext import files
 from finetext.errors import UsageError
 from finetext.metric_names import HEADLINE_METRICS, METRICS
+from finetext.options import check_options
 from finetext.training import (
     DepthScore,
     Progress,
     Setup,
     TrainConfig,
     best_depth,
-    check_config,
     override,
     prepare,
     score_depths,
@@ -73,7 +73,7 @@ def probe(
     if plot is not None and plot.suffix not in PLOTS:
         raise UsageError(f"{plot}: unknown image format. End its name in {', '.join(PLOTS)}.")
     config = override(config or TrainConfig(), options | {"source": str(source)})
-    check_config(config)
+    check_options(config)
     setup = prepare(config)
     scores = score_depths(setup, progress, read_test=True)
     result = Probe(setup, scores, best_depth(scores))
@@ -89,7 +89,7 @@ def _draw(result: Probe, path: Path) -> None:
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
     depths = [score.depth for score in result.scores]
-    tests = [score.test for score in result.scores]
+    tests = [score.metrics["test"] for score in result.scores]
     for name, marker in zip(HEADLINE_METRICS, "os^", strict=True):
         values = [metrics.value(name) for metrics in tests]
         axes.plot(depths, values, marker=marker, label=METRICS[name].text)

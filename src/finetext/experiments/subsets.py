@@ -43,12 +43,12 @@ class Pool:
             dataset = undersample(dataset, seed)
         self.source = dataset.source
         self._dataset, self._share, self._seed = dataset, config.validation, seed
-        groups = group_texts(dataset)
+        strata = group_texts(dataset)
         source_splits = dataset.given_splits
         self._has_test = source_splits is not None and "test" in source_splits
-        self._train: dict[str, list[int]] = {name: [] for name in sorted(set(groups.strata))}
-        self._test: dict[str, list[int]] = {name: [] for name in self._train}
-        for members, stratum in zip(groups.members, groups.strata, strict=True):
+        self._train: dict[str, list[int]] = {name: [] for name in strata}
+        self._test: dict[str, list[int]] = {name: [] for name in strata}
+        for stratum, members in ((name, group) for name, groups in strata.items() for group in groups):
             # A text under two labels stands for the more frequent one.
             text = next(index for index in members if dataset.strata[index] == stratum)
             in_test = source_splits is not None and any(source_splits[i] == "test" for i in members)

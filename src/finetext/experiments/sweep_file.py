@@ -11,7 +11,7 @@ from finetext import files
 from finetext.errors import UsageError, closest
 from finetext.experiments.sweep_plan import Dimension, Row, SweepOptions, SweepPlan, describe_options
 from finetext.options import check_options, conform, fields_with_values
-from finetext.training import TrainConfig, check_config, options_in, override
+from finetext.training import TrainConfig, options_in, override
 
 MAX_ROWS = 10_000
 TRIED = ("grid", "rows", "space")
@@ -160,7 +160,7 @@ def _check(plan: SweepPlan, tried: Mapping[str, Any]) -> None:
     for name, count in Counter(row.name for row in plan.rows).items():
         if count > 1:
             raise UsageError(f"two rows are named {name!r}. Give each a name of its own.")
-    check_config(plan.config)
+    check_options(plan.config)
     _check_rows(plan)
 
 
@@ -174,7 +174,7 @@ def _check_rows(plan: SweepPlan) -> None:
     problems = []
     for row in rows:
         try:
-            check_config(override(plan.config, row.options))
+            check_options(override(plan.config, row.options))
         except UsageError as error:
             problems.append(f"{row.name}: {error}")
     if problems:

@@ -33,7 +33,6 @@ from .prompting import Prompter as Prompter
 from .prompting import Question as Question
 from .prompting import class_probabilities as class_probabilities
 from .prompting import default_questions as default_questions
-from .publishing import Upload as Upload
 from .publishing import find_token as find_token
 from .publishing import plan_upload as plan_upload
 from .publishing import push as push

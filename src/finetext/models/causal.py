@@ -96,5 +96,4 @@ def continue_text(source: ModelSource, prompt: str, tokens: int, *, allow_pickle
     """
     model = load_language_model(source, allow_pickle=allow_pickle)
     ids = list(model.tokenizer(prompt)["input_ids"])
-    text: str = model.tokenizer.decode([*ids, *model.continue_ids(ids, tokens)], skip_special_tokens=True)
-    return text
+    return str(model.tokenizer.decode([*ids, *model.continue_ids(ids, tokens)], skip_special_tokens=True))

@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,20 +14,7 @@ from finetext.errors import ModelError, UsageError
 from finetext.models.model import Model
 
 
-@dataclass(frozen=True)
-class Depths:
-    """The pooled outputs of some texts at every depth.
-
-    Attributes:
-        vectors: `(D, N, H)` float32; index 0 is the output of the first layer. Long texts: of their first window.
-        seconds: `(D,)`, the time that all texts took up to each depth.
-    """
-
-    vectors: Tensor
-    seconds: Tensor
-
-
-def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None]) -> Depths:
+def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None]) -> tuple[Tensor, Tensor]:
     """Run texts through a model once and return what a head would read at each depth.
 
     Each output is normalised by the final norm, as in a model that ends there.
@@ -37,6 +23,10 @@ def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None
         model: The model.
         inputs: The texts.
         progress: Called after each batch with the number of texts in it.
+
+    Returns:
+        The vectors, `(D, N, H)` float32: index 0 is the output of the first layer; of a long text's first window.
+        The seconds, `(D,)`, that all texts took up to each depth.
 
     Raises:
         ModelError: The model has no layers that can be told apart.
@@ -88,7 +78,7 @@ def pooled_by_depth(model: Model, inputs: Inputs, progress: Callable[[int], None
             model.logits(batch)
             seconds += state["seconds"]
             progress(len(chosen))
-    return Depths(vectors, seconds)
+    return vectors, seconds
 
 
 def _final_norm(model: Model) -> nn.Module | None:

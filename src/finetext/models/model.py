@@ -83,19 +83,13 @@ class Model:
         self._alone = threading.Lock()
         self._not_reentrant = is_reentrant(self.network)
         if hasattr(self.network, "base_model"):
-            self.runner = self._make_runner()
-
-    def _make_runner(self) -> Runner:
-        native = self.structure.pool
-        runner = Runner(
-            self.network, self.structure.layers, native, self.reads, self.pad_id, self._ordinary_ids()
-        )
-        if self.reads != native and not runner.is_on("pooled head"):
-            raise ModelError(
-                f"--pooling {self.settings.pooling}: {type(self.network).__name__} pools inside itself. "
-                "Use --pooling native."
-            )
-        return runner
+            native, layers = self.structure.pool, self.structure.layers
+            self.runner = Runner(self.network, layers, native, self.reads, self.pad_id, self._ordinary_ids())
+            if self.reads != native and not self.runner.is_on("pooled head"):
+                raise ModelError(
+                    f"--pooling {self.settings.pooling}: {type(self.network).__name__} pools inside itself. "
+                    "Use --pooling native."
+                )
 
     def fast_paths(self) -> dict[str, FastPath]:
         """Return which faster ways of computing the same are used, and why others are not."""
@@ -204,8 +198,7 @@ class Model:
     @property
     def pad_id(self) -> int:
         """The id that batches are padded with."""
-        pad_id: int = self.tokenizer.pad_token_id
-        return pad_id
+        return int(self.tokenizer.pad_token_id)
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Return the token ids of each text's windows."""
@@ -250,10 +243,6 @@ class Model:
                 windows = self.runner(batch)
             else:
                 windows = self.network(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-        return self._of_texts(windows, batch)
-
-    def _of_texts(self, windows: Tensor, batch: Batch) -> Tensor:
-        """Return the logits of texts, `(B, C)`, from those of their windows, `(W, C)`."""
         if len(windows) == batch.size:
             return windows
         how = {"mean": "mean", "max": "amax"}[self.settings.window_pooling]

@@ -51,7 +51,9 @@ def default_questions(
     Raises:
         UsageError: The prompt lacks a place, or the words are not one for each class.
     """
-    _check_template(template, task)
+    for place in (TEXT, "{label}") if task == "multi-label" else (TEXT,):
+        if template is not None and template.count(place) != 1:
+            raise UsageError(f"--prompt: must hold {place} once, where that goes.")
     if task == "multi-label":
         if words:
             raise UsageError("--label-words: a multi-label task asks yes or no for each label. Leave it out.")
@@ -73,14 +75,6 @@ def _ask_yes_or_no(name: str) -> str:
 def _ask_which(names: Sequence[str]) -> str:
     listed = ", ".join(f"'{name}'" for name in names)
     return f"Which of these describes the following text: {listed}? Answer with one of them.\n\nText: {TEXT}\n\nAnswer:"
-
-
-def _check_template(template: str | None, task: str) -> None:
-    if template is None:
-        return
-    for place in (TEXT, "{label}") if task == "multi-label" else (TEXT,):
-        if template.count(place) != 1:
-            raise UsageError(f"--prompt: must hold {place} once, where that goes.")
 
 
 def _check_words(words: Mapping[str, str], class_names: Sequence[str]) -> None:
@@ -118,7 +112,13 @@ class Prompter:
         self._chat = bool(getattr(self._tokenizer, "chat_template", None))
         # What the tokenizer puts before a text, but nothing behind it; a chat template has its own.
         self._start = [] if self._chat else special_ends(model.tokenizer)[0]
-        self._before, self._after = self._frame(question.template)
+        template = question.template
+        if self._chat:
+            message = [{"role": "user", "content": template.removesuffix("\n\nAnswer:")}]
+            template = self._tokenizer.apply_chat_template(
+                message, tokenize=False, add_generation_prompt=True
+            )
+        self._before, _, self._after = template.partition(TEXT)
         self.answers = [self._answer_ids(word) for word in question.words]
         limit = min(model.limit, max_length or model.limit)
         self._room = limit - max(map(len, self.answers))
@@ -127,15 +127,6 @@ class Prompter:
                 f"the prompt has {len(self._encode(''))} tokens and leaves no room for a text: the limit is {limit}. "
                 "Shorten --prompt, or raise --max-length."
             )
-
-    def _frame(self, template: str) -> tuple[str, str]:
-        if self._chat:
-            message = [{"role": "user", "content": template.removesuffix("\n\nAnswer:")}]
-            template = self._tokenizer.apply_chat_template(
-                message, tokenize=False, add_generation_prompt=True
-            )
-        before, _, after = template.partition(TEXT)
-        return before, after
 
     def prompt(self, text: str) -> list[int]:
         """Return the token ids of the question about a text, cut so that an answer fits behind it."""
@@ -221,8 +212,8 @@ class Prompter:
         """Return what the model writes behind the question about a text, greedily."""
         ids = self.prompt(text)
         tokens = max(1, min(tokens, self._model.limit - len(ids)))
-        written: str = self._tokenizer.decode(self._model.continue_ids(ids, tokens), skip_special_tokens=True)
-        return written.strip()
+        written = self._model.continue_ids(ids, tokens)
+        return str(self._tokenizer.decode(written, skip_special_tokens=True)).strip()
 
 
 def class_probabilities(likelihoods: Sequence[NDArray[np.float64]], task: str) -> NDArray[np.float64]:

@@ -139,8 +139,7 @@ class TextEncoder:
             padding=False,
             verbose=False,  # or it would warn of texts longer than its model_max_length
         )
-        bodies: list[list[int]] = encoded["input_ids"]
-        return bodies
+        return list(encoded["input_ids"])
 
     def _windows(self, body: list[int]) -> Encoded:
         room = self._room
@@ -175,8 +174,4 @@ def well_formed(text: str) -> str:
 
     JSON can name halves of a surrogate pair, which none takes: pairs are joined, a lone half is replaced.
     """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

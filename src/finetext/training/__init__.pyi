@@ -9,7 +9,6 @@ from .baselines import zero_shot_baseline as zero_shot_baseline
 from .config import DecisionConfig as DecisionConfig
 from .config import OptimizationConfig as OptimizationConfig
 from .config import TrainConfig as TrainConfig
-from .config_file import check_config as check_config
 from .config_file import options_in as options_in
 from .config_file import override as override
 from .config_file import read_config as read_config

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from finetext.errors import RunError, UsageError
-from finetext.options import fields_with_values
+from finetext.options import check_options, fields_with_values
 from finetext.runs import RunFolder, next_run_folder
 from finetext.training.checkpoints import load_checkpoint
 from finetext.training.config import TrainConfig
-from finetext.training.config_file import check_config, override, read_config
+from finetext.training.config_file import override, read_config
 from finetext.training.depth_selection import choose_depth
 from finetext.training.finalize import finalize
 from finetext.training.inputs import cache_frozen_layers
@@ -60,7 +60,7 @@ def train(
     config = override(config or TrainConfig(), options)
     if not config.data.source:
         raise UsageError("no data: name a file, a folder, hf:owner/name, `sms-spam` or `sample`.")
-    check_config(config)
+    check_options(config)
     check_trackers(config.train.track)
     folder = RunFolder(
         Path(output) if output else next_run_folder(RUNS, config.data.source, config.model.model)

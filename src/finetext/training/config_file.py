@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 from finetext import files
 from finetext.errors import UsageError, closest
-from finetext.options import check_options, conform
+from finetext.options import conform
 from finetext.training.config import TrainConfig
 
 
@@ -100,12 +100,3 @@ def write_config(config: TrainConfig, path: Path) -> None:
         for table, content in dataclasses.asdict(config).items()
     }
     files.write_text(path, tomli_w.dumps(document))
-
-
-def check_config(config: TrainConfig) -> None:
-    """Check what types alone cannot: bounds, and options that contradict each other.
-
-    Raises:
-        UsageError: With every problem in it.
-    """
-    check_options(config)

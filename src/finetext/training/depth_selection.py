@@ -20,7 +20,7 @@ class DepthScore:
 
     Attributes:
         depth: How many layers it has.
-        metrics: On validation, which chose the strength of the penalty, and on the test split if that was scored.
+        metrics: On `validation`, which chose the strength of the penalty, and on `test` if that was scored.
         strength: The strength of the penalty.
         parameters: How many the shortened model has.
         texts_per_second: How many texts it processes in a second here, after tokenisation.
@@ -31,16 +31,6 @@ class DepthScore:
     strength: float
     parameters: int
     texts_per_second: float
-
-    @property
-    def validation(self) -> Metrics:
-        """Metrics on the validation split."""
-        return self.metrics["validation"]
-
-    @property
-    def test(self) -> Metrics:
-        """Metrics on the test split."""
-        return self.metrics["test"]
 
 
 def score_depths(
@@ -69,10 +59,10 @@ def score_depths(
     pooled = {
         name: pooled_by_depth(model, model.inputs(encoded), count) for name, (_, encoded) in parts.items()
     }
-    seconds = sum((depths.seconds for depths in pooled.values()), torch.zeros(model.structure.depth))
+    seconds = sum((seconds for _, seconds in pooled.values()), torch.zeros(model.structure.depth))
     scores = []
     for index, parameters in enumerate(parameters_by_depth(model)):
-        vectors = {name: depths.vectors[index] for name, depths in pooled.items()}
+        vectors = {name: by_depth[index] for name, (by_depth, _) in pooled.items()}
         fit = fit_probe(setup, vectors["train"], vectors["validation"])
         metrics = {
             name: setup.score(split, probabilities(fit.logits(vectors[name]).numpy(), setup.dataset.task))
@@ -86,9 +76,10 @@ def score_depths(
 
 def best_depth(scores: list[DepthScore]) -> int:
     """Return the least depth within one standard error of the best accuracy on validation (Breiman et al., 1984)."""
-    best = max(score.validation.accuracy for score in scores)
-    error = math.sqrt(best * (1 - best) / scores[0].validation.examples)
-    return next(score.depth for score in scores if score.validation.accuracy >= best - error)
+    accuracies = [score.metrics["validation"].accuracy for score in scores]
+    best = max(accuracies)
+    error = math.sqrt(best * (1 - best) / scores[0].metrics["validation"].examples)
+    return next(score.depth for score, value in zip(scores, accuracies, strict=True) if value >= best - error)
 
 
 def choose_depth(setup: Setup, progress: Progress) -> Setup:
@@ -99,7 +90,7 @@ def choose_depth(setup: Setup, progress: Progress) -> Setup:
     depth = best_depth(scores)
     progress.notice(
         f"depth {depth} of {len(scores)} chosen by a linear probe: "
-        + ", ".join(f"{score.depth}: {score.validation.accuracy:.3f}" for score in scores)
+        + ", ".join(f"{score.depth}: {score.metrics['validation'].accuracy:.3f}" for score in scores)
         + " (accuracy on validation by depth)."
     )
     return prepare(override(setup.config, {"depth": depth}), (setup.dataset, setup.splits))

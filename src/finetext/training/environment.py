@@ -16,17 +16,7 @@ import torch
 from finetext.engine import usable_cores
 from finetext.training.setup import RunInputs, Setup
 
-PACKAGES = (
-    "finetext",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "accelerate",
-    "peft",
-    "scikit-learn",
-    "numpy",
-    "polars",
-)
+PACKAGES = "finetext torch transformers tokenizers accelerate peft scikit-learn numpy polars".split()
 
 
 class StageTimes:
@@ -63,7 +53,7 @@ def describe_environment(setup: Setup, inputs: RunInputs, times: StageTimes) -> 
         inputs: Which of its activations were cached.
         times: Wall times.
     """
-    device = setup.model.device
+    device, data, model = setup.model.device, setup.dataset.source, setup.model_source
     return {
         "started": times.started,
         "seconds": times.seconds,
@@ -79,23 +69,15 @@ def describe_environment(setup: Setup, inputs: RunInputs, times: StageTimes) -> 
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": setup.plan.precision.name,
         "fast_paths": {name: dataclasses.asdict(path) for name, path in setup.model.fast_paths().items()},
-        "features": {
-            "cut": inputs.cut,
-            "stored": inputs.stored,
-            "computed_tokens": inputs.computed_tokens,
-        },
+        "features": {"cut": inputs.cut, "stored": inputs.stored, "computed_tokens": inputs.computed_tokens},
         "optimizer": setup.plan.optimizer,
         "seed": setup.config.train.seed,
         "data": {
-            "source": setup.dataset.source.name,
-            "digest": setup.dataset.source.digest,
-            "revision": setup.dataset.source.revision,
-            "synthetic": setup.dataset.source.synthetic,
+            "source": data.name,
+            "digest": data.digest,
+            "revision": data.revision,
+            "synthetic": data.synthetic,
         },
-        "model": {
-            "name": setup.model_source.name,
-            "digest": setup.model_source.digest,
-            "revision": setup.model_source.revision,
-        },
+        "model": {"name": model.name, "digest": model.digest, "revision": model.revision},
         "hub_offline": os.environ.get("HF_HUB_OFFLINE") == "1",
     }

@@ -16,8 +16,9 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from finetext.data import Dataset, dataset_from_memory, hold_out_validation
 from finetext.errors import DataError, UsageError, closest
 from finetext.models import merge_adapter, save_bundle
+from finetext.options import check_options
 from finetext.training.config import TrainConfig
-from finetext.training.config_file import check_config, option_types, override
+from finetext.training.config_file import option_types, override
 from finetext.training.trial import run_trial
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class FinetextClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             # Candidates from an array are scalars of numpy.
             changed[name] = value.item() if isinstance(value, np.generic) else value
         config = override(TrainConfig(), changed)
-        check_config(config)
+        check_options(config)
         return config
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 import shutil
 import time
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +53,7 @@ def finalize(
     Everything is written anew, so that a run killed in here can be finished by resuming it.
     """
     model, splits, task = setup.model, setup.splits, setup.dataset.task
+    targets = setup.targets(splits.test)
     device = model.device
     if setup.config.model.keep_adapter:
         model.network.to("cpu")
@@ -73,10 +73,9 @@ def finalize(
         validation = setup.score(splits.validation, validation_probs, rule)
         test = setup.score(splits.test, probs, rule)
     with times.measure("intervals"):
-        validation = with_intervals(
-            validation, setup.targets(splits.validation), validation_probs, task, rule
-        )
-        test = with_intervals(test, setup.targets(splits.test), probs, task, rule)
+        held_out = setup.targets(splits.validation)
+        validation = with_intervals(validation, held_out, validation_probs, task, rule)
+        test = with_intervals(test, targets, probs, task, rule)
     labelling = _labelling_seconds(setup)
     with times.measure("baselines"):
         baselines = _baselines(setup, inputs, times.seconds["features"], labelling)
@@ -85,8 +84,13 @@ def finalize(
         crossed = None if folds is None else cross_validate(setup, folds, progress)
     metrics = _run_metrics(setup, selection, chosen, validation, test, probs, baselines, crossed)
     costs = _costs(setup, times, labelling, baselines)
-    environment = describe_environment(setup, inputs, times) | {"costs": costs}
-    _write(setup, folder, probs, metrics, environment)
+    names = setup.dataset.class_names
+    write_predictions(folder.predictions, splits.test.texts, targets, probs, names, task, rule)
+    files.write_json(folder.environment, describe_environment(setup, inputs, times) | {"costs": costs})
+    write_card(folder.path, metrics)
+    write_report(folder.path, metrics, f"finetext train --config {folder.config}")
+    metrics.write(folder.metrics)  # the last file: with it the run is finished
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
     return Run.open(folder.path)
 
 
@@ -124,24 +128,6 @@ def _baselines(setup: Setup, inputs: RunInputs, features: float, labelling: floa
         results.append(zero_shot_baseline(setup)[1])
         setup.model.network.to(device)
     return results
-
-
-def _write(
-    setup: Setup,
-    folder: RunFolder,
-    probs: NDArray[np.float32],
-    metrics: RunMetrics,
-    environment: dict[str, Any],
-) -> None:
-    """Write the run's files, `metrics.json` last: with it the run is finished."""
-    test, rule = setup.splits.test, setup.model.settings.decision
-    names, task = setup.dataset.class_names, setup.dataset.task
-    write_predictions(folder.predictions, test.texts, setup.targets(test), probs, names, task, rule)
-    files.write_json(folder.environment, environment)
-    write_card(folder.path, metrics)
-    write_report(folder.path, metrics, f"finetext train --config {folder.config}")
-    metrics.write(folder.metrics)
-    shutil.rmtree(folder.checkpoints, ignore_errors=True)
 
 
 def _costs(

@@ -54,18 +54,14 @@ def cache_frozen_layers(
         if stop is not None:
             stop.raise_if_requested()
 
-    def waiting() -> None:
-        progress.notice("another process is computing the same activations; waiting for it.")
-
+    waiting = "another process is computing the same activations; waiting for it."
     try:
-        inputs = cache_features(trunk, splits, cache, count, waiting)
+        inputs = cache_features(trunk, splits, cache, count, lambda: progress.notice(waiting))
     except CacheFull as error:
         model.uncut()
         progress.notice(f"training without cached activations: {error}.")
         return uncached
-    return RunInputs(
-        inputs["train"], inputs["validation"], inputs["test"], plan.cut, plan.cache_dtype, computed
-    )
+    return RunInputs(**inputs, cut=plan.cut, stored=plan.cache_dtype, computed_tokens=computed)
 
 
 def activation_cache(limit: str | None = None) -> ActivationCache:

@@ -15,10 +15,8 @@ def loss_weight(targets: Tensor, class_weights: Tensor | None) -> Tensor:
     For class ids it is the number of examples, each counted with the weight of its class, as in PyTorch's
     `cross_entropy`; for multi-label targets the number of decisions.
     """
-    if targets.ndim == 2:
+    if targets.ndim == 2 or class_weights is None:
         return torch.tensor(float(targets.numel()), device=targets.device)
-    if class_weights is None:
-        return torch.tensor(float(len(targets)), device=targets.device)
     return class_weights[targets].sum()
 
 

@@ -87,8 +87,8 @@ def plan_training(
     if trainable == ModelConfig.trainable and depth == 1:  # the default option fits every model
         trainable = "last-block"
     step_size = train.batch_size * train.gradient_accumulation
-    epochs = train.epochs or _default_epochs(texts / step_size)
-    steps_per_epoch = math.ceil(texts / step_size)
+    default_epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, math.ceil(MIN_STEPS / (texts / step_size))))
+    epochs, steps_per_epoch = train.epochs or default_epochs, math.ceil(texts / step_size)
     frozen = trainable not in ("all", "lora")
     cut = depth - trained_blocks(trainable, depth, epochs - 1) if frozen and depth else 0
     optimizer, optimizer_notice = resolve_optimizer(train.optimizer, device)
@@ -110,10 +110,6 @@ def plan_training(
         probe_initialization=frozen if train.head_start == "auto" else train.head_start == "probe",
         notices=tuple(notice for notice in notices if notice),
     )
-
-
-def _default_epochs(steps_per_epoch: float) -> int:
-    return min(MAX_EPOCHS, max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps_per_epoch)))
 
 
 def _default_learning_rate(trainable: str, width: int) -> float:

@@ -11,7 +11,7 @@ from finetext.training.history import History
 from finetext.training.progress import Progress, announce
 from finetext.training.setup import RunInputs, Setup
 from finetext.training.signals import StopRequest
-from finetext.training.tracking import Trackers
+from finetext.training.tracking import logged_values, start_trackers
 from finetext.training.trainer import StepError, Trainer
 
 
@@ -33,8 +33,8 @@ class Recorder:
         self._history = History(self._folder.history, trainer.step)
         self._closing.callback(self._history.close)
         self._progress.prepared(self._setup, inputs, trainer.step)
-        self._trackers = Trackers(self._setup.config, self._folder.tracking)
-        self._closing.callback(self._trackers.close)
+        self._trackers = start_trackers(self._setup.config, self._folder.tracking)
+        self._closing.callback(self._trackers.end_training)
         self._stop_if_requested()
 
     def record(self, event: Event) -> None:
@@ -48,7 +48,7 @@ class Recorder:
             announce(event, self._progress)
             return
         self._history.write(event)
-        self._trackers.log(event)
+        self._trackers.log(logged_values(event), step=event.number)
         announce(event, self._progress)
         if event.ends_epoch or event.is_due(self._setup.config.train.save_every) or self._trainer.finished:
             self.save()

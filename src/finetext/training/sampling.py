@@ -29,8 +29,7 @@ def epoch_batches(
 def epoch_order(examples: int, seed: int, epoch: int) -> list[int]:
     """Return the shuffled order of the examples in an epoch (from 0)."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    order: list[int] = torch.randperm(examples, generator=generator).tolist()
-    return order
+    return list(torch.randperm(examples, generator=generator).tolist())
 
 
 def group_by_length(order: list[int], lengths: Sequence[int], batch_size: int, seed: int) -> list[int]:

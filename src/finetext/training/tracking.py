@@ -10,6 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from finetext.errors import RunError, UsageError
+from finetext.metric_names import HEADLINE_METRICS
 from finetext.training.config import TrainConfig
 from finetext.training.events import Step
 
@@ -37,38 +38,31 @@ def make_accelerator(**options: Any) -> Accelerator:
         raise RunError(f"Accelerate is already in use in this process: {error}") from error
 
 
-class Trackers:
-    """The trackers of a run, none by default."""
+def start_trackers(config: TrainConfig, folder: Path) -> Accelerator:
+    """Start the trackers that `config` names and log it; those that keep files write them into `folder`.
 
-    def __init__(self, config: TrainConfig, folder: Path) -> None:
-        """Start the trackers that `config` names and log it; those that keep files write them into `folder`.
+    MLflow writes to `MLFLOW_TRACKING_URI`, or into the folder if that is not set.
+    """
+    names = config.train.track
+    accelerator = make_accelerator(log_with=list(names) or None, project_dir=str(folder))
+    if names:
+        folder.mkdir(parents=True, exist_ok=True)
+    if "mlflow" in names and not os.environ.get("MLFLOW_TRACKING_URI"):
+        import mlflow
 
-        MLflow writes to `MLFLOW_TRACKING_URI`, or into the folder if that is not set.
-        """
-        names = config.train.track
-        self._accelerator = make_accelerator(log_with=list(names) or None, project_dir=str(folder))
-        if names:
-            folder.mkdir(parents=True, exist_ok=True)
-        if "mlflow" in names and not os.environ.get("MLFLOW_TRACKING_URI"):
-            import mlflow
+        mlflow.set_tracking_uri(f"sqlite:///{(folder / 'mlflow.db').absolute()}")
+    accelerator.init_trackers("finetext", config=_flat(dataclasses.asdict(config)))
+    return accelerator
 
-            mlflow.set_tracking_uri(f"sqlite:///{(folder / 'mlflow.db').absolute()}")
-        self._accelerator.init_trackers("finetext", config=_flat(dataclasses.asdict(config)))
 
-    def log(self, step: Step) -> None:
-        """Log a step and, if there was one, the evaluation after it."""
-        values: dict[str, float] = {"train/loss": step.loss, "train/learning_rate": step.learning_rate}
-        if step.evaluation is not None:
-            metrics = step.evaluation.metrics
-            values |= {
-                f"validation/{name}": getattr(metrics, name) for name in ("accuracy", "macro_f1", "mcc")
-            }
-            values["validation/loss"] = metrics.log_loss
-        self._accelerator.log(values, step=step.number)
-
-    def close(self) -> None:
-        """Let the trackers write what is left."""
-        self._accelerator.end_training()
+def logged_values(step: Step) -> dict[str, float]:
+    """Return what trackers log of a step and, if there was one, of the evaluation after it."""
+    values: dict[str, float] = {"train/loss": step.loss, "train/learning_rate": step.learning_rate}
+    if step.evaluation is not None:
+        metrics = step.evaluation.metrics
+        values |= {f"validation/{name}": getattr(metrics, name) for name in HEADLINE_METRICS}
+        values["validation/loss"] = metrics.log_loss
+    return values
 
 
 def _flat(options: dict[str, Any]) -> dict[str, int | float | str | bool]:

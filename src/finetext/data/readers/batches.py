@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from finetext.data.config import SplitName
+from finetext.data.dataset import Source
 
 Cells = Literal["native", "typed", "written", "lines"]
 """How the values of JSON are read: as they are; with lists and objects as text; all as text, numbers as they are
@@ -77,17 +77,13 @@ class RawTable:
     name: str
     format: str
     headerless: bool = False
-    split: SplitName | None = None
-    """The split that it is, if the source says so."""
+    split: SplitName = "train"
+    """The split that it is, if the source has several tables."""
 
 
 @dataclass(frozen=True)
 class Loaded:
     """The tables of a source and where they came from."""
 
-    name: str
+    source: Source
     tables: tuple[RawTable, ...]
-    files: tuple[Path, ...]
-    digest: str
-    synthetic: bool = False
-    revision: str | None = None
