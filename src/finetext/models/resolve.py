@@ -120,6 +120,7 @@ def download(hub_id: str, revision: str | None, allow_pickle: bool, shipped: str
         "allow_patterns": HUB_FILES + ["*.bin"] * allow_pickle,
         "ignore_patterns": ["*/*"],
     }
+    failures: tuple[type[Exception], ...] = (OSError, *hub_errors())
     try:
         # Asked first, since it fails at once without a network: the downloads would try for half a minute.
         HfApi().model_info(hub_id, revision=revision)
@@ -128,7 +129,7 @@ def download(hub_id: str, revision: str | None, allow_pickle: bool, shipped: str
         return Path(snapshot_download(hub_id, revision=config.parent.name, **wanted))
     except errors.HFValidationError as error:
         raise UsageError(f"{hub_id}: is not a valid Hub id (owner/name).") from error
-    except (OSError, *hub_errors()) as error:
+    except failures as error:
         reasons: dict[type[Exception], str] = {
             errors.GatedRepoError: "is gated. Accept its terms on the Hub and log in with `hf auth login`.",
             errors.RevisionNotFoundError: f"has no revision {revision!r} on the Hub. Check --revision.",
