@@ -9,28 +9,20 @@ const LABEL_NAMES = new Set(
     "id split").split(" "),
 );
 
+// The most frequent separator of the first line that is not empty; "" for a single column.
 export function sniffSeparator(text) {
-  // From the first line that is not empty; "" for a single column.
-  const counts = new Map([",", ";", "\t", "|"].map((mark) => [mark, 0]));
-  let quoted = false;
-  let empty = true;
-  for (let at = 0; at < text.length; at++) {
-    const mark = text[at];
-    if (mark === '"') quoted = !quoted;
-    else if (quoted) continue;
-    else if (mark === "\n" || mark === "\r") {
-      if (!empty) break;
-      continue;
-    } else if (counts.has(mark)) counts.set(mark, counts.get(mark) + 1);
-    empty = false;
+  const counts = { ",": 0, ";": 0, "\t": 0, "|": 0 };
+  for (const [token] of text.replace(/^[\r\n]+/, "").matchAll(/"[^"]*"?|[^"]/g)) {
+    if (token === "\n" || token === "\r") break;
+    if (token in counts) counts[token] += 1;
   }
-  const [best, times] = [...counts].reduce((one, other) => (other[1] > one[1] ? other : one));
+  const [best, times] = Object.entries(counts).reduce((one, other) => (other[1] > one[1] ? other : one));
   return times ? best : "";
 }
 
 // Return the records, or null if a quote is never closed. Empty lines are skipped.
 export function parseRecords(text, separator, quotes = true) {
-  const end = new RegExp(`[${separator === "|" ? "\\|" : separator}\\r\\n]`, "g");
+  const end = new RegExp(`[${separator}\\r\\n]`, "g");
   const records = [];
   let record = [];
   let at = 0;
@@ -97,7 +89,7 @@ export function harmless(cell) {
 }
 
 export function writeTable(records, separator) {
-  const special = new RegExp(`["\\r\\n${separator === "|" ? "\\|" : separator}]|^\\s|\\s$`);
+  const special = new RegExp(`["\\r\\n${separator}]|^\\s|\\s$`);
   const quote = (cell) => (special.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
   return records.map((record) => `${record.map((cell) => quote(harmless(cell))).join(separator)}\r\n`).join("");
 }

@@ -1,7 +1,8 @@
 // A text: its labels as one types, and the words that matter.
 
-import { byId, count, delayed, make, pause, percent, shorten } from "./dom.js";
-import { ask, info, model, onModel, Refused, waitsForServer } from "./server.js";
+import { byId, count, delayed, make, percent, shorten } from "./dom.js";
+import { ask, info, model, onModel, waitsForServer } from "./server.js";
+import { tableRow } from "./tables.js";
 
 const TYPING_MS = 150;
 const WORDS_MS = 450;
@@ -22,17 +23,13 @@ function lengthProblem(text) {
   return `The text has more than ${count(limit)} characters, which is the server's limit.`;
 }
 
-function restart() {
+async function classify() {
+  classifyLater.cancel();
+  explainLater.cancel();
   asking.abort();
   explaining.abort();
   asking = new AbortController();
-  classifyLater.cancel();
-  explainLater.cancel();
-  return asking.signal;
-}
-
-async function classify() {
-  const signal = restart();
+  const { signal } = asking;
   if (!model) return;
   const text = box.value;
   const problem = lengthProblem(text);
@@ -40,11 +37,10 @@ async function classify() {
   if (problem || !text.trim()) return clearText();
   const asked = model;
   try {
-    const answer = await ask("classify", { text, model: asked.name }, signal);
+    const answer = await ask("classify", { text, model: asked.name }, signal, byId("text-note"));
     showAnswer(answer.predictions[0], asked);
   } catch (error) {
     if (signal.aborted) return;
-    if (error instanceof Refused && error.status === 429) return askLater(error, classify, signal, byId("text-note"));
     clearText(); // the labels of an earlier text would mislead
     if (!waitsForServer(error, classify)) byId("text-note").textContent = error.message;
     return;
@@ -55,12 +51,6 @@ async function classify() {
   byId("words-state").textContent = long ? "Each word is left out once, which takes a while in a long text." : "";
   if (!long) explainLater();
   else byId("words-found").hidden = true;
-}
-
-async function askLater(error, again, signal, place) {
-  place.textContent = "The server is busy; the page retries in a moment.";
-  await pause(error.retryMs);
-  if (!signal.aborted) again();
 }
 
 function clearText() {
@@ -100,13 +90,10 @@ function scoreRow(label, score, predicted, threshold) {
     tick.style.left = `${threshold * 100}%`;
     bar.append(tick);
   }
-  return make(
-    "tr",
-    { className: predicted ? "given" : "" },
-    make("th", { scope: "row" }, make("span", { textContent: label })),
-    make("td", { ariaHidden: "true" }, bar),
-    make("td", { textContent: percent(score) }),
-  );
+  const row = tableRow(make("span", {}, label), bar, percent(score));
+  row.className = predicted ? "given" : "";
+  row.cells[1].ariaHidden = "true";
+  return row;
 }
 
 function thresholdOf(task, thresholds, index) {
@@ -123,11 +110,11 @@ async function explain() {
   const label = byId("explained-label").value.slice(1);
   byId("words-state").textContent = text.length > MAX_AUTOMATIC ? "Looking for the words …" : "";
   try {
-    const explanation = await ask("explain", { text, model: model.name, ...(label && { label }) }, signal);
+    const question = { text, model: model.name, ...(label && { label }) };
+    const explanation = await ask("explain", question, signal, byId("words-state"));
     if (!signal.aborted) showWords(explanation);
   } catch (error) {
     if (signal.aborted) return;
-    if (error instanceof Refused && error.status === 429) return askLater(error, explain, signal, byId("words-state"));
     if (!waitsForServer(error, explain)) byId("words-state").textContent = error.message;
   }
 }
@@ -160,13 +147,7 @@ function showWords(explanation) {
 
 function weightRow(word, label) {
   const weight = `${word.weight < 0 ? "−" : "+"}${Math.abs(word.weight).toFixed(2)}`;
-  return make(
-    "tr",
-    {},
-    make("th", { scope: "row", textContent: shorten(word.word, 60) }),
-    make("td", { textContent: `${word.weight < 0 ? "against" : "for"} ${label}` }),
-    make("td", { textContent: weight }),
-  );
+  return tableRow(shorten(word.word, 60), `${word.weight < 0 ? "against" : "for"} ${label}`, weight);
 }
 
 // Put a text into the box and label it.
