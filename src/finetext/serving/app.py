@@ -87,7 +87,10 @@ def _add_inference(app: FastAPI, service: Service) -> None:
         classifier = batcher.classifier
         if body.label is not None and body.label not in classifier.class_names:
             raise ApiError(422, "label: the model has no such label; /info lists them.")
-        spans = find_spans(body.text, _max_spans(service, body.text))
+        # As many variants of the text as a request may hold.
+        limits = service.config
+        most = max(1, min(limits.max_texts - 1, limits.max_body // max(1, len(body.text))))
+        spans = find_spans(body.text, most)
         texts = leave_one_out(body.text, spans)
         request.scope["finetext"].update(variants=len(texts))
         logits = await service.run(batcher, texts, request)
@@ -139,12 +142,6 @@ def _prediction(classifier: Classifier, probs: NDArray[np.float32], top_k: int |
         best = next(item for item in classifier.rank(probs) if item["label"] in labels)
         label, score = best["label"], best["score"]
     return {"label": label, "score": score, "labels": labels, "scores": classifier.rank(probs, top_k)}
-
-
-def _max_spans(service: Service, text: str) -> int:
-    """Return how many words may be left out so that an explanation is no larger than a request may be."""
-    config = service.config
-    return max(1, min(config.max_texts - 1, config.max_body // max(1, len(text))))
 
 
 def _json(content: Any) -> Response:

@@ -3,7 +3,7 @@
 import { decode, findTextColumn, looksNamed, parseTable } from "./csv.js";
 import { byId, count, rowsOf, setOptions, shorten } from "./dom.js";
 import { resetFilters, showRows } from "./rows.js";
-import { ask, info, model, onModel, waitsForServer } from "./server.js";
+import { ask, info, isTooLong, model, waitsForServer } from "./server.js";
 
 const BATCH = 128; // texts per request: small enough to show progress and to cancel quickly
 const MAX_FAILURES = 20; // texts in a row on which the server fails before the job is stopped
@@ -140,16 +140,15 @@ function finish(job, message) {
 
 // The rows of the next request, within the server's limits.
 function nextBatch(job) {
-  const { max_body: maxBytes, max_characters: maxCharacters } = info.limits;
+  const maxBytes = info.limits.max_body;
   const encoder = new TextEncoder();
   const batch = [];
   let bytes = 1000; // for what surrounds the texts
   while (job.next + batch.length < job.todo.length && batch.length < job.size) {
     const row = job.todo[job.next + batch.length];
     const text = job.texts[row];
-    const long = text.length > maxCharacters && [...text].length > maxCharacters;
     const needed = encoder.encode(JSON.stringify(text)).length + 1;
-    if (long || needed + 1000 > maxBytes) {
+    if (isTooLong(text) || needed + 1000 > maxBytes) {
       if (batch.length) break;
       job.results[row] = { skipped: "too long" };
       job.next += 1;
@@ -224,4 +223,4 @@ for (const kind of ["dragover", "drop", "dragleave"])
 addEventListener("beforeunload", (event) => {
   if (current?.stop) event.preventDefault();
 });
-onModel(describeFile);
+byId("model").addEventListener("change", describeFile);

@@ -7,10 +7,12 @@ const RETRY_MS = 4000;
 export let info = null; // of the server: its models and limits
 export let model = null; // the chosen one of info.models
 let token = null; // kept in this variable and nowhere else
-const modelListeners = [];
 
-// Call a function whenever a model is chosen.
-export const onModel = (listener) => modelListeners.push(listener);
+// The server counts code points.
+export function isTooLong(text) {
+  const limit = info.limits.max_characters;
+  return text.length > limit && [...text].length > limit;
+}
 
 const failure = (status, message) => Object.assign(new Error(message), { status }); // 0: no answer
 
@@ -87,7 +89,7 @@ export async function connect() {
   setOptions(byId("model"), names.map((name) => [name, name]), model?.name ?? info.default_model);
   byId("model").hidden = names.length < 2;
   byId("model-line").hidden = false;
-  chooseModel();
+  byId("model").dispatchEvent(new Event("change"));
   const again = [...waiting];
   waiting.clear();
   for (const run of again) run();
@@ -104,7 +106,6 @@ function chooseModel() {
   byId("model-facts").textContent = byId("model").hidden ? `${model.name} (${kind})` : kind;
   const choices = [["", "the predicted label"], ...model.labels.map((name) => [`=${name}`, name])];
   setOptions(byId("explained-label"), choices, byId("explained-label").value); // kept when a server comes back
-  for (const listener of modelListeners) listener();
 }
 
 byId("model").addEventListener("change", chooseModel);

@@ -1,7 +1,7 @@
 // A text: its labels as one types, and the words that matter.
 
 import { byId, count, delayed, make, percent, shorten } from "./dom.js";
-import { ask, info, model, onModel, waitsForServer } from "./server.js";
+import { ask, info, isTooLong, model, waitsForServer } from "./server.js";
 import { tableRow } from "./tables.js";
 
 const TYPING_MS = 150;
@@ -17,12 +17,6 @@ let allScores = false;
 const classifyLater = delayed(TYPING_MS, classify);
 const explainLater = delayed(WORDS_MS, explain);
 
-function lengthProblem(text) {
-  const limit = info.limits.max_characters;
-  if (text.length <= limit || [...text].length <= limit) return "";
-  return `The text has more than ${count(limit)} characters, which is the server's limit.`;
-}
-
 async function classify() {
   classifyLater.cancel();
   explainLater.cancel();
@@ -32,7 +26,8 @@ async function classify() {
   const { signal } = asking;
   if (!model) return;
   const text = box.value;
-  const problem = lengthProblem(text);
+  const limit = count(info.limits.max_characters);
+  const problem = isTooLong(text) ? `The text has more than ${limit} characters, which is the server's limit.` : "";
   byId("text-note").textContent = problem;
   if (problem || !text.trim()) return clearText();
   const asked = model;
@@ -127,27 +122,24 @@ function showWords(explanation) {
   let done = 0;
   for (const word of explanation.words) {
     parts.push(letters.slice(done, word.start).join(""));
-    const shown = letters.slice(word.start, word.end).join("");
     const side = word.weight > 0 ? "for" : "against";
     const depth = share(word) < 0.35 ? 1 : share(word) < 0.7 ? 2 : 3;
-    parts.push(share(word) < MIN_SHARE ? shown : make("mark", { className: `${side} w${depth}`, textContent: shown }));
+    parts.push(share(word) < MIN_SHARE ? word.word : make("mark", { className: `${side} w${depth}` }, word.word));
     done = word.end;
   }
   byId("highlighted").replaceChildren(...parts, letters.slice(done).join(""));
   const strongest = explanation.words.filter((word) => share(word) >= MIN_SHARE);
   strongest.sort((one, other) => Math.abs(other.weight) - Math.abs(one.weight));
-  byId("weights").replaceChildren(...strongest.slice(0, 8).map((word) => weightRow(word, explanation.label)));
+  const rows = strongest.slice(0, 8).map(({ word, weight }) => {
+    const [sign, side] = weight < 0 ? ["−", "against"] : ["+", "for"];
+    return tableRow(shorten(word, 60), `${side} ${explanation.label}`, sign + Math.abs(weight).toFixed(2));
+  });
+  byId("weights").replaceChildren(...rows);
   for (const part of document.querySelectorAll("#words-found .note, .weights")) part.hidden = !strongest.length;
   byId("words-found").hidden = false;
   byId("words-found").classList.remove("stale");
-  byId("words-state").textContent = strongest.length
-    ? `for ${explanation.label}, ${percent(explanation.score)}`
-    : `for ${explanation.label}, ${percent(explanation.score)}: no word by itself matters.`;
-}
-
-function weightRow(word, label) {
-  const weight = `${word.weight < 0 ? "−" : "+"}${Math.abs(word.weight).toFixed(2)}`;
-  return tableRow(shorten(word.word, 60), `${word.weight < 0 ? "against" : "for"} ${label}`, weight);
+  const none = strongest.length ? "" : ": no word by itself matters.";
+  byId("words-state").textContent = `for ${explanation.label}, ${percent(explanation.score)}${none}`;
 }
 
 // Put a text into the box and label it.
@@ -164,4 +156,4 @@ box.addEventListener("input", () => {
 });
 byId("explain").addEventListener("click", explain);
 byId("explained-label").addEventListener("change", () => box.value.trim() && explain());
-onModel(classify);
+byId("model").addEventListener("change", classify);
