@@ -15,7 +15,7 @@ import polars as pl
 from finetext import files
 from finetext.data import Cells
 from finetext.errors import DataError, UsageError
-from finetext.inference.bulk import LabelledRows, free_name
+from finetext.inference.bulk import LabelledRows, free_names
 
 TableFormat = Literal["csv", "tsv", "jsonl", "parquet"]
 FORMULA_STARTS = "=+-@\t\r\n＝＋－＠"
@@ -96,10 +96,8 @@ def spreadsheet_safe(frame: pl.DataFrame) -> pl.DataFrame:
     frame = frame.with_columns(
         pl.when(start).then("'" + pl.col(pl.String)).otherwise(pl.col(pl.String)).name.keep()
     )
-    names: list[str] = []
-    for name in frame.columns:
-        names.append(free_name(f"'{name}" if name.startswith(tuple(FORMULA_STARTS)) else name, names))
-    frame.columns = names
+    starts = tuple(FORMULA_STARTS)
+    frame.columns = free_names(f"'{name}" if name.startswith(starts) else name for name in frame.columns)
     return frame
 
 

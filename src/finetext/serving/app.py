@@ -10,6 +10,7 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -21,7 +22,6 @@ from finetext.serving import schemas
 from finetext.serving.access import AccessControl
 from finetext.serving.access_log import AccessLog
 from finetext.serving.batcher import Batcher
-from finetext.serving.docs import docs_page
 from finetext.serving.errors import STATUSES, ApiError, internal_error
 from finetext.serving.http import PUBLIC_ROUTES
 from finetext.serving.model_info import describe
@@ -200,7 +200,14 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
 def _add_pages(app: FastAPI, with_token: bool) -> None:
     schema = _openapi(app, with_token)
-    page = docs_page(schema)
+    templates = Environment(
+        loader=PackageLoader("finetext.serving"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = templates.get_template("docs.html").render(schema)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
@@ -221,10 +228,9 @@ def _openapi(app: FastAPI, with_token: bool) -> dict[str, Any]:
     schema = app.openapi()
     if with_token:
         schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        for path, operations in schema["paths"].items():
-            if path not in PUBLIC_ROUTES:
-                for operation in operations.values():
-                    operation["security"] = [{"token": []}]
+        for path in schema["paths"].keys() - PUBLIC_ROUTES:
+            for operation in schema["paths"][path].values():
+                operation["security"] = [{"token": []}]
     return schema
 
 

@@ -91,11 +91,10 @@ function download() {
   setTimeout(() => URL.revokeObjectURL(link.href), 60e3);
 }
 
-for (const id of ["by-label", "least", "most", "order"])
-  byId(id).addEventListener("input", () => {
-    page = 0;
-    showRows();
-  });
+byId("filters").addEventListener("input", () => {
+  page = 0;
+  showRows();
+});
 for (const [id, step] of [["previous", -1], ["next", 1]])
   byId(id).addEventListener("click", () => {
     page += step;
