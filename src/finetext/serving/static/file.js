@@ -199,14 +199,11 @@ byId("file").addEventListener("click", () => {
   byId("file").value = ""; // so that the same file can be chosen again
 });
 byId("file").addEventListener("cancel", () => (byId("file").files = chosen));
-byId("column").addEventListener("change", () => {
-  current = null;
-  describeFile();
-});
-byId("named").addEventListener("change", () => {
-  current = null;
-  chooseColumns();
-});
+for (const [id, show] of [["column", describeFile], ["named", chooseColumns]])
+  byId(id).addEventListener("change", () => {
+    current = null;
+    show();
+  });
 byId("start").addEventListener("click", startJob);
 byId("cancel").addEventListener("click", () => current?.stop?.abort());
 
