@@ -267,7 +267,7 @@ def test_every_route_is_documented_and_responds(server, documented):
     ):
         actual, _, answer = server.ask(method, path, None if method == "GET" else {})
         assert (actual, answer["error"]) == (status, message)
-    assert server.ask("GET", "/static/docs.css")[0] == 200
+    assert server.ask("GET", "/static/page.css")[0] == 200
     assert server.ask("GET", "/static/../app.py")[0] == 404
     assert server.ask("GET", "/static/%2e%2e/app.py")[0] == 404
 
@@ -279,7 +279,7 @@ def test_pages_load_nothing_from_other_hosts_and_every_response_has_the_security
         ("GET", "/nothing"),
         ("GET", "/metrics"),
         ("POST", "/classify"),
-        ("GET", "/static/docs.css"),
+        ("GET", "/static/page.css"),
         ("GET", "/"),
     ):
         status, headers, _ = server.ask(method, path)

@@ -181,7 +181,7 @@ def test_without_the_token_only_pages_and_probes_are_served(strict, headers):
         status, answer_headers, answer = strict.ask(method, path, body, headers=headers)
         assert status == 401 and answer_headers["WWW-Authenticate"] == "Bearer"
         assert TOKEN not in json.dumps(answer)
-    for path in ("/health", "/ready", "/docs", "/openapi.json", "/static/docs.css"):
+    for path in ("/health", "/ready", "/docs", "/openapi.json", "/static/page.css"):
         assert strict.ask("GET", path, headers=headers)[0] == 200
 
 

@@ -95,7 +95,8 @@ def _run(words: Sequence[str], debug: bool) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted.", 130)
     except BrokenPipeError:
-        _silence_stdout()
+        # The reader of our output is gone; without this, Python reports that once more as it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if debug:
@@ -109,8 +110,3 @@ def _run(words: Sequence[str], debug: bool) -> int:
 def _fail(message: str, exit_code: int) -> int:
     print(f"finetext: error: {message}", file=sys.stderr)  # noqa: T201
     return exit_code
-
-
-def _silence_stdout() -> None:
-    # The reader of our output is gone; without this, Python reports that once more as it exits.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,7 @@
 """Labelling the rows of a file: every column and row kept, the predictions beside them."""
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,9 +61,8 @@ def predict_rows(
     Yields:
         The rows with their predictions, in their order, at least once.
     """
-    names: list[str] = []
-    for name in (PREDICTED, SCORE, *(f"prob_{name}" for name in classifier.class_names if all_scores)):
-        names.append(free_name(name, [*rows.columns, *names]))
+    added = (PREDICTED, SCORE, *(f"prob_{name}" for name in classifier.class_names if all_scores))
+    names = free_names(added, rows.columns)
     done = skip
 
     def advance(count: int) -> None:
@@ -82,13 +82,13 @@ def predict_rows(
         yield _label(classifier, block, present, probs, names)
 
 
-def free_name(name: str, taken: Sequence[str]) -> str:
-    """Return a name, with a number appended if it is taken."""
-    candidate, number = name, 1
-    while candidate in taken:
-        number += 1
-        candidate = f"{name}_{number}"
-    return candidate
+def free_names(wanted: Iterable[str], taken: Sequence[str] = ()) -> list[str]:
+    """Return names, each with a number appended if it is taken or a repetition."""
+    names = [*taken]
+    for name in wanted:
+        candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        names.append(next(candidate for candidate in candidates if candidate not in names))
+    return names[len(taken) :]
 
 
 def _label(

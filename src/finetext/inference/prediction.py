@@ -14,9 +14,9 @@ from typing import BinaryIO
 import polars as pl
 import torch
 
-from finetext.data import DataConfig, Rows, open_rows, rows_of_texts
+from finetext.data import Cells, DataConfig, Rows, open_rows, rows_of_texts
 from finetext.errors import DataError, UsageError
-from finetext.inference.bulk import RowsDone, predict_rows
+from finetext.inference.bulk import LabelledRows, RowsDone, predict_rows
 from finetext.inference.classifier import Classifier, load
 from finetext.inference.resumable_output import Identity, Tally, resumable_output
 from finetext.inference.row_batches import BATCH_BYTES, BATCH_ROWS
@@ -114,15 +114,10 @@ def predict_into_stream(
                 shutil.copyfileobj(file, stream)
         return tally
     tally = Tally()
-    with _open_rows(prediction.source, prediction.data) as rows:
-        classifier, all_scores = _load(prediction), prediction.all_scores
-        for labelled in predict_rows(
-            classifier, rows, all_scores=all_scores, cells=target.cells, progress=progress
-        ):
-            content = target.encode(labelled, first=not tally.rows)
-            stream.write(content)
-            stream.flush()
-            tally = tally.plus(labelled, len(content))
+    for labelled in _label(prediction, target.cells, progress):
+        stream.write(target.encode(labelled, first=not tally.rows))
+        stream.flush()
+        tally = tally.plus(labelled)
     return tally
 
 
@@ -132,12 +127,16 @@ def predict_into_table(
     """Label texts into a table in memory, with every column of the input."""
     parts: list[pl.DataFrame] = []
     tally = Tally()
-    with _open_rows(prediction.source, prediction.data) as rows:
-        all_scores = prediction.all_scores
-        for labelled in predict_rows(_load(prediction), rows, all_scores=all_scores, progress=progress):
-            parts.append(labelled.table)
-            tally = tally.plus(labelled)
+    for labelled in _label(prediction, "typed", progress):
+        parts.append(labelled.table)
+        tally = tally.plus(labelled)
     return pl.concat(parts), tally
+
+
+def _label(prediction: Prediction, cells: Cells, progress: RowsDone | None) -> Iterator[LabelledRows]:
+    with _open_rows(prediction.source, prediction.data) as rows:
+        classifier, all_scores = _load(prediction), prediction.all_scores
+        yield from predict_rows(classifier, rows, all_scores=all_scores, cells=cells, progress=progress)
 
 
 def _check_output(

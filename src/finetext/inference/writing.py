@@ -5,16 +5,17 @@ import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import polars as pl
 
 from finetext import files
 from finetext.data import Cells
 from finetext.errors import DataError, UsageError
-from finetext.inference.bulk import LabelledRows, free_name
+from finetext.inference.bulk import LabelledRows, free_names
 
 TableFormat = Literal["csv", "tsv", "jsonl", "parquet"]
 FORMULA_STARTS = "=+-@\t\r\n＝＋－＠"
@@ -95,28 +96,23 @@ def spreadsheet_safe(frame: pl.DataFrame) -> pl.DataFrame:
     frame = frame.with_columns(
         pl.when(start).then("'" + pl.col(pl.String)).otherwise(pl.col(pl.String)).name.keep()
     )
-    names: list[str] = []
-    for name in frame.columns:
-        names.append(free_name(f"'{name}" if name.startswith(tuple(FORMULA_STARTS)) else name, names))
-    frame.columns = names
+    starts = tuple(FORMULA_STARTS)
+    frame.columns = free_names(f"'{name}" if name.startswith(starts) else name for name in frame.columns)
     return frame
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
     """Return a table with JSON in place of lists and structs, which CSV does not have."""
+    as_json = partial(json.dumps, ensure_ascii=False, default=str)
     for name, dtype in frame.schema.items():
         if dtype == pl.Binary:
             raise DataError(
                 f"column {name!r} holds bytes, which CSV cannot represent. Write .parquet instead."
             )
         if dtype.is_nested():
-            cells = [None if cell is None else _as_json(cell) for cell in frame[name].to_list()]
+            cells = [None if cell is None else as_json(cell) for cell in frame[name].to_list()]
             frame = frame.with_columns(pl.Series(name, cells, dtype=pl.String))
     return frame
-
-
-def _as_json(cell: Any) -> str:
-    return json.dumps(cell, ensure_ascii=False, default=str)
 
 
 def _json_lines(labelled: LabelledRows) -> bytes:

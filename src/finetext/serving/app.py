@@ -10,6 +10,7 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -21,7 +22,6 @@ from finetext.serving import schemas
 from finetext.serving.access import AccessControl
 from finetext.serving.access_log import AccessLog
 from finetext.serving.batcher import Batcher
-from finetext.serving.docs import docs_page
 from finetext.serving.errors import STATUSES, ApiError, internal_error
 from finetext.serving.http import PUBLIC_ROUTES
 from finetext.serving.model_info import describe
@@ -87,7 +87,10 @@ def _add_inference(app: FastAPI, service: Service) -> None:
         classifier = batcher.classifier
         if body.label is not None and body.label not in classifier.class_names:
             raise ApiError(422, "label: the model has no such label; /info lists them.")
-        spans = find_spans(body.text, _max_spans(service, body.text))
+        # As many variants of the text as a request may hold.
+        limits = service.config
+        most = max(1, min(limits.max_texts - 1, limits.max_body // max(1, len(body.text))))
+        spans = find_spans(body.text, most)
         texts = leave_one_out(body.text, spans)
         request.scope["finetext"].update(variants=len(texts))
         logits = await service.run(batcher, texts, request)
@@ -139,12 +142,6 @@ def _prediction(classifier: Classifier, probs: NDArray[np.float32], top_k: int |
         best = next(item for item in classifier.rank(probs) if item["label"] in labels)
         label, score = best["label"], best["score"]
     return {"label": label, "score": score, "labels": labels, "scores": classifier.rank(probs, top_k)}
-
-
-def _max_spans(service: Service, text: str) -> int:
-    """Return how many words may be left out so that an explanation is no larger than a request may be."""
-    config = service.config
-    return max(1, min(config.max_texts - 1, config.max_body // max(1, len(text))))
 
 
 def _json(content: Any) -> Response:
@@ -203,7 +200,14 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
 def _add_pages(app: FastAPI, with_token: bool) -> None:
     schema = _openapi(app, with_token)
-    page = docs_page(schema)
+    templates = Environment(
+        loader=PackageLoader("finetext.serving"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = templates.get_template("docs.html").render(schema)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
@@ -224,10 +228,9 @@ def _openapi(app: FastAPI, with_token: bool) -> dict[str, Any]:
     schema = app.openapi()
     if with_token:
         schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        for path, operations in schema["paths"].items():
-            if path not in PUBLIC_ROUTES:
-                for operation in operations.values():
-                    operation["security"] = [{"token": []}]
+        for path in schema["paths"].keys() - PUBLIC_ROUTES:
+            for operation in schema["paths"][path].values():
+                operation["security"] = [{"token": []}]
     return schema
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -110,11 +110,9 @@ def _too_large(length: str | None, limit: int) -> bool:
 
 def _replay(body: bytes, receive: Receive) -> Receive:
     """Return a `receive` that hands out the body, and then waits for the client to hang up."""
-    parts: Iterable[Message] = iter([{"type": "http.request", "body": body, "more_body": False}])
+    messages: Iterator[Message] = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def replay() -> Message:
-        for message in parts:
-            return message
-        return await receive()
+        return next(messages, None) or await receive()
 
     return replay

@@ -2,7 +2,7 @@
 
 import { byId, count, make } from "./dom.js";
 import { renderMarkdown } from "./markdown.js";
-import { ask, model, onModel, waitsForServer } from "./server.js";
+import { ask, model, waitsForServer } from "./server.js";
 import { scrollingTable } from "./tables.js";
 
 async function showCard() {
@@ -56,4 +56,4 @@ function metricCell(metrics, name) {
   return make("span", {}, digits(metric.value), make("small", { textContent: interval }));
 }
 
-onModel(showCard);
+byId("model").addEventListener("change", showCard);

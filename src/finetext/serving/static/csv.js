@@ -9,28 +9,20 @@ const LABEL_NAMES = new Set(
     "id split").split(" "),
 );
 
+// The most frequent separator of the first line that is not empty; "" for a single column.
 export function sniffSeparator(text) {
-  // From the first line that is not empty; "" for a single column.
-  const counts = new Map([",", ";", "\t", "|"].map((mark) => [mark, 0]));
-  let quoted = false;
-  let empty = true;
-  for (let at = 0; at < text.length; at++) {
-    const mark = text[at];
-    if (mark === '"') quoted = !quoted;
-    else if (quoted) continue;
-    else if (mark === "\n" || mark === "\r") {
-      if (!empty) break;
-      continue;
-    } else if (counts.has(mark)) counts.set(mark, counts.get(mark) + 1);
-    empty = false;
+  const counts = { ",": 0, ";": 0, "\t": 0, "|": 0 };
+  for (const [token] of text.replace(/^[\r\n]+/, "").matchAll(/"[^"]*"?|[^"]/g)) {
+    if (token === "\n" || token === "\r") break;
+    if (token in counts) counts[token] += 1;
   }
-  const [best, times] = [...counts].reduce((one, other) => (other[1] > one[1] ? other : one));
+  const [best, times] = Object.entries(counts).reduce((one, other) => (other[1] > one[1] ? other : one));
   return times ? best : "";
 }
 
 // Return the records, or null if a quote is never closed. Empty lines are skipped.
 export function parseRecords(text, separator, quotes = true) {
-  const end = new RegExp(`[${separator === "|" ? "\\|" : separator}\\r\\n]`, "g");
+  const end = new RegExp(`[${separator}\\r\\n]`, "g");
   const records = [];
   let record = [];
   let at = 0;
@@ -65,9 +57,8 @@ export function parseTable(text) {
 
 export function decode(bytes) {
   // TextDecoder drops the byte order mark.
-  const [first, second] = bytes;
-  if (first === 0xff && second === 0xfe) return { text: new TextDecoder("utf-16le").decode(bytes), encoding: "UTF-16" };
-  if (first === 0xfe && second === 0xff) return { text: new TextDecoder("utf-16be").decode(bytes), encoding: "UTF-16" };
+  const wide = { "255,254": "utf-16le", "254,255": "utf-16be" }[bytes.slice(0, 2).join()];
+  if (wide) return { text: new TextDecoder(wide).decode(bytes), encoding: "UTF-16" };
   try {
     return { text: new TextDecoder("utf-8", { fatal: true }).decode(bytes), encoding: "UTF-8" };
   } catch {
@@ -97,7 +88,7 @@ export function harmless(cell) {
 }
 
 export function writeTable(records, separator) {
-  const special = new RegExp(`["\\r\\n${separator === "|" ? "\\|" : separator}]|^\\s|\\s$`);
+  const special = new RegExp(`["\\r\\n${separator}]|^\\s|\\s$`);
   const quote = (cell) => (special.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
   return records.map((record) => `${record.map((cell) => quote(harmless(cell))).join(separator)}\r\n`).join("");
 }

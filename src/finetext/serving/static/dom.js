@@ -11,7 +11,6 @@ export function make(name, properties = {}, ...children) {
 
 export const count = (value) => value.toLocaleString("en-GB");
 export const rowsOf = (number) => `${count(number)} row${number === 1 ? "" : "s"}`;
-export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export const shorten = (text, limit) => (text.length > limit ? `${text.slice(0, limit)}…` : text);
 
 export function percent(share) {

@@ -1,9 +1,9 @@
 // A file: reading it, and labelling its rows.
 
 import { decode, findTextColumn, looksNamed, parseTable } from "./csv.js";
-import { byId, count, pause, rowsOf, setOptions, shorten } from "./dom.js";
+import { byId, count, rowsOf, setOptions, shorten } from "./dom.js";
 import { resetFilters, showRows } from "./rows.js";
-import { ask, info, model, onModel, Refused, waitsForServer } from "./server.js";
+import { ask, info, isTooLong, model, waitsForServer } from "./server.js";
 
 const BATCH = 128; // texts per request: small enough to show progress and to cancel quickly
 const MAX_FAILURES = 20; // texts in a row on which the server fails before the job is stopped
@@ -104,27 +104,23 @@ async function work(job) {
     if (!batch.length) continue;
     try {
       const texts = batch.map((row) => job.texts[row]);
-      const answer = await ask("classify", { texts, top_k: 1, model: job.model }, signal);
+      const answer = await ask("classify", { texts, top_k: 1, model: job.model }, signal, byId("file-state"));
       answer.predictions.forEach(({ labels, score }, place) => (job.results[batch[place]] = { labels, score }));
       job.next += batch.length;
       job.failures = 0;
       job.size = Math.min(job.size * 2, BATCH, info.limits.max_texts);
     } catch (error) {
       if (signal.aborted) break;
-      if (!(await canContinue(job, batch, error, signal))) return;
+      if (!canContinue(job, batch, error)) return;
     }
     job.spent = performance.now() - job.began;
     showProgress(job);
   }
-  job.stop = null;
-  if (job !== current) return;
   job.done = job.next >= job.todo.length;
   const skipped = job.results.filter((result) => result?.skipped).length;
   const without = skipped ? ` ${rowsOf(skipped)} without: no text, too long, or the server failed on it.` : "";
-  const message = job.done
-    ? `Done: ${rowsOf(job.results.length - skipped)} labelled by ${job.model}.${without}`
-    : `Cancelled after ${rowsOf(job.next)}. The labelled rows are kept; Resume labels the rest.`;
-  finish(job, message);
+  if (job.done) finish(job, `Done: ${rowsOf(job.results.length - skipped)} labelled by ${job.model}.${without}`);
+  else finish(job, `Cancelled after ${rowsOf(job.next)}. The labelled rows are kept; Resume labels the rest.`);
 }
 
 function update(job, message) {
@@ -135,6 +131,7 @@ function update(job, message) {
 
 function finish(job, message) {
   job.stop = null;
+  if (job !== current) return;
   byId("shown").setAttribute("aria-live", "polite");
   const focused = document.activeElement === byId("cancel");
   update(job, message);
@@ -143,16 +140,15 @@ function finish(job, message) {
 
 // The rows of the next request, within the server's limits.
 function nextBatch(job) {
-  const { max_body: maxBytes, max_characters: maxCharacters } = info.limits;
+  const maxBytes = info.limits.max_body;
   const encoder = new TextEncoder();
   const batch = [];
   let bytes = 1000; // for what surrounds the texts
   while (job.next + batch.length < job.todo.length && batch.length < job.size) {
     const row = job.todo[job.next + batch.length];
     const text = job.texts[row];
-    const long = text.length > maxCharacters && [...text].length > maxCharacters;
     const needed = encoder.encode(JSON.stringify(text)).length + 1;
-    if (long || needed + 1000 > maxBytes) {
+    if (isTooLong(text) || needed + 1000 > maxBytes) {
       if (batch.length) break;
       job.results[row] = { skipped: "too long" };
       job.next += 1;
@@ -166,14 +162,8 @@ function nextBatch(job) {
 }
 
 // Return whether the work can continue after an error.
-async function canContinue(job, batch, error, signal) {
-  if (error instanceof Refused && error.status === 429) {
-    byId("file-state").textContent = `The server is busy; the page retries in ${Math.ceil(error.retryMs / 1000)} s.`;
-    await Promise.race([pause(error.retryMs), new Promise((resolve) => signal.addEventListener("abort", resolve))]);
-    if (!signal.aborted) byId("file-state").textContent = `Labelling ${rowsOf(job.todo.length)} …`;
-    return true;
-  }
-  const mayBeOneRow = error instanceof Refused && [413, 500, 504].includes(error.status);
+function canContinue(job, batch, error) {
+  const mayBeOneRow = [413, 500, 504].includes(error.status);
   if (mayBeOneRow && batch.length > 1) {
     job.size = Math.ceil(batch.length / 2); // until the row on which the server fails is alone
     return true;
@@ -183,11 +173,10 @@ async function canContinue(job, batch, error, signal) {
     job.next += 1;
     return true;
   }
-  job.stop = null;
-  if (job !== current) return false;
-  if (waitsForServer(error, () => job.stop || work(job))) {
-    finish(job, `Stopped at row ${count(batch[0] + 1)}; the labelled rows are kept. It continues when the server answers.`);
-  } else finish(job, `Stopped at row ${count(batch[0] + 1)}: ${error.message} The labelled rows are kept.`);
+  const at = `Stopped at row ${count(batch[0] + 1)}`;
+  if (waitsForServer(error, () => job.stop || work(job)))
+    finish(job, `${at}; the labelled rows are kept. It continues when the server answers.`);
+  else finish(job, `${at}: ${error.message} The labelled rows are kept.`);
   return false;
 }
 
@@ -210,18 +199,13 @@ byId("file").addEventListener("click", () => {
   byId("file").value = ""; // so that the same file can be chosen again
 });
 byId("file").addEventListener("cancel", () => (byId("file").files = chosen));
-byId("column").addEventListener("change", forgetJob);
-byId("named").addEventListener("change", () => {
-  current = null;
-  chooseColumns();
-});
+for (const [id, show] of [["column", describeFile], ["named", chooseColumns]])
+  byId(id).addEventListener("change", () => {
+    current = null;
+    show();
+  });
 byId("start").addEventListener("click", startJob);
 byId("cancel").addEventListener("click", () => current?.stop?.abort());
-
-function forgetJob() {
-  current = null;
-  describeFile();
-}
 
 // Without this, a file dropped elsewhere would replace the page.
 for (const kind of ["dragover", "drop", "dragleave"])
@@ -236,4 +220,4 @@ for (const kind of ["dragover", "drop", "dragleave"])
 addEventListener("beforeunload", (event) => {
   if (current?.stop) event.preventDefault();
 });
-onModel(describeFile);
+byId("model").addEventListener("change", describeFile);

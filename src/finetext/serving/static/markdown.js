@@ -13,25 +13,22 @@ export function renderMarkdown(text) {
     return lines.splice(0, end < 0 ? lines.length : end);
   };
   while (lines.length) {
-    const [line] = lines;
+    const line = lines.shift();
     const heading = /^(#{1,6})\s+(.*)$/.exec(line);
-    if (!line.trim()) lines.shift();
-    else if (line.startsWith("```")) {
-      lines.shift();
+    if (!line.trim()) continue;
+    if (line.startsWith("```")) {
       parts.push(make("pre", { tabIndex: 0, textContent: takeWhile((code) => !code.startsWith("```")).join("\n") }));
       lines.shift();
-    } else if (heading) {
-      lines.shift();
-      parts.push(make(heading[1].length < 2 ? "h3" : "h4", {}, ...renderInline(heading[2])));
-    } else if (/^[-*] /.test(line)) {
-      const items = takeWhile((item) => /^[-*] /.test(item));
+    } else if (heading) parts.push(make(heading[1].length < 2 ? "h3" : "h4", {}, ...renderInline(heading[2])));
+    else if (/^[-*] /.test(line)) {
+      const items = [line, ...takeWhile((item) => /^[-*] /.test(item))];
       parts.push(make("ul", {}, ...items.map((item) => make("li", {}, ...renderInline(item.slice(2))))));
     } else if (line.startsWith(">")) {
-      const quoted = takeWhile((quote) => quote.startsWith(">")).map((quote) => quote.replace(/^>\s?/, ""));
-      parts.push(make("blockquote", {}, ...renderMarkdown(quoted.join("\n"))));
-    } else if (line.startsWith("|")) parts.push(renderTable(takeWhile((row) => row.startsWith("|"))));
+      const quoted = [line, ...takeWhile((quote) => quote.startsWith(">"))].map((quote) => quote.replace(/^>\s?/, ""));
+      parts.push(make("blockquote", { className: "notice" }, ...renderMarkdown(quoted.join("\n"))));
+    } else if (line.startsWith("|")) parts.push(renderTable([line, ...takeWhile((row) => row.startsWith("|"))]));
     else {
-      const paragraph = [lines.shift(), ...takeWhile((next) => next.trim() && !BLOCK_START.test(next))];
+      const paragraph = [line, ...takeWhile((next) => next.trim() && !BLOCK_START.test(next))];
       parts.push(make("p", {}, ...renderInline(paragraph.join(" "))));
     }
   }

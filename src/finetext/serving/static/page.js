@@ -3,6 +3,6 @@
 import "./card.js";
 import "./file.js";
 import "./text.js";
-import { start } from "./server.js";
+import { connect } from "./server.js";
 
-start();
+connect();

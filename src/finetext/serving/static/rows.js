@@ -2,6 +2,7 @@
 
 import { writeTable } from "./csv.js";
 import { byId, count, make, percent, rowsOf, setOptions, shorten } from "./dom.js";
+import { tableRow } from "./tables.js";
 import { showText } from "./text.js";
 
 const PAGE_ROWS = 100;
@@ -22,15 +23,16 @@ export function resetFilters(labels) {
 // The labelled rows that pass the filter, in the order of the file.
 function chosenRows() {
   const wanted = byId("by-label").value;
-  const [least, most] = ["least", "most"].map((id) => Number(byId(id).value) / 100);
-  const always = least <= 0 && (most >= 1 || byId("most").value === "");
+  const least = Number(byId("least").value) / 100;
+  const most = Number(byId("most").value || 100) / 100;
+  const always = least <= 0 && most >= 1;
   return [...job.results.keys()].filter((row) => {
     const result = job.results[row];
     if (result === null) return false;
     if (result.skipped) return wanted === "skipped" || (wanted === "all" && always);
     if (wanted === "skipped" || (wanted === "none" && result.labels.length)) return false;
     if (wanted.startsWith("=") && !result.labels.includes(wanted.slice(1))) return false;
-    return always || (result.score >= least && result.score <= (byId("most").value === "" ? 1 : most));
+    return always || (result.score >= least && result.score <= most);
   });
 }
 
@@ -39,7 +41,9 @@ export function showRows(shownJob = job) {
   job = shownJob;
   if (!job) return;
   const rows = chosenRows();
-  const ordered = sortRows(rows);
+  const sign = { file: 0, unsure: 1, sure: -1 }[byId("order").value];
+  const score = (row) => job.results[row].score ?? -1;
+  const ordered = rows.toSorted((one, other) => sign * (score(one) - score(other)));
   const pages = Math.max(1, Math.ceil(ordered.length / PAGE_ROWS));
   page = Math.min(page, pages - 1);
   const shown = ordered.slice(page * PAGE_ROWS, (page + 1) * PAGE_ROWS);
@@ -56,26 +60,14 @@ export function showRows(shownJob = job) {
   byId("download").disabled = !rows.length;
 }
 
-function sortRows(rows) {
-  const order = byId("order").value;
-  if (order === "file") return rows;
-  const score = (row) => job.results[row].score ?? -1;
-  return [...rows].sort((one, other) => (order === "sure" ? score(other) - score(one) : score(one) - score(other)));
-}
-
 function resultRow(row) {
   const result = job.results[row];
   const text = make("button", { type: "button", className: "text", textContent: shorten(job.texts[row], 400) });
   text.title = "Show this text above, with the words that matter";
   text.onclick = () => showText(job.texts[row]);
-  return make(
-    "tr",
-    {},
-    make("th", { scope: "row", textContent: count(row + 1) }),
-    make("td", {}, make("span", { textContent: result.skipped ? `(${result.skipped})` : result.labels.join(", ") || "(no label)" })),
-    make("td", { textContent: result.skipped ? "" : percent(result.score) }),
-    make("td", {}, result.skipped === "no text" ? "" : text),
-  );
+  const label = result.skipped ? `(${result.skipped})` : result.labels.join(", ") || "(no label)";
+  const score = result.skipped ? "" : percent(result.score);
+  return tableRow(count(row + 1), make("span", {}, label), score, result.skipped === "no text" ? "" : text);
 }
 
 function freeName(name, taken) {
@@ -99,11 +91,10 @@ function download() {
   setTimeout(() => URL.revokeObjectURL(link.href), 60e3);
 }
 
-for (const id of ["by-label", "least", "most", "order"])
-  byId(id).addEventListener("input", () => {
-    page = 0;
-    showRows();
-  });
+byId("filters").addEventListener("input", () => {
+  page = 0;
+  showRows();
+});
 for (const [id, step] of [["previous", -1], ["next", 1]])
   byId(id).addEventListener("click", () => {
     page += step;

@@ -7,22 +7,17 @@ const RETRY_MS = 4000;
 export let info = null; // of the server: its models and limits
 export let model = null; // the chosen one of info.models
 let token = null; // kept in this variable and nowhere else
-const modelListeners = [];
 
-// Call a function whenever a model is chosen.
-export const onModel = (listener) => modelListeners.push(listener);
-
-class Unreachable extends Error {}
-
-export class Refused extends Error {
-  constructor(status, message, retrySeconds) {
-    super(message);
-    this.status = status;
-    this.retryMs = 1000 * Math.max(1, retrySeconds || 1);
-  }
+// The server counts code points.
+export function isTooLong(text) {
+  const limit = info.limits.max_characters;
+  return text.length > limit && [...text].length > limit;
 }
 
-export async function ask(path, body, signal) {
+const failure = (status, message) => Object.assign(new Error(message), { status }); // 0: no answer
+
+// Send a request. If the server is busy, say so in `place`, if there is one, and retry.
+export async function ask(path, body, signal, place) {
   const headers = token === null ? {} : { Authorization: `Bearer ${token}` };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const method = body === undefined ? "GET" : "POST";
@@ -31,10 +26,19 @@ export async function ask(path, body, signal) {
     response = await fetch(path, { method, headers, body: JSON.stringify(body), signal, cache: "no-store" });
     content = await response.json();
   } catch (error) {
-    throw signal?.aborted ? error : new Unreachable();
+    throw signal?.aborted ? error : failure(0, "The server does not answer. Nothing you entered is lost.");
   }
   if (response.ok) return content;
-  throw new Refused(response.status, content.error ?? "The server refused.", Number(response.headers.get("Retry-After")));
+  if (response.status !== 429 || !place) throw failure(response.status, content.error ?? "The server refused.");
+  const before = place.textContent;
+  const seconds = Math.ceil(Math.max(1, Number(response.headers.get("Retry-After")) || 1));
+  place.textContent = `The server is busy; the page retries in ${seconds} s.`;
+  await new Promise((resolve) => {
+    setTimeout(resolve, 1000 * seconds);
+    signal.addEventListener("abort", resolve);
+  });
+  if (!signal.aborted) place.textContent = before;
+  return ask(path, body, signal, place);
 }
 
 // What is called again when the server is back, or has the token.
@@ -43,17 +47,11 @@ const retry = delayed(RETRY_MS, connect);
 
 // Return whether an error passes by itself or with a token; `again` is called then.
 export function waitsForServer(error, again) {
-  const wrongToken = error instanceof Refused && error.status === 401;
-  const away = error instanceof Unreachable || (error instanceof Refused && error.status === 503);
-  if (!wrongToken && !away) return false;
+  if (![0, 401, 503].includes(error.status)) return false;
   if (again) waiting.add(again);
-  if (wrongToken) askForToken(token !== null);
+  if (error.status === 401) askForToken(token !== null);
   else {
-    showTrouble(
-      error instanceof Unreachable
-        ? "The server does not answer. Nothing you entered is lost; the page retries every few seconds."
-        : `${error.message} The page retries every few seconds.`,
-    );
+    showTrouble(`${error.message} The page retries every few seconds.`);
     retry();
   }
   return true;
@@ -72,22 +70,12 @@ function askForToken(wrong) {
   }
 }
 
-export async function start() {
-  try {
-    const schema = await ask("openapi.json");
-    if (schema.components?.securitySchemes) return askForToken(false);
-  } catch (error) {
-    if (waitsForServer(error)) return;
-  }
-  connect();
-}
-
-async function connect() {
+export async function connect() {
   retry.cancel();
   let loaded;
   try {
     loaded = await ask("info");
-    if (!loaded.models.length) throw new Refused(503, "The models are being loaded.");
+    if (!loaded.models.length) throw failure(503, "The models are being loaded.");
   } catch (error) {
     if (!waitsForServer(error)) showTrouble(error.message);
     return;
@@ -101,7 +89,7 @@ async function connect() {
   setOptions(byId("model"), names.map((name) => [name, name]), model?.name ?? info.default_model);
   byId("model").hidden = names.length < 2;
   byId("model-line").hidden = false;
-  chooseModel();
+  byId("model").dispatchEvent(new Event("change"));
   const again = [...waiting];
   waiting.clear();
   for (const run of again) run();
@@ -118,7 +106,6 @@ function chooseModel() {
   byId("model-facts").textContent = byId("model").hidden ? `${model.name} (${kind})` : kind;
   const choices = [["", "the predicted label"], ...model.labels.map((name) => [`=${name}`, name])];
   setOptions(byId("explained-label"), choices, byId("explained-label").value); // kept when a server comes back
-  for (const listener of modelListeners) listener();
 }
 
 byId("model").addEventListener("change", chooseModel);

@@ -1,7 +1,8 @@
 // A text: its labels as one types, and the words that matter.
 
-import { byId, count, delayed, make, pause, percent, shorten } from "./dom.js";
-import { ask, info, model, onModel, Refused, waitsForServer } from "./server.js";
+import { byId, count, delayed, make, percent, shorten } from "./dom.js";
+import { ask, info, isTooLong, model, waitsForServer } from "./server.js";
+import { tableRow } from "./tables.js";
 
 const TYPING_MS = 150;
 const WORDS_MS = 450;
@@ -16,35 +17,25 @@ let allScores = false;
 const classifyLater = delayed(TYPING_MS, classify);
 const explainLater = delayed(WORDS_MS, explain);
 
-function lengthProblem(text) {
-  const limit = info.limits.max_characters;
-  if (text.length <= limit || [...text].length <= limit) return "";
-  return `The text has more than ${count(limit)} characters, which is the server's limit.`;
-}
-
-function restart() {
+async function classify() {
+  classifyLater.cancel();
+  explainLater.cancel();
   asking.abort();
   explaining.abort();
   asking = new AbortController();
-  classifyLater.cancel();
-  explainLater.cancel();
-  return asking.signal;
-}
-
-async function classify() {
-  const signal = restart();
+  const { signal } = asking;
   if (!model) return;
   const text = box.value;
-  const problem = lengthProblem(text);
+  const limit = count(info.limits.max_characters);
+  const problem = isTooLong(text) ? `The text has more than ${limit} characters, which is the server's limit.` : "";
   byId("text-note").textContent = problem;
   if (problem || !text.trim()) return clearText();
   const asked = model;
   try {
-    const answer = await ask("classify", { text, model: asked.name }, signal);
+    const answer = await ask("classify", { text, model: asked.name }, signal, byId("text-note"));
     showAnswer(answer.predictions[0], asked);
   } catch (error) {
     if (signal.aborted) return;
-    if (error instanceof Refused && error.status === 429) return askLater(error, classify, signal, byId("text-note"));
     clearText(); // the labels of an earlier text would mislead
     if (!waitsForServer(error, classify)) byId("text-note").textContent = error.message;
     return;
@@ -55,12 +46,6 @@ async function classify() {
   byId("words-state").textContent = long ? "Each word is left out once, which takes a while in a long text." : "";
   if (!long) explainLater();
   else byId("words-found").hidden = true;
-}
-
-async function askLater(error, again, signal, place) {
-  place.textContent = "The server is busy; the page retries in a moment.";
-  await pause(error.retryMs);
-  if (!signal.aborted) again();
 }
 
 function clearText() {
@@ -100,13 +85,10 @@ function scoreRow(label, score, predicted, threshold) {
     tick.style.left = `${threshold * 100}%`;
     bar.append(tick);
   }
-  return make(
-    "tr",
-    { className: predicted ? "given" : "" },
-    make("th", { scope: "row" }, make("span", { textContent: label })),
-    make("td", { ariaHidden: "true" }, bar),
-    make("td", { textContent: percent(score) }),
-  );
+  const row = tableRow(make("span", {}, label), bar, percent(score));
+  row.className = predicted ? "given" : "";
+  row.cells[1].ariaHidden = "true";
+  return row;
 }
 
 function thresholdOf(task, thresholds, index) {
@@ -123,11 +105,11 @@ async function explain() {
   const label = byId("explained-label").value.slice(1);
   byId("words-state").textContent = text.length > MAX_AUTOMATIC ? "Looking for the words …" : "";
   try {
-    const explanation = await ask("explain", { text, model: model.name, ...(label && { label }) }, signal);
+    const question = { text, model: model.name, ...(label && { label }) };
+    const explanation = await ask("explain", question, signal, byId("words-state"));
     if (!signal.aborted) showWords(explanation);
   } catch (error) {
     if (signal.aborted) return;
-    if (error instanceof Refused && error.status === 429) return askLater(error, explain, signal, byId("words-state"));
     if (!waitsForServer(error, explain)) byId("words-state").textContent = error.message;
   }
 }
@@ -140,33 +122,24 @@ function showWords(explanation) {
   let done = 0;
   for (const word of explanation.words) {
     parts.push(letters.slice(done, word.start).join(""));
-    const shown = letters.slice(word.start, word.end).join("");
     const side = word.weight > 0 ? "for" : "against";
     const depth = share(word) < 0.35 ? 1 : share(word) < 0.7 ? 2 : 3;
-    parts.push(share(word) < MIN_SHARE ? shown : make("mark", { className: `${side} w${depth}`, textContent: shown }));
+    parts.push(share(word) < MIN_SHARE ? word.word : make("mark", { className: `${side} w${depth}` }, word.word));
     done = word.end;
   }
   byId("highlighted").replaceChildren(...parts, letters.slice(done).join(""));
   const strongest = explanation.words.filter((word) => share(word) >= MIN_SHARE);
   strongest.sort((one, other) => Math.abs(other.weight) - Math.abs(one.weight));
-  byId("weights").replaceChildren(...strongest.slice(0, 8).map((word) => weightRow(word, explanation.label)));
+  const rows = strongest.slice(0, 8).map(({ word, weight }) => {
+    const [sign, side] = weight < 0 ? ["−", "against"] : ["+", "for"];
+    return tableRow(shorten(word, 60), `${side} ${explanation.label}`, sign + Math.abs(weight).toFixed(2));
+  });
+  byId("weights").replaceChildren(...rows);
   for (const part of document.querySelectorAll("#words-found .note, .weights")) part.hidden = !strongest.length;
   byId("words-found").hidden = false;
   byId("words-found").classList.remove("stale");
-  byId("words-state").textContent = strongest.length
-    ? `for ${explanation.label}, ${percent(explanation.score)}`
-    : `for ${explanation.label}, ${percent(explanation.score)}: no word by itself matters.`;
-}
-
-function weightRow(word, label) {
-  const weight = `${word.weight < 0 ? "−" : "+"}${Math.abs(word.weight).toFixed(2)}`;
-  return make(
-    "tr",
-    {},
-    make("th", { scope: "row", textContent: shorten(word.word, 60) }),
-    make("td", { textContent: `${word.weight < 0 ? "against" : "for"} ${label}` }),
-    make("td", { textContent: weight }),
-  );
+  const none = strongest.length ? "" : ": no word by itself matters.";
+  byId("words-state").textContent = `for ${explanation.label}, ${percent(explanation.score)}${none}`;
 }
 
 // Put a text into the box and label it.
@@ -183,4 +156,4 @@ box.addEventListener("input", () => {
 });
 byId("explain").addEventListener("click", explain);
 byId("explained-label").addEventListener("change", () => box.value.trim() && explain());
-onModel(classify);
+byId("model").addEventListener("change", classify);
