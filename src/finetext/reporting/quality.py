@@ -1,6 +1,7 @@
 """The sections on how well the classifier does on the test split."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -98,25 +99,14 @@ def _ranking(metrics: RunMetrics, predictions: Predictions) -> list[Element]:
     recall = curves.recall_at(rocs[ranked[0]], 0.01)
     found = f"with at most 1 % of the other texts taken for it, {recall:.1%} of its own are found"
     chance = f"predicting it for every text has a precision of {one_hot[:, ranked[0]].mean():.3f}"
-    roc_finding, staircase_finding = (
-        sentences(
-            "ranking",
-            area=area,
-            value=value,
-            positive=names[1] if binary else None,
-            compared=compared,
-            ranked=len(ranked),
-            drawn=len(drawn),
-        )
-        for area, value, compared in (
-            ("area under the ROC curve", metrics.test.roc_auc, found),
-            ("average precision", metrics.test.pr_auc, chance),
-        )
-    )
+    positive = names[1] if binary else None
+    finding = partial(sentences, "ranking", positive=positive, ranked=len(ranked), drawn=len(drawn))
+    roc = finding(area="area under the ROC curve", value=metrics.test.roc_auc, compared=found)
+    precision = finding(area="average precision", value=metrics.test.pr_auc, compared=chance)
     of_class = {names[c]: staircases[c] for c in drawn}
     return [
-        plots.roc({names[c]: rocs[c] for c in drawn}, mean_roc, roc_finding),
-        plots.precision_recall(of_class, mean_staircase, prevalence, staircase_finding),
+        plots.roc({names[c]: rocs[c] for c in drawn}, mean_roc, roc),
+        plots.precision_recall(of_class, mean_staircase, prevalence, precision),
     ]
 
 
