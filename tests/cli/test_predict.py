@@ -219,7 +219,7 @@ def test_evaluation_counts_truncated_texts_and_shows_only_the_threshold(
     said = capsys.readouterr()
     assert "long-texts: 1 (rows 2). Longer than 4 tokens" in said.err
     assert "1 text" in said.out and "1 texts" not in said.out
-    assert "Decision: threshold: spam from" in said.out
+    assert "labelled “spam” from a probability of" in said.out
     findings = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["data"]["findings"]
     assert {
         finding["name"]: finding["count"]

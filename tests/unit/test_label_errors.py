@@ -163,18 +163,19 @@ def test_groups_do_not_depend_on_the_block_size(block):
         (centres[np.arange(30) % 10] + 0.05 * random.normal(size=(30, 32))).astype(np.float32)
     )
     units = np.concatenate([units, unit_vectors(random.normal(size=(5, 32)).astype(np.float32))])
-    similar = find_similar(units, 0.9, block)
-    assert similar.group.tolist() == [*(n % 10 for n in range(30)), *range(30, 35)]
+    group, cosine = find_similar(units, 0.9, block)
+    assert group.tolist() == [*(n % 10 for n in range(30)), *range(30, 35)]
     table = units @ units.T - 2 * np.eye(35)
-    assert similar.cosine[:30] == pytest.approx(table[:30].max(axis=1), abs=1e-5)
-    assert (similar.cosine[30:] == 0).all()
+    assert cosine[:30] == pytest.approx(table[:30].max(axis=1), abs=1e-5)
+    assert (cosine[30:] == 0).all()
 
 
 def test_chained_links_form_one_group():
     angles = np.radians([0, 80, 20, 40, 60])
     units = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     for block in (1, 2, 5):
-        assert find_similar(units, np.cos(np.radians(21)), block).group.tolist() == [0, 0, 0, 0, 0]
+        group, _ = find_similar(units, np.cos(np.radians(21)), block)
+        assert group.tolist() == [0, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "albert"])

@@ -14,7 +14,7 @@ from report_folders import random_predictions
 
 def predictions_of(targets, probs):
     predicted = (probs >= 0.5).astype(np.int64) if targets.ndim == 2 else probs.argmax(axis=1)
-    return Predictions([f"text {n}" for n in range(len(targets))], targets, predicted, probs, None)
+    return Predictions([f"text {n}" for n in range(len(targets))], targets, predicted, probs)
 
 
 def test_areas_under_the_plotted_curves_match_scikit_learn():
@@ -72,7 +72,7 @@ def test_threshold_counts_agree_with_scikit_learn():
 
 def test_the_threshold_in_use_counts_the_predictions_despite_rounding():
     predictions = Predictions(
-        ["a", "b"], np.array([0, 1]), np.array([0, 1]), np.array([[0.5, 0.5], [0.5, 0.5]]), None
+        ["a", "b"], np.array([0, 1]), np.array([0, 1]), np.array([[0.5, 0.5], [0.5, 0.5]])
     )
     at = curves.threshold_counts(predictions, 0.5)
     (used,) = np.flatnonzero(at.thresholds == 0.5)

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Literal
 
 from rich.measure import Measurement
-from rich.table import Table
 
-from finetext import experiments, files, inference
+from finetext import experiments, files, inference, reporting
 from finetext.cli.console import stdout, write
-from finetext.cli.tables import accuracy_interval, plain_table
+from finetext.cli.tables import plain_table
 
 
 def compare(
@@ -36,44 +35,25 @@ def compare(
         experiments.write_page(result, html)
     if json is not None:
         files.write_json(json, result.to_dict())
-    _print(_run_table(result))
-    _print(_difference_table(result))
+    for table in result.tables():
+        _print(table)
     if result.task == "multi-label":
         write("Accuracy counts a text as right if all of its labels are.")
 
 
-def _run_table(result: "experiments.Comparison") -> Table:
-    columns = ("accuracy (95 %)", "macro-F1", "MCC", "log loss", "parameters", "training")
-    table = plain_table(f"The same {result.texts:,} test texts", "run", "model", "trained", *columns)
-    for run in result.runs:
-        table.add_row(
-            run.name + (" *" if run.name == result.reference else ""),
-            run.model or "–",
-            run.trainable or "–",
-            accuracy_interval(run.accuracy, run.accuracy_low, run.accuracy_high),
-            f"{run.macro_f1:.4f}",
-            f"{run.mcc:.4f}",
-            f"{run.log_loss:.4f}",
-            "–" if run.parameters is None else f"{run.parameters / 1e6:.1f} M",
-            "–" if run.train_seconds is None else f"{run.train_seconds:.1f} s",
-        )
-    return table
-
-
-def _difference_table(result: "experiments.Comparison") -> Table:
-    title = f"Differences from {result.reference} (95 %, paired bootstrap; p of McNemar's exact test)"
-    table = plain_table(title, "run", "accuracy", "macro-F1", "MCC", "p", "verdict")
-    for run in result.differences:
-        values = (run.metrics[name] for name in ("accuracy", "macro_f1", "mcc"))
-        cells = (f"{value.difference:+.4f} ({value.low:+.3f} to {value.high:+.3f})" for value in values)
-        table.add_row(run.name, *cells, f"{run.mcnemar_p_value:.2g}", run.verdict)
-    return table
-
-
-def _print(table: Table) -> None:
-    """Print a table into a pipe or file at its full width: the folders' names must stay whole."""
-    console = stdout()
+def _print(content: "reporting.Table") -> None:
+    """Print a table, into a pipe or file at its full width: the folders' names must stay whole."""
+    console, table = stdout(), plain_table(content.caption, *content.columns)
+    for index, (name, *cells) in enumerate(content.rows):
+        mark = " *" if index in content.marked else ""
+        table.add_row(f"{name}{mark}", *map(_cell, cells))
     if not console.is_terminal:
         unlimited = console.options.update(max_width=10_000)
         console.width = max(console.width, Measurement.get(console, unlimited, table).maximum)
     console.print(table)
+
+
+def _cell(content: "str | reporting.Number") -> str:
+    if isinstance(content, str):
+        return content
+    return f"{content.text} ({content.below})" if content.below else content.text

@@ -50,7 +50,7 @@ def evaluate(
     write(
         metrics_table({"finetext": test}, f"{model} on {source}, {count(len(result.dataset))}"),
         f"MCC {test.mcc:.3f}{interval(test, 'mcc')}.",
-        *filter(None, [decision(result.metrics)]),
+        *decision(result.metrics),
         class_table(test),
     )
     for finding in result.metrics.data.findings:

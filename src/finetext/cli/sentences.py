@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from finetext import evaluation
+from finetext import evaluation, reporting
 from finetext.metric_names import HEADLINE_METRICS, METRICS
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ def conclusions(metrics: "RunMetrics") -> Iterator[str]:
     for name, comparison in metrics.comparisons.items():
         if name != evaluation.MAJORITY:
             yield f"Against {name}: {verdict(comparison)}"
-    if rule := decision(metrics):
-        yield rule
+    yield from decision(metrics)
     if metrics.folds:
         yield cross_validation(metrics.folds)
 
@@ -41,29 +40,11 @@ def interval(metrics: "Metrics", name: str) -> str:
     return "" if ends is None else f" (95 % {ends[0]:.3f}–{ends[1]:.3f})"
 
 
-def decision(metrics: "RunMetrics") -> str:
-    """Return how scores become labels, where that was asked for."""
+def decision(metrics: "RunMetrics") -> list[str]:
+    """Return how probabilities become labels, where that was asked for."""
     rule = metrics.decision
-    parts = []
-    if rule.temperature is not None:
-        parts.append(f"scores calibrated with a temperature of {rule.temperature:.3g}")
-    if rule.thresholds is not None:
-        names = metrics.class_names if metrics.task == "multi-label" else metrics.class_names[1:]
-        shown = [f"{name} from {limit:.3g}" for name, limit in zip(names, rule.thresholds, strict=True)]
-        more = f", … {len(shown) - 5} more" if len(shown) > 5 else ""
-        aim = f" ({rule.criterion})" if rule.criterion else ""
-        parts.append(f"threshold{aim}: {', '.join(shown[:5])}{more}")
-    if rule.chosen_on is not None:
-        parts.append(
-            f"chosen on {rule.examples:,} texts ({rule.chosen_on}), none of them from the test split"
-        )
-    if kept := rule.test:
-        right = "" if kept.accuracy is None else f", {kept.accuracy:.4f} of them correctly"
-        parts.append(
-            f"abstains below {rule.abstain_below:g}: {kept.texts:,} of {metrics.test.examples:,} "
-            f"test texts get a label{right}"
-        )
-    return f"Decision: {'; '.join(parts)}." if parts else ""
+    asked = rule.temperature is not None or rule.thresholds is not None or rule.abstain_below is not None
+    return reporting.decision(metrics) if asked else []
 
 
 def count(texts: int) -> str:

@@ -27,7 +27,7 @@ from finetext.evaluation import (
     wilson_interval,
 )
 from finetext.experiments.paired_predictions import PROB, align, class_names, read_task, read_test_predictions
-from finetext.reporting import render
+from finetext.reporting import Number, Row, Table, render
 from finetext.runs import RunFolder
 
 SCHEMA_VERSION = 1
@@ -108,6 +108,54 @@ class Comparison:
         for difference in values["against"]:
             difference["differences"] = difference.pop("metrics")
         return values
+
+    def tables(self) -> tuple[Table, Table]:
+        """Return the metrics of each run, and the differences from the reference, as they are shown."""
+        metrics: list[Row] = [
+            (
+                run.name,
+                run.model or "–",
+                run.trainable or "–",
+                Number(
+                    run.accuracy,
+                    f"{run.accuracy:.4f}",
+                    below=f"{run.accuracy_low:.3f}–{run.accuracy_high:.3f}",
+                ),
+                *(Number(value, f"{value:.4f}") for value in (run.macro_f1, run.mcc, run.log_loss)),
+                Number(run.parameters, f"{run.parameters / 1e6:.1f} M" if run.parameters else "–"),
+                Number(run.train_seconds, "–" if run.train_seconds is None else f"{run.train_seconds:.1f} s"),
+            )
+            for run in self.runs
+        ]
+        differences: list[Row] = []
+        for run in self.differences:
+            cells = [
+                Number(
+                    value.difference,
+                    f"{value.difference:+.4f}",
+                    below=f"{value.low:+.3f} to {value.high:+.3f}",
+                )
+                for value in run.metrics.values()
+            ]
+            p_value = Number(run.mcnemar_p_value, f"{run.mcnemar_p_value:.2g}")
+            differences.append((run.name, *cells, p_value, run.verdict))
+        columns = (
+            "run",
+            "model",
+            "trained",
+            "accuracy (95 %)",
+            "macro-F1",
+            "MCC",
+            "log loss",
+            "parameters",
+            "training",
+        )
+        title = f"Differences from {self.reference} (95 %, paired bootstrap; p of McNemar's exact test)"
+        reference = [run.name for run in self.runs].index(self.reference)
+        return (
+            Table(f"The same {self.texts:,} test texts", columns, metrics, marked=[reference]),
+            Table(title, ("run", "accuracy", "macro-F1", "MCC", "p", "verdict"), differences),
+        )
 
 
 def compare(paths: Sequence[str | Path], *, best: bool = False, seed: int = 0) -> Comparison:
@@ -200,4 +248,6 @@ def _count_parameters(folder: Path) -> int | None:
 
 def write_page(comparison: Comparison, path: Path) -> None:
     """Write the comparison as one self-contained HTML file."""
-    files.write_text(path, render("comparison.html", comparison=comparison))
+    metrics, differences = comparison.tables()
+    sections = [("metrics", "Metrics", [metrics]), ("differences", "Differences", [differences])]
+    files.write_text(path, render("comparison.html", comparison=comparison, sections=sections))

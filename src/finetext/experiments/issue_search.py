@@ -134,17 +134,17 @@ def _label_errors(
 def _near_duplicates(dataset: Dataset, units: NDArray[np.float32], threshold: float) -> list[Issue]:
     """Group near-duplicates; of equal texts, which the other checks list, the first stands for all."""
     first = _first_of_equal_texts(dataset)
-    similar = find_similar(units[first], threshold)
+    group_of, cosines = find_similar(units[first], threshold)
     groups: defaultdict[int, list[int]] = defaultdict(list)
-    for place in np.flatnonzero(similar.cosine > 0).tolist():
-        groups[int(similar.group[place])].append(place)
+    for place in np.flatnonzero(cosines > 0).tolist():
+        groups[int(group_of[place])].append(place)
     issues: dict[str, list[Issue]] = {"similar-conflict": [], "similar-text": []}
-    for places in sorted(groups.values(), key=lambda places: -float(similar.cosine[places].max())):
+    for places in sorted(groups.values(), key=lambda places: -float(cosines[places].max())):
         conflict = len({frozenset(dataset.labels[first[place]]) for place in places}) > 1
         kind = "similar-conflict" if conflict else "similar-text"
         group = dataset.rows[first[places[0]]]
         for place in places:
-            i, cosine = first[place], float(similar.cosine[place])
+            i, cosine = first[place], float(cosines[place])
             issues[kind].append(Issue(kind, i, dataset.rows[i], dataset.labels[i], None, cosine, group))
     return [*issues["similar-conflict"], *issues["similar-text"]]
 

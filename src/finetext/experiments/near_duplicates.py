@@ -1,7 +1,5 @@
 """Near-duplicate texts by the cosine of their vectors, in memory that does not grow with the number of pairs."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
@@ -9,20 +7,6 @@ from scipy.sparse.csgraph import connected_components
 
 BLOCK = 2048
 """Number of vectors that are compared with as many others at a time."""
-
-
-@dataclass(frozen=True)
-class Similar:
-    """Groups of similar vectors.
-
-    Attributes:
-        group: `(N,)`, the index of the first vector that each is linked to, over any number of links; the vector's
-            own index if it is similar to no other.
-        cosine: `(N,)`, the cosine to the nearest other vector if that reaches the threshold; else 0.
-    """
-
-    group: NDArray[np.int64]
-    cosine: NDArray[np.float32]
 
 
 def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -36,13 +20,20 @@ def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(centred / np.maximum(lengths, 1e-12), dtype=np.float32)
 
 
-def find_similar(units: NDArray[np.float32], threshold: float, block: int = BLOCK) -> Similar:
+def find_similar(
+    units: NDArray[np.float32], threshold: float, block: int = BLOCK
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Link vectors whose cosine reaches a threshold, and group what is linked.
 
     Args:
         units: `(N, H)` of length 1.
         threshold: The least cosine.
         block: How many vectors are compared with as many others at a time.
+
+    Returns:
+        The group of each vector, `(N,)`: the index of the first vector that it is linked to, over any number of links;
+        its own index if it is similar to no other. And `(N,)`, its cosine to the nearest other vector if that reaches
+        the threshold; else 0.
     """
     group = np.arange(len(units))
     cosine = np.zeros(len(units), dtype=np.float32)
@@ -58,7 +49,7 @@ def find_similar(units: NDArray[np.float32], threshold: float, block: int = BLOC
             np.maximum.at(cosine, first, cosines)
             np.maximum.at(cosine, second, cosines)
             group = _join(group, first, second)
-    return Similar(group, np.minimum(cosine, 1.0))
+    return group, np.minimum(cosine, 1.0)
 
 
 def _join(group: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:

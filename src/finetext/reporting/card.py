@@ -12,7 +12,7 @@ from finetext.evaluation import RunMetrics
 from finetext.metric_names import METRICS, metrics_of
 from finetext.models import ALIASES
 from finetext.reporting import provenance, verdict
-from finetext.reporting.folder import SPLITS, ReportInputs, read_folder
+from finetext.reporting.folder import ReportInputs, read_folder
 from finetext.reporting.rendering import render
 from finetext.runs import RunFolder
 
@@ -65,7 +65,6 @@ def build_card(inputs: ReportInputs) -> str:
         eval_results=_eval_results(metrics, data),
     )
     config = {key: value for table in inputs.config.values() for key, value in table.items()}
-    columns = verdict.classifiers(metrics)
     body = render(
         "card.md",
         name=name,
@@ -75,19 +74,15 @@ def build_card(inputs: ReportInputs) -> str:
         data=data,
         metrics=metrics,
         multi=inputs.multi,
-        splits=SPLITS,
+        sizes=inputs.sizes,
         counts=inputs.class_counts(),
         options={key: config[key] for key in OPTIONS if key in config},
         headline=verdict.headline(metrics)[0],
         summary=verdict.summary(metrics),
-        classifiers=columns,
-        titles={
-            name: METRICS[name].title
-            for name in metrics_of(metrics.task)
-            if any(column.value(name) is not None for column in columns.values())
-        },
-        comparisons=verdict.in_order(metrics.comparisons),
-        overlap=provenance.overlap(inputs),
+        classifiers=verdict.classifiers(metrics),
+        rows=verdict.metric_rows(metrics),
+        statements=verdict.statements(metrics),
+        leakage=provenance.leakage(inputs),
         bundle={"max_length": None, "long_texts": "truncate", "pooling": "native", **inputs.bundle},
     )
     return f"---\n{metadata.to_yaml()}\n---\n\n{body.rstrip()}\n"

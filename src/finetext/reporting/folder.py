@@ -30,14 +30,12 @@ class Predictions:
         targets: `(N,)` class ids, or `(N, C)` zeros and ones if multi-label.
         predicted: Likewise.
         probs: `(N, C)`.
-        abstained: `(N,)`, whether the classifier gave no label; None if it never abstains.
     """
 
     texts: list[str]
     targets: Ids
     predicted: Ids
     probs: Floats
-    abstained: NDArray[np.bool_] | None
 
     @property
     def multi(self) -> bool:
@@ -95,6 +93,12 @@ class ReportInputs:
     def costs(self) -> Mapping[str, Mapping[str, float]]:
         """Training time and time per 1,000 texts of the classifier and of each baseline, in seconds."""
         return self.environment.get("costs") or {}
+
+    @property
+    def sizes(self) -> str:
+        """The size of each split, in words."""
+        sizes = self.metrics.examples
+        return ", ".join(f"{split} {sizes[split]:,}" for split in SPLITS if split in sizes)
 
     @property
     def data_name(self) -> str:
@@ -167,7 +171,6 @@ def read_predictions(path: Path, class_names: Sequence[str], task: str) -> Predi
         ids("label"),
         ids("predicted"),
         cells.select(pl.col(columns).cast(pl.Float64)).to_numpy(),
-        (cells["abstained"] == "1").to_numpy() if cells.columns[-1] == "abstained" else None,
     )
 
 

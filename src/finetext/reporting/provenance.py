@@ -13,7 +13,7 @@ from finetext.reporting import plots
 from finetext.reporting.elements import Code, Element, Number, Row, Table
 from finetext.reporting.folder import Floats, ReportInputs
 from finetext.reporting.phrases import count, decimal_cell, listing, percent, quoted, seconds
-from finetext.reporting.rendering import sentences
+from finetext.reporting.rendering import paragraphs, sentences
 
 DRAWN_CLASSES = 12
 """Up to how many classes their shares are drawn."""
@@ -53,7 +53,7 @@ def folds(metrics: RunMetrics) -> list[Element]:
 
 def data(inputs: ReportInputs) -> list[Element]:
     """Return lengths, classes, leakage and the outcome of the checks."""
-    return [*_lengths(inputs), *_classes(inputs), *_leakage(inputs), *_findings(inputs.metrics.data)]
+    return [*_lengths(inputs), *_classes(inputs), *leakage(inputs), *_findings(inputs.metrics.data)]
 
 
 def _lengths(inputs: ReportInputs) -> list[Element]:
@@ -95,31 +95,23 @@ def _classes(inputs: ReportInputs) -> list[Element]:
     table = Table("Texts of each class", ("", *counts), rows, note, long=len(rows) > 30)
     if len(names) > DRAWN_CLASSES:
         return [table]
-    return [plots.class_shares(shares, names, _shares_in_words(shares)), table]
-
-
-def _shares_in_words(shares: Mapping[str, Mapping[str, float]]) -> str:
     split, first = next(iter(shares.items()))
     largest, smallest = max(first, key=first.__getitem__), min(first, key=first.__getitem__)
     apart = max(abs(other[name] - first[name]) for other in shares.values() for name in other)
-    return sentences(
+    finding = sentences(
         "class_shares", split=split, largest=largest, smallest=smallest, shares=first, apart=apart
     )
+    return [plots.class_shares(shares, names, finding), table]
 
 
-def _leakage(inputs: ReportInputs) -> list[Element]:
+def leakage(inputs: ReportInputs) -> list[str]:
     """Say whether test texts are in the training split too, judged by the folder's own files."""
-    both = overlap(inputs)
-    return [] if both is None else [sentences("leakage", overlap=both, splits=inputs.splits)]
-
-
-def overlap(inputs: ReportInputs) -> tuple[int, int] | None:
-    """Return how many test texts are in the training split too, and how many there repeat an earlier one."""
     if not {"train", "test"} <= set(inputs.splits):
-        return None
+        return []
     train, test = (list(map(fold, inputs.splits[name]["text"])) for name in ("train", "test"))
     known = set(train)
-    return sum(key in known for key in test), len(train) - len(known)
+    shared, repeated = sum(key in known for key in test), len(train) - len(known)
+    return paragraphs("leakage", shared=shared, repeated=repeated, splits=inputs.splits)
 
 
 def _findings(summary: DataSummary) -> list[Element]:

@@ -1,15 +1,16 @@
 """The sections on how well the classifier does on the test split."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from finetext.evaluation import RunMetrics
-from finetext.reporting import curves, plots
-from finetext.reporting.elements import Element, Mistakes, Number, Plot, Row, Table
+from finetext.reporting import curves, plots, verdict
+from finetext.reporting.elements import Element, Mistakes, Number, Row, Table
 from finetext.reporting.folder import Floats, Ids, Predictions, ReportInputs
-from finetext.reporting.phrases import count, decimal_cell, percent, quoted, shorten, texts
-from finetext.reporting.rendering import paragraphs, sentences
+from finetext.reporting.phrases import count, decimal_cell, listing, percent, quoted, shorten, texts
+from finetext.reporting.rendering import sentences
 
 MATRIX_CLASSES = 20
 """With more classes the pairs that are confused most take the place of the confusion matrix."""
@@ -47,6 +48,7 @@ def _pairs(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Table:
 def _classes(inputs: ReportInputs) -> Table:
     test = inputs.metrics.test
     limits = inputs.metrics.decision.thresholds if inputs.multi else None
+    silent = [quoted(name) for name in _never_predicted(inputs)]
     rows: list[Row] = []
     for index, label in enumerate(test.classes):
         key = f"test.classes.{index}"
@@ -63,7 +65,7 @@ def _classes(inputs: ReportInputs) -> Table:
         "Metrics of each class",
         ("", "precision", "recall", "F1", "texts", *(("threshold",) if limits else ())),
         rows,
-        sentences("class_notes", classes=test.classes, silent=_never_predicted(inputs)),
+        f"Never predicted: {listing(silent)}; the precision counts as 0." if silent else "",
         long=len(rows) > 30,
         half=test.confusion is not None and len(rows) <= BESIDE_CLASSES,
     )
@@ -94,21 +96,17 @@ def _ranking(metrics: RunMetrics, predictions: Predictions) -> list[Element]:
     mean_staircase = None if binary else curves.mean_curve(list(staircases.values()), staircase=True)
     prevalence = float(one_hot[:, 1].mean()) if binary else None
     drawn = sorted(sorted(ranked, key=lambda c: -int(one_hot[:, c].sum()))[:CURVES])
-    facts = {
-        "metrics": metrics,
-        "found": curves.recall_at(rocs[ranked[0]], 0.01),
-        "prevalence": prevalence,
-        "ranked": len(ranked),
-        "drawn": len(drawn),
-    }
+    recall = curves.recall_at(rocs[ranked[0]], 0.01)
+    found = f"with at most 1 % of the other texts taken for it, {recall:.1%} of its own are found"
+    chance = f"predicting it for every text has a precision of {one_hot[:, ranked[0]].mean():.3f}"
+    positive = names[1] if binary else None
+    finding = partial(sentences, "ranking", positive=positive, ranked=len(ranked), drawn=len(drawn))
+    roc = finding(area="area under the ROC curve", value=metrics.test.roc_auc, compared=found)
+    precision = finding(area="average precision", value=metrics.test.pr_auc, compared=chance)
+    of_class = {names[c]: staircases[c] for c in drawn}
     return [
-        plots.roc({names[c]: rocs[c] for c in drawn}, mean_roc, sentences("roc", **facts)),
-        plots.precision_recall(
-            {names[c]: staircases[c] for c in drawn},
-            mean_staircase,
-            prevalence,
-            sentences("precision_recall", **facts),
-        ),
+        plots.roc({names[c]: rocs[c] for c in drawn}, mean_roc, roc),
+        plots.precision_recall(of_class, mean_staircase, prevalence, precision),
     ]
 
 
@@ -118,10 +116,7 @@ def probabilities(inputs: ReportInputs) -> list[Element]:
     if predictions is None or not len(predictions.texts):
         return []
     reliability = plots.reliability(curves.reliability(predictions), metrics.test.calibration_error)
-    elements = [*_ranking(metrics, predictions), reliability]
-    if metrics.decision.temperature is not None:
-        elements.append(f"The logits are divided by a temperature of {metrics.decision.temperature:.4g}.")
-    return elements
+    return [*_ranking(metrics, predictions), reliability]
 
 
 def decision(inputs: ReportInputs) -> list[Element]:
@@ -129,16 +124,13 @@ def decision(inputs: ReportInputs) -> list[Element]:
     predictions, metrics = inputs.predictions, inputs.metrics
     if predictions is None or not len(predictions.texts):
         return []
-    abstained = None if predictions.abstained is None else int(predictions.abstained.sum())
-    elements: list[Element] = [*paragraphs("decision", metrics=metrics, abstained=abstained)]
+    elements: list[Element] = [*verdict.decision(metrics)]
     if metrics.task == "binary":
         elements.append(_thresholds(metrics, predictions))
     kept = curves.coverage(predictions)
-    return [
-        *elements,
-        _coverage_plot(predictions, kept, metrics.decision.abstain_below),
-        _coverage_table(kept),
-    ]
+    limit = None if predictions.multi else metrics.decision.abstain_below
+    finding = sentences("coverage", curve=kept, half=kept.at(0.5))
+    return [*elements, plots.coverage(kept, limit, finding), _coverage_table(kept)]
 
 
 def _thresholds(metrics: RunMetrics, predictions: Predictions) -> Table:
@@ -167,19 +159,6 @@ def _thresholds(metrics: RunMetrics, predictions: Predictions) -> Table:
         marked=np.flatnonzero(at.thresholds == used).tolist(),
         half=True,
     )
-
-
-def _coverage_plot(predictions: Predictions, kept: curves.CoverageCurve, limit: float | None) -> Plot:
-    if predictions.multi:
-        limit = None
-    facts = {
-        "curve": kept,
-        "half": kept.at(0.5),
-        "limit": limit,
-        "confident": None if limit is None else predictions.confidence >= limit,
-        "right": predictions.right,
-    }
-    return plots.coverage(kept, limit, sentences("coverage", **facts))
 
 
 def _coverage_table(kept: curves.CoverageCurve) -> Table:

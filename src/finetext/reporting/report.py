@@ -6,7 +6,7 @@ from finetext import files
 from finetext.evaluation import RunMetrics
 from finetext.reporting import provenance, quality, svg, verdict
 from finetext.reporting.elements import Element, Plot
-from finetext.reporting.folder import SPLITS, read_folder
+from finetext.reporting.folder import read_folder
 from finetext.reporting.rendering import render
 from finetext.runs import RunFolder
 
@@ -46,7 +46,6 @@ def write_report(path: Path, metrics: RunMetrics, command: str) -> None:
         "report.html",
         inputs=inputs,
         metrics=metrics,
-        splits=SPLITS,
         headline=headline,
         tone=tone,
         summary=verdict.summary(metrics),

@@ -7,7 +7,7 @@ from finetext.evaluation import MAJORITY, TFIDF, Metrics, RunMetrics
 from finetext.metric_names import METRICS, higher_is_better, metrics_of
 from finetext.reporting.elements import Number, Row, Table
 from finetext.reporting.folder import ReportInputs
-from finetext.reporting.phrases import decimal, listing, metric_cell, seconds, texts, the
+from finetext.reporting.phrases import decimal, listing, metric_cell, quoted, seconds, texts, the
 from finetext.reporting.rendering import paragraphs, sentences
 
 OURS = "finetext"
@@ -59,14 +59,23 @@ def summary(metrics: RunMetrics) -> list[str]:
     )
 
 
+def decision(metrics: RunMetrics) -> list[str]:
+    """Return how probabilities become labels, in paragraphs."""
+    limits = metrics.decision.thresholds or ()
+    names = metrics.class_names[-len(limits) :]  # of a binary task the second class alone
+    shown = [f"{quoted(name)} from {limit:.4g}" for name, limit in zip(names, limits, strict=False)]
+    return paragraphs("decision", metrics=metrics, limits=shown)
+
+
 def statements(metrics: RunMetrics) -> list[tuple[str, str, str]]:
-    """Return the verdict against each baseline, the baseline, and the comparison in words."""
+    """Return the verdict against each baseline, `than` or `from` that baseline, and the comparison in words."""
     listed = []
     for name, compared in in_order(metrics.comparisons).items():
         test, baseline = metrics.test, metrics.baselines[name]
         ahead = _ahead(metrics.task, baseline, test)
         text = sentences("comparison", test=test, baseline=baseline, compared=compared, ahead=ahead)
-        listed.append((compared.verdict, the(name), text))
+        than = "from" if compared.verdict == "no difference shown" else "than"
+        listed.append((compared.verdict, f"{than} {the(name)}", text))
     return listed
 
 
@@ -94,9 +103,9 @@ def classifiers(metrics: RunMetrics) -> dict[str, Metrics]:
     return {OURS: metrics.test} | in_order(metrics.baselines)
 
 
-def metrics_table(inputs: ReportInputs) -> Table:
-    """Return all metrics of the classifier and the baselines, a row per metric."""
-    metrics, columns = inputs.metrics, classifiers(inputs.metrics)
+def metric_rows(metrics: RunMetrics) -> list[Row]:
+    """Return the metrics of the classifier and the baselines, a row per metric that any of them has."""
+    columns = classifiers(metrics)
     prefixes = {name: "test" if name == OURS else f"baselines.{name}" for name in columns}
     rows: list[Row] = []
     for name in metrics_of(metrics.task):
@@ -104,12 +113,17 @@ def metrics_table(inputs: ReportInputs) -> Table:
         cells = [metric_cell(column, name, prefixes[who], who == best) for who, column in columns.items()]
         if any(cell.value is not None for cell in cells):
             rows.append((METRICS[name].title, *cells))
-    rows += _cost_rows(inputs.costs, columns)
+    return rows
+
+
+def metrics_table(inputs: ReportInputs) -> Table:
+    """Return all metrics and costs of the classifier and the baselines."""
+    metrics, columns = inputs.metrics, classifiers(inputs.metrics)
     hamming = ", Hamming loss" if metrics.task == "multi-label" else ""
     return Table(
         f"Test split, {texts(metrics.test.examples)}",
         ("", *columns),
-        rows,
+        [*metric_rows(metrics), *_cost_rows(inputs.costs, columns)],
         "Below a metric stands its 95 % interval, where it has one; bold is the best of a row. Lower is better for "
         f"log loss{hamming} and calibration error.",
     )
