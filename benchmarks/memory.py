@@ -29,7 +29,7 @@ SWEEP = """
 epochs = 2
 [sweep]
 method = "random"
-trials = 4
+trials = 2
 [sweep.space]
 learning_rate = {low = 1e-4, high = 1e-3, log = true}
 """
@@ -97,7 +97,7 @@ def _commands(folder: Path, source: Path, serving_seconds: float) -> Iterator[Us
     yield _run_command(
         folder, "predict", run, "--file", source / "train.csv", "--output", folder / "labelled.csv"
     )
-    curve = _run_command(folder, "curve", source, "--sizes", "64,256,1024", "--output", folder / "curve")
+    curve = _run_command(folder, "curve", source, "--sizes", "64,256", "--test-size", "200", "--output", folder / "curve")
     yield Usage(curve.peak, None)  # without growth: its later subsets are larger
     yield _run_command(folder, "sweep", source, "--config", settings, "--output", folder / "sweep")
     yield _serve(run, data.read_splits(source)["train"][0], serving_seconds)
