@@ -66,8 +66,8 @@ def split(dataset: Dataset, config: DataConfig, seed: int) -> Splits:
         dataset = limit(dataset, config.limit, seed)
     if config.balance == "undersample" and config.balance_scope == "all":
         dataset = undersample(dataset, seed)
-    given = positions(dataset.given_splits or ["train"] * len(dataset))
-    members = {name: given.get(name, []) for name in SPLITS}
+    by_split = positions(dataset.given_splits or ["train"] * len(dataset))
+    members = {name: by_split.get(name, []) for name in SPLITS}
     notes = _remove_overlap(dataset, members)
     for name in SPLITS:
         if dataset.given_splits is not None and name in dataset.given_splits and not members[name]:

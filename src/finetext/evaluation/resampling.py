@@ -315,12 +315,12 @@ class _Ranking:
 
     def areas(self, counts: Counts) -> NDArray[np.float64]:
         """Return ROC-AUC and average precision, `(2, R)`; NaN for a resample that lacks one side."""
-        found, between, tied = self._positives @ counts, self._between @ counts, self._tied @ counts
+        hits, between, tied = self._positives @ counts, self._between @ counts, self._tied @ counts
         passed = np.cumsum(between[:-1] + tied, axis=0)  # negatives of at least the level's score
-        reached = np.cumsum(found, axis=0)
+        reached = np.cumsum(hits, axis=0)
         positives, negatives = reached[-1], passed[-1] + between[-1]
-        beaten = (found * (negatives - passed + tied / 2)).sum(axis=0, dtype=np.float64)
-        precision = ratio(found * reached, reached + passed).sum(axis=0)
+        beaten = (hits * (negatives - passed + tied / 2)).sum(axis=0, dtype=np.float64)
+        precision = ratio(hits * reached, reached + passed).sum(axis=0)
         # Each stratum keeps its size, but multi-label texts have none: a resample may lack one side.
         both = (positives > 0) & (negatives > 0)
         areas = [ratio(beaten, positives.astype(np.float64) * negatives), ratio(precision, positives)]
